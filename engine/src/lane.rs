@@ -1,0 +1,56 @@
+//! The life of a lane: one partition of one rule, from an assignment to its revocation.
+//!
+//! Rule A1 of the commit protocol: every OffsetCommit of a lane is made under its lock and only while it lives, and the revoke
+//! callback takes that lock and kills the lane before the member answers the rebalance. [`LaneLease`] is that lock.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::source::TopicPartition;
+
+/// A lane's right to commit. Made at an assignment, dead for good after the revocation.
+#[derive(Debug)]
+pub struct LaneLease {
+    /// The partition.
+    pub tp: TopicPartition,
+    /// Rises with every assignment in this process; work that carries an older one is dropped.
+    pub epoch: u64,
+    alive: Mutex<bool>,
+    revoked: watch::Sender<bool>,
+}
+
+/// Proof that a lane lives: while this is held, it cannot be revoked.
+#[derive(Debug)]
+pub struct AliveGuard<'a>(#[expect(dead_code, reason = "held for its lifetime")] MutexGuard<'a, bool>);
+
+impl LaneLease {
+    /// A living lane.
+    pub fn new(tp: TopicPartition, epoch: u64) -> Self {
+        Self { tp, epoch, alive: Mutex::new(true), revoked: watch::Sender::new(false) }
+    }
+
+    /// Takes the lock if the lane lives. Blocks while another holder has it.
+    pub fn lock(&self) -> Option<AliveGuard<'_>> {
+        let guard = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        (*guard).then_some(AliveGuard(guard))
+    }
+
+    /// Kills the lane. Returns once no commit of it is under way; none will ever be sent again.
+    pub fn kill(&self) {
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.revoked.send_replace(true);
+    }
+
+    /// Whether the lane lived a moment ago. Good for dropping work early, never for deciding to commit.
+    pub fn seems_alive(&self) -> bool {
+        !*self.revoked.borrow()
+    }
+
+    /// Waits until the lane is dead.
+    pub async fn dead(&self) {
+        let mut revoked = self.revoked.subscribe();
+        // The sender lives as long as `self`, so waiting can only end with the value.
+        let _ = revoked.wait_for(|dead| *dead).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! Catchment backs up Kafka topics to object stores, exactly once per window.
+
+pub mod error;
+pub mod lane;
+pub mod source;
+pub mod store;
+
+pub use error::{Code, Error, ErrorKind, Result};

@@ -1,0 +1,2 @@
+//! The `catchment` binary.
+fn main() {}

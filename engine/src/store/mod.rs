@@ -1,0 +1,259 @@
+//! Object stores, by the service's own verbs.
+//!
+//! Place in the flow: the last stage. [`ObjectStore`] is what the commit protocol needs and no more. Every write answers
+//! *done*, *not done* or *unknown* ([`StoreErrorKind`]); an unknown outcome is resolved by the protocol, never guessed here.
+//!
+//! What is deliberately missing: rename, copy, multi-delete, append. Deletion is not part of the protocol.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+
+/// A boxed future; object-safe traits return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The body of a write: chunks that are sent one after another, never joined. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Payload {
+    chunks: Arc<[Bytes]>,
+    len: u64,
+    crc64: u64,
+}
+
+impl Payload {
+    /// A payload of these chunks. `crc64` is the CRC-64/XZ of all their bytes.
+    pub fn new(chunks: Vec<Bytes>, crc64: u64) -> Self {
+        let len = chunks.iter().map(|c| c.len() as u64).sum();
+        Self { chunks: chunks.into(), len, crc64 }
+    }
+
+    /// A payload of one chunk, whose CRC is computed here.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let crc64 = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Xz, &bytes);
+        Self::new(vec![bytes], crc64)
+    }
+
+    /// The chunks, in order.
+    pub fn chunks(&self) -> &[Bytes] {
+        &self.chunks
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// CRC-64/XZ of all bytes.
+    pub fn crc64(&self) -> u64 {
+        self.crc64
+    }
+
+    /// All bytes in one piece; copies when there is more than one chunk.
+    pub fn to_bytes(&self) -> Bytes {
+        match &*self.chunks {
+            [one] => one.clone(),
+            many => many.concat().into(),
+        }
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes in {} chunks)", self.len, self.chunks.len())
+    }
+}
+
+/// User metadata of an object: names in `[a-z0-9-]`, printable ASCII values, 2 KB in all.
+pub type Metadata = Vec<(String, String)>;
+
+/// Whether a write must be refused if the key exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Send the store's guard header, if it is configured to have one.
+    IfAbsent,
+    /// Overwrite: control objects only.
+    Overwrite,
+}
+
+/// What a HEAD tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// The key, without the store's own prefix.
+    pub key: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// The ETag, without quotes.
+    pub etag: String,
+    /// User metadata, where the call returns it (HEAD does, LIST does not).
+    pub metadata: Metadata,
+}
+
+/// One part of a multipart upload, as the store names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 1, contiguous.
+    pub number: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// The ETag, without quotes.
+    pub etag: String,
+}
+
+/// One page of a listing, in key order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// Objects of this page.
+    pub objects: Vec<ObjectInfo>,
+    /// With a delimiter: the directories of this page, each with its trailing slash.
+    pub directories: Vec<String>,
+    /// Pass to the next call; none at the end.
+    pub next: Option<String>,
+}
+
+/// An unfinished multipart upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// The key it would write.
+    pub key: String,
+    /// Its id.
+    pub id: String,
+    /// Age in milliseconds by the store's own clock (its `Date` header minus the time of creation).
+    pub age_ms: u64,
+}
+
+/// Limits of a store that the protocol must respect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Smallest size of a part that is not the last, in bytes.
+    pub part_bytes_min: u64,
+    /// Largest number of parts of an upload.
+    pub parts_max: u32,
+    /// Largest body of a single PUT, in bytes.
+    pub put_bytes_max: u64,
+    /// Longest key, in bytes, the store's own prefix included.
+    pub key_bytes_max: usize,
+    /// Whether objects carry user metadata.
+    pub metadata: bool,
+    /// Whether multipart uploads exist (local files and the memory twin have them too).
+    pub multipart: bool,
+}
+
+/// What became of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// Not done: the key exists (412, or 409 FileAlreadyExists).
+    Exists,
+    /// Not done: a conflicting write is under way (409 ConditionalRequestConflict).
+    Conflict,
+    /// Not done: the upload or a part of it does not exist (404 NoSuchUpload, 400 InvalidPart).
+    NoSuchUpload,
+    /// Not done: no such object or bucket where one must be.
+    NotFound,
+    /// Not done: 401, 403, expired token, clock skew.
+    Denied,
+    /// Not done: the request itself is wrong (any other 4xx).
+    Invalid,
+    /// Unknown: timeout, reset, 5xx, 429, 408, or an answer that cannot be parsed.
+    Unknown,
+}
+
+/// A request that failed.
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    /// What became of it.
+    pub kind: StoreErrorKind,
+    /// The operation, as the service names it (`PutObject`).
+    pub op: &'static str,
+    /// The key, without the store's own prefix; empty for operations on the bucket.
+    pub key: String,
+    /// HTTP status and error code as the store gave them, or the transport's error.
+    pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}: {} after {} attempt(s)", self.op, self.key, self.detail, self.attempts)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The result of a store operation.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// An object store below one prefix. All keys are relative to that prefix.
+///
+/// Reads, listings, CreateMultipartUpload and UploadPart are retried inside (repeating them cannot hurt). PutObject and
+/// CompleteMultipartUpload are sent **once** a call: what an unknown outcome means is for the commit protocol to find out.
+pub trait ObjectStore: Send + Sync + fmt::Debug {
+    /// The store as a URL for messages, without secrets: `s3://bucket/prefix/`.
+    fn url(&self) -> &str;
+
+    /// Text that identifies endpoint, bucket and prefix; equal for equal destinations.
+    fn identity(&self) -> String;
+
+    /// What the store can take.
+    fn limits(&self) -> StoreLimits;
+
+    /// Writes an object in one request and answers its ETag.
+    fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>>;
+
+    /// Asks for an object; none if it does not exist. 403 is an error, never none.
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Option<ObjectInfo>>>;
+
+    /// Reads `range` (or all) of an object into memory; none if it does not exist. A range past the end is cut.
+    fn get<'a>(&'a self, key: &'a str, range: Option<std::ops::Range<u64>>) -> BoxFuture<'a, StoreResult<Option<Bytes>>>;
+
+    /// Lists keys that start with `prefix`, in key order; with `delimiter`, one level of directories.
+    fn list<'a>(&'a self, prefix: &'a str, delimiter: bool, after: Option<&'a str>) -> BoxFuture<'a, StoreResult<ListPage>>;
+
+    /// Opens a multipart upload and answers its id.
+    fn create_upload<'a>(&'a self, key: &'a str, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>>;
+
+    /// Uploads part `number` (from 1) and answers it.
+    fn upload_part<'a>(&'a self, key: &'a str, upload: &'a str, number: u32, body: Payload) -> BoxFuture<'a, StoreResult<Part>>;
+
+    /// Lists the parts of an upload, all pages.
+    fn list_parts<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<Vec<Part>>>;
+
+    /// Completes an upload and answers the object's ETag.
+    fn complete_upload<'a>(&'a self, key: &'a str, upload: &'a str, parts: &'a [Part], guard: Guard) -> BoxFuture<'a, StoreResult<String>>;
+
+    /// Aborts an upload; an upload that does not exist is no error.
+    fn abort_upload<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// Lists unfinished uploads of exactly `key`.
+    fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>>;
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        error_for_operator(&e)
+    }
+}
+
+fn error_for_operator(e: &StoreError) -> Error {
+    use crate::error::{Code, ErrorKind};
+    let (code, kind, message) = match e.kind {
+        StoreErrorKind::Denied => (Code(301), ErrorKind::Denied, "the store refuses access"),
+        StoreErrorKind::NotFound => (Code(302), ErrorKind::NotFound, "the store has no such bucket or object"),
+        StoreErrorKind::Unknown => (Code(303), ErrorKind::Unreachable, "the store does not answer"),
+        StoreErrorKind::Invalid => (Code(304), ErrorKind::Invalid, "the store refuses the request"),
+        StoreErrorKind::Exists | StoreErrorKind::Conflict => (Code(305), ErrorKind::Fenced, "the key is taken"),
+        StoreErrorKind::NoSuchUpload => (Code(306), ErrorKind::Retryable, "the multipart upload is gone"),
+    };
+    Error::new(code, kind, message).with("operation", e.op).with("key", &e.key).because(&e.detail)
+}
