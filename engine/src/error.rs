@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+pub mod codes;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
