@@ -1,5 +1,6 @@
 //! Catchment backs up Kafka topics to object stores, exactly once per window.
 
+pub mod alloc;
 pub mod error;
 pub mod lane;
 pub mod source;
