@@ -14,6 +14,7 @@
 //! Modules in the order of the data: [`source`] yields records, [`window`] says where windows end, [`reader`] and [`consumer`] fill
 //! blocks, [`builder`] encodes them, [`commit`] makes objects of them in a [`store`]. [`pipeline`] puts the stages together.
 
+pub mod alloc;
 pub mod budget;
 pub mod builder;
 pub mod clock;
