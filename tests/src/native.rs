@@ -24,12 +24,7 @@ pub(crate) enum Refusal {
 }
 
 /// Queues one record, copied.
-pub(crate) fn produce<C: ProducerContext>(
-    producer: &BaseProducer<C>,
-    topic: &str,
-    partition: i32,
-    record: &Record,
-) -> Result<(), Refusal> {
+pub(crate) fn produce<C: ProducerContext>(producer: &BaseProducer<C>, topic: &str, partition: i32, record: &Record) -> Result<(), Refusal> {
     let topic = CString::new(topic).expect("a topic's name has no NUL");
     let memory = |bytes: Option<&Vec<u8>>| sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
         // An empty vector's pointer is not null, which is what tells empty from null.
@@ -39,7 +34,7 @@ pub(crate) fn produce<C: ProducerContext>(
     let headers = native_headers(&record.headers);
     use sys::rd_kafka_vtype_t as kind;
     let unit = |vtype, u| sys::rd_kafka_vu_t { vtype, u };
-    let copy = i32::try_from(sys::RD_KAFKA_MSG_F_COPY).expect("a flag fits");
+    let copy = sys::RD_KAFKA_MSG_F_COPY;
     let units = [
         unit(kind::RD_KAFKA_VTYPE_TOPIC, sys::rd_kafka_vu_s__bindgen_ty_1 { cstr: topic.as_ptr() }),
         unit(kind::RD_KAFKA_VTYPE_PARTITION, sys::rd_kafka_vu_s__bindgen_ty_1 { i32_: partition }),

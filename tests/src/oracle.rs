@@ -184,7 +184,9 @@ fn read_topic(config: &ClientConfig, topic: &str, mut each: impl FnMut(&Borrowed
                 open.remove(&partition);
             }
             Some(Err(e)) => panic!("cannot read {topic}: {e}"),
-            None => assert!(heard.elapsed() < PATIENCE, "{topic}: the broker has been silent for {PATIENCE:?}, partitions {open:?} not done"),
+            None => {
+                assert!(heard.elapsed() < PATIENCE, "{topic}: the broker has been silent for {PATIENCE:?}, partitions {open:?} not done")
+            }
         }
     }
 }
@@ -262,7 +264,8 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "of {} records", self.compared)?;
-        for (what, list) in [("lost", &self.lost), ("duplicated", &self.duplicated), ("altered", &self.altered), ("foreign", &self.foreign)] {
+        for (what, list) in [("lost", &self.lost), ("duplicated", &self.duplicated), ("altered", &self.altered), ("foreign", &self.foreign)]
+        {
             write!(f, ", {} {what}", list.len())?;
             if !list.is_empty() {
                 write!(f, " {:?}{}", &list[..list.len().min(5)], if list.len() > 5 { "…" } else { "" })?;
@@ -306,18 +309,13 @@ mod tests {
         assert_eq!(difference.duplicated, [(0, 4)]);
         assert_eq!(difference.altered, [(0, 6)]);
         assert_eq!(difference.foreign, [(1, 0)]);
-        assert_eq!(
-            difference.to_string(),
-            "of 10 records, 1 lost [(0, 0)], 1 duplicated [(0, 4)], 1 altered [(0, 6)], 1 foreign [(1, 0)]"
-        );
+        assert_eq!(difference.to_string(), "of 10 records, 1 lost [(0, 0)], 1 duplicated [(0, 4)], 1 altered [(0, 6)], 1 foreign [(1, 0)]");
     }
 
     #[test]
     fn null_and_empty_differ() {
         assert_ne!(hash((0, 0), None), hash((0, 0), Some(b"")));
-        let with = |headers: &[(&'static [u8], Option<&'static [u8]>)]| {
-            record_hash((0, 0), (1, 0), None, None, headers.to_vec().into_iter())
-        };
+        let with = |headers: &[(&'static [u8], Option<&'static [u8]>)]| record_hash((0, 0), (1, 0), None, None, headers.iter().copied());
         assert_ne!(with(&[(b"a", None)]), with(&[(b"a", Some(b""))]));
         assert_ne!(with(&[(b"a", None), (b"b", None)]), with(&[(b"b", None), (b"a", None)]));
         assert_ne!(with(&[]), with(&[(b"", None)]));

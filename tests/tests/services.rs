@@ -131,7 +131,11 @@ fn the_mixture_is_read_back_and_aborts_are_not() {
         let (admin, topic) = (Admin::new(kafka.bootstrap()), unique("mixed"));
         // 3.2 has no such setting, and takes any time.
         let v3 = std::ptr::eq(kafka, Kafka::shared_v3());
-        if v3 { admin.create_topic(&topic, 3, &[]) } else { admin.create_mixed_topic(&topic, 3) }
+        if v3 {
+            admin.create_topic(&topic, 3, &[])
+        } else {
+            admin.create_mixed_topic(&topic, 3)
+        }
         let plan = Plan::mixed(7, &topic, 3, 20_000);
         let mut filled = fill(kafka.bootstrap(), &plan);
         assert!(filled.aborted > 0 && filled.visible + filled.aborted == 20_000, "{filled:?}");
@@ -159,7 +163,8 @@ fn a_broker_survives_kill_and_freeze() {
         kafka.restart();
         assert_eq!(Truth::read(kafka.bootstrap(), "t"), before);
         kafka.freeze();
-        let producer = RecordProducer::of(ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).set("message.timeout.ms", "1500"));
+        let producer =
+            RecordProducer::of(ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).set("message.timeout.ms", "1500"));
         producer.send("t", 0, &Profile::plain().record(1, "t", 0, 0));
         assert!(producer.try_flush(Duration::from_secs(3)).is_err(), "a frozen broker took a record");
         kafka.thaw();

@@ -80,7 +80,10 @@ pub struct Kafka {
 enum Kind {
     /// Named by `CATCHMENT_TEST_KAFKA`: only its plain address is known.
     External(String),
-    Node { server: Server, options: KafkaOptions },
+    Node {
+        server: Server,
+        options: KafkaOptions,
+    },
 }
 
 impl Kafka {
@@ -193,7 +196,9 @@ impl Kafka {
 
     fn server(&self) -> &Server {
         match &self.kind {
-            Kind::External(address) => panic!("the broker at {address} (CATCHMENT_TEST_KAFKA) is not ours: unset it, or use Kafka::start()"),
+            Kind::External(address) => {
+                panic!("the broker at {address} (CATCHMENT_TEST_KAFKA) is not ours: unset it, or use Kafka::start()")
+            }
             Kind::Node { server, .. } => server,
         }
     }
