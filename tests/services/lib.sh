@@ -7,12 +7,15 @@ cache=${CATCHMENT_CACHE:-$HOME/.cache/catchment}
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
-# running PID: whether the process is there and is not a zombie that nobody has waited for.
+# running PID: whether any thread of the process is left. A process that nobody has waited for stays as a zombie, and its main
+# thread becomes one while others still run; so a zombie counts as gone only when it is the last thread.
 running() {
-  local stat
+  local stat tasks
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
   stat=${stat##*) }
-  [ "${stat%% *}" != Z ]
+  [ "${stat%% *}" = Z ] || return 0
+  tasks=$(ls "/proc/$1/task" 2>/dev/null | wc -l)
+  [ "$tasks" -gt 1 ]
 }
 
 # alive DIR: whether the service of DIR runs. A pid file may outlive its process, and pids come again: the command line

@@ -89,7 +89,7 @@ up() {
   mkdir -p "$dir"
   if ! alive "$dir"; then
     once "$cache/minio.lock" build
-    [ -e "$dir/policy/pid" ] && policy=1
+    [ ! -d "$dir/policy" ] || policy=1
     local fresh=
     [ -e "$dir/port" ] || { fresh=1; free_ports 1 | tr -d ' ' > "$dir/port"; }
     if ! launch; then
