@@ -1,5 +1,6 @@
 //! Catchment backs up Kafka topics to object stores, exactly once per window.
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod lane;
