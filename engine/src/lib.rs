@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod invariants;
 pub mod lane;
 pub mod source;
 pub mod store;
