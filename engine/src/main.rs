@@ -1,2 +1,7 @@
 //! The `catchment` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    catchment::cli::run()
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::words::{CodecKind, FormatKind, FramingKind, GuardKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy, Words};
+use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy, Words};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +69,6 @@ pub const KEYS: &[Key] = &[
     key("kafka.tls", "key_password", Secret, "password of the private key"),
     key("kafka.tls", "verify", Bool, "check the broker's certificate and name"),
     key("store", "url", Text, "s3://BUCKET/PREFIX/, cos://BUCKET-APPID/PREFIX/?region=R or file:///DIR/"),
-    key("store", "endpoint", Text, "URL of an S3-compatible service"),
-    key("store", "region", Text, "region of the bucket"),
-    key("store", "path_style", Bool, "put the bucket into the path instead of the host name"),
-    key("store", "guard", Word(GuardKind::WORDS), "the header that asks the store not to overwrite"),
-    key("store", "profile", Text, "profile of the AWS credential files"),
     key("store", "access_key_id", Secret, "access key id or secret id; else the usual variables"),
     key("store", "secret_access_key", Secret, "secret access key or secret key; else the usual variables"),
     key("store", "session_token", Secret, "session token of temporary credentials"),

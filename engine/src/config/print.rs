@@ -146,13 +146,6 @@ fn print_kafka(out: &mut Lines, name: &str, kafka: &KafkaSettings) {
 fn print_store(out: &mut Lines, name: &str, store: &StoreSettings) {
     out.section(&format!("store.{}", quoted_name(name)));
     out.text("url", &store.url);
-    out.text_if("endpoint", store.endpoint.as_ref());
-    out.text_if("region", store.region.as_ref());
-    if let Some(path_style) = store.path_style {
-        out.literal("path_style", path_style);
-    }
-    out.text_if("guard", store.guard);
-    out.text_if("profile", store.profile.as_ref());
     out.text_if("access_key_id", store.access_key_id.as_ref());
     out.text_if("secret_access_key", store.secret_access_key.as_ref());
     out.text_if("session_token", store.session_token.as_ref());

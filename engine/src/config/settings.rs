@@ -9,7 +9,7 @@ use super::file::{Given, Problems, Section, unknown_key};
 use super::secret::{MASK, Secret, is_secret_property};
 use super::start::StartPoint;
 use super::units::{ByteSize, Span};
-use super::words::{CodecKind, FormatKind, FramingKind, GuardKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy};
+use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy};
 use super::{NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, codes};
 
@@ -92,18 +92,8 @@ pub struct TlsSettings {
 /// Where objects are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// `s3://`, `cos://` or `file://`.
+    /// `s3://`, `cos://` or `file://`, with the options of the store in its query.
     pub url: String,
-    /// URL of an S3-compatible service.
-    pub endpoint: Option<String>,
-    /// Region of the bucket.
-    pub region: Option<String>,
-    /// Whether the bucket stands in the path instead of the host name; none: chosen by the store.
-    pub path_style: Option<bool>,
-    /// The guard header; none: `auto`.
-    pub guard: Option<GuardKind>,
-    /// Profile of the AWS credential files.
-    pub profile: Option<String>,
     /// Access key id (COS: secret id).
     pub access_key_id: Option<Secret>,
     /// Secret access key (COS: secret key).
@@ -383,11 +373,6 @@ fn store(section: &Section<'_>) -> Option<StoreSettings> {
     }
     let store = StoreSettings {
         url: url?.value,
-        endpoint: value(section.text("endpoint")),
-        region: value(section.text("region")),
-        path_style: value(section.flag("path_style")),
-        guard: value(section.parse("guard")),
-        profile: value(section.text("profile")),
         access_key_id: secret(section, "access_key_id"),
         secret_access_key: secret(section, "secret_access_key"),
         session_token: secret(section, "session_token"),

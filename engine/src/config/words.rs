@@ -164,20 +164,6 @@ words! {
     }
 }
 
-words! {
-    /// The header that asks a store not to overwrite.
-    GuardKind {
-        /// Chosen by the probe at start.
-        Auto = "auto",
-        /// `If-None-Match: *`.
-        IfNoneMatch = "if-none-match",
-        /// `x-cos-forbid-overwrite: true`.
-        Cos = "cos",
-        /// No header.
-        None = "none",
-    }
-}
-
 /// The candidate nearest to `text`, if one is near enough to be meant.
 pub fn nearest<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let text = text.to_lowercase();
