@@ -32,6 +32,8 @@ pub mod pipeline;
 pub mod reader;
 pub mod report;
 pub mod rule;
+#[cfg(all(feature = "kafka", feature = "s3"))]
+pub mod runtime;
 pub mod segment;
 pub mod source;
 pub mod store;

@@ -115,7 +115,7 @@ impl Pipeline {
         let (mut builders, mut inlets) = (Vec::new(), Vec::new());
         for n in 0..parts.threads.builders {
             let (inlet, outlet) = bounded::<BuilderMessage>(BLOCKS_QUEUED_MAX);
-            let builder = Builder::new(Arc::clone(&budget));
+            let builder = Builder::new(Arc::clone(&budget), parts.store.limits());
             builders.push(spawn(format!("builder-{n}"), move || builder.run(&outlet))?);
             inlets.push(inlet);
         }

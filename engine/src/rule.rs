@@ -6,46 +6,10 @@ use catchment_formats::{Encoding, GapCause};
 
 use crate::config::{Accept, GapPolicy, OnGap};
 use crate::intent::note_hash;
-use crate::store::{Guard, ObjectStore, key::Layout};
+use crate::store::key::{KeyParts, Layout, TopicName};
+use crate::store::probe::GuardClasses;
+use crate::store::{Guard, GuardClass, ObjectStore};
 use crate::window::WindowPolicy;
-
-/// How much a store's guard against overwriting is worth, as the probe measured it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardClass {
-    /// A guard that is atomic.
-    Atomic,
-    /// A guard that is not known to be atomic.
-    Advisory,
-    /// None, or one that is ignored.
-    Absent,
-}
-
-impl GuardClass {
-    /// The letter that the documentation uses.
-    pub fn letter(self) -> char {
-        match self {
-            Self::Atomic => 'A',
-            Self::Advisory => 'B',
-            Self::Absent => 'C',
-        }
-    }
-}
-
-/// Guard classes by operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreClass {
-    /// PutObject.
-    pub put: GuardClass,
-    /// CompleteMultipartUpload.
-    pub complete: GuardClass,
-}
-
-impl StoreClass {
-    /// Whether both operations are atomic.
-    pub fn is_atomic(&self) -> bool {
-        self.put == GuardClass::Atomic && self.complete == GuardClass::Atomic
-    }
-}
 
 /// A rule's settings.
 #[derive(Clone, Debug)]
@@ -69,13 +33,24 @@ pub struct Rule {
     /// Hash of endpoint, bucket, prefix and layout.
     pub destination_hash: String,
     /// What the store's guards are worth.
-    pub class: StoreClass,
+    pub classes: GuardClasses,
 }
 
 impl Rule {
     /// The hash that notes carry of a destination.
     pub fn hash_destination(store: &dyn ObjectStore, layout: &Layout) -> String {
         note_hash(&format!("{}|{layout}", store.identity()))
+    }
+
+    /// The key of an object.
+    pub fn object_key(&self, topic: &TopicName, partition: i32, start: i64, directory_ms: Option<i64>, extension: &str) -> String {
+        let parts = KeyParts { topic, partition, timestamp_ms: directory_ms, window_ms: self.window.every_ms };
+        self.layout.object_key(&parts, start, extension)
+    }
+
+    /// Whether the store's guards are atomic, for both ways to publish.
+    pub fn has_atomic_guards(&self) -> bool {
+        self.classes.put == GuardClass::A && self.classes.complete == GuardClass::A
     }
 
     /// Whether the operator answered so.

@@ -13,13 +13,16 @@ use crate::config::{Accept, StartPoint};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::intent::{CommitNote, VERSION, note_hash};
 use crate::source::{Source, TopicInfo, TopicPartition};
-use crate::store::key;
+use crate::store::GuardClass;
+use crate::store::key::{ControlKeys, TopicName};
 
 /// A topic's directory, and where its partitions start.
 #[derive(Clone, Debug)]
 pub struct TopicClaim {
-    /// The directory's name: the topic's, with `~` and 8 hex digits of the UUID for a later incarnation.
-    pub directory: String,
+    /// The topic as keys name it: with `~` and 8 hex digits of the UUID for a later incarnation.
+    pub name: TopicName,
+    /// Its control objects.
+    pub keys: ControlKeys,
     /// The topic's UUID, or `0`.
     pub topic_id: String,
     /// Hash of the UUID, as notes carry it.
@@ -86,7 +89,9 @@ impl TopicClaims {
 
     async fn make(&self, env: &LaneEnv, topic: &str) -> Result<TopicClaim> {
         let info = describe(&*env.source, topic).await?;
-        let first_directory = key::topic_directory(topic);
+        let name = TopicName::new(topic);
+        let keys = ControlKeys::new(&env.rule.layout, &name);
+        env.rule.layout.check_length(&name, &env.store.limits())?;
         let wanted = Owner {
             v: VERSION,
             rule: env.rule.name.clone(),
@@ -97,30 +102,31 @@ impl TopicClaims {
             start: BTreeMap::new(),
             released: false,
         };
-        let standing: Option<Owner> = control::read(&*env.store, &key::owner_key(&first_directory)).await?;
+        let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
             Some(owner) if !owner.released && !owner.is_same_deployment(&wanted) => {
-                Err(control::foreign_owner(&*env.store, &first_directory, &owner))
+                Err(control::foreign_owner(&*env.store, &keys, &owner))
             }
-            Some(owner) if !owner.released && owner.is_same_topic(&info.id) => Ok(claim_of(first_directory, &info, owner, false)),
-            Some(owner) if !owner.released => self.later_incarnation(env, &info, wanted, first_directory).await,
+            Some(owner) if !owner.released && owner.is_same_topic(&info.id) => Ok(claim_of(name, keys, &info, owner, false)),
+            Some(owner) if !owner.released => self.later_incarnation(env, &info, wanted).await,
             released => {
                 let start = self.start_vector(env, &info).await?;
                 let owner = Owner { start, ..wanted };
-                self.write_claim(env, first_directory, &info, owner, released.is_none(), false).await
+                self.write_claim(env, name, &info, owner, released.is_none(), false).await
             }
         }
     }
 
-    async fn later_incarnation(&self, env: &LaneEnv, info: &TopicInfo, wanted: Owner, first: String) -> Result<TopicClaim> {
-        let directory = format!("{first}~{}", &info.id[..8.min(info.id.len())]);
-        let standing: Option<Owner> = control::read(&*env.store, &key::owner_key(&directory)).await?;
+    async fn later_incarnation(&self, env: &LaneEnv, info: &TopicInfo, wanted: Owner) -> Result<TopicClaim> {
+        let name = TopicName::later(&info.name, &info.id);
+        let keys = ControlKeys::new(&env.rule.layout, &name);
+        let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
-            Some(owner) if owner.is_same_deployment(&wanted) => Ok(claim_of(directory, info, owner, true)),
-            Some(owner) => Err(control::foreign_owner(&*env.store, &directory, &owner)),
+            Some(owner) if owner.is_same_deployment(&wanted) => Ok(claim_of(name, keys, info, owner, true)),
+            Some(owner) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
             None if env.rule.accepts(Accept::TopicRecreated) => {
                 let start = start_vector(&*env.source, info, &StartPoint::Earliest).await?;
-                self.write_claim(env, directory, info, Owner { start, ..wanted }, true, true).await
+                self.write_claim(env, name, info, Owner { start, ..wanted }, true, true).await
             }
             None => Err(Error::new(Code(421), ErrorKind::Asks, "the topic was deleted and created again")
                 .with("topic", &info.name)
@@ -132,18 +138,19 @@ impl TopicClaims {
     async fn write_claim(
         &self,
         env: &LaneEnv,
-        directory: String,
+        name: TopicName,
         info: &TopicInfo,
         owner: Owner,
         is_new: bool,
         later: bool,
     ) -> Result<TopicClaim> {
-        let atomic = is_new && env.rule.class.put == crate::rule::GuardClass::Atomic;
-        let standing = control::claim(&*env.store, &*env.clock, &directory, &owner, atomic).await?;
+        let atomic = is_new && env.rule.classes.put == GuardClass::A;
+        let keys = ControlKeys::new(&env.rule.layout, &name);
+        let standing = control::claim(&*env.store, &*env.clock, &keys, &owner, atomic).await?;
         if !standing.is_same_deployment(&owner) || !standing.is_same_topic(&info.id) {
-            return Err(control::foreign_owner(&*env.store, &directory, &standing));
+            return Err(control::foreign_owner(&*env.store, &keys, &standing));
         }
-        Ok(claim_of(directory, info, standing, later))
+        Ok(claim_of(name, keys, info, standing, later))
     }
 
     /// Where the partitions of a topic start that nobody has claimed in this store.
@@ -214,6 +221,6 @@ async fn describe(source: &dyn Source, topic: &str) -> Result<TopicInfo> {
     })
 }
 
-fn claim_of(directory: String, info: &TopicInfo, owner: Owner, later: bool) -> TopicClaim {
-    TopicClaim { directory, topic_id: info.id.clone(), topic_hash: note_hash(&info.id), is_later_incarnation: later, start: owner.start }
+fn claim_of(name: TopicName, keys: ControlKeys, info: &TopicInfo, owner: Owner, later: bool) -> TopicClaim {
+    TopicClaim { name, keys, topic_id: info.id.clone(), topic_hash: note_hash(&info.id), is_later_incarnation: later, start: owner.start }
 }

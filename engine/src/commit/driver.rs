@@ -29,7 +29,7 @@ use crate::report::{LaneNote, Reporter, WindowCommitted};
 use crate::rule::Rule;
 use crate::segment::{Run, SealedSegment, SegmentEvent};
 use crate::source::{CommitError, Committed, Group, QueueFault, Source, TopicPartition};
-use crate::store::{Guard, Metadata, ObjectStore, Payload, key};
+use crate::store::{Guard, Metadata, ObjectStore, Payload};
 use crate::topics::{TopicClaim, TopicClaims};
 
 /// What all lanes of a rule share.
@@ -387,7 +387,7 @@ impl Lane {
 
     /// The key of the object that starts at `start`.
     pub(super) fn key(&self, start: i64, directory_ms: Option<i64>, extension: &str) -> String {
-        self.env.rule.layout.object_key(&self.claim.directory, self.lease.tp.partition, start, directory_ms, extension)
+        self.env.rule.object_key(&self.claim.name, self.lease.tp.partition, start, directory_ms, extension)
     }
 
     fn on_fault(&mut self, fault: QueueFault, position: i64) -> Exit {
@@ -519,7 +519,7 @@ impl Lane {
 
     fn anchor(&self) -> (String, Anchor) {
         let anchor = Anchor { v: VERSION, key: self.last_key.clone(), end: self.start, topic_id: self.claim.topic_id.clone() };
-        (key::anchor_key(&self.env.rule.name, &self.claim.directory, self.lease.tp.partition), anchor)
+        (self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition), anchor)
     }
 
     async fn write_anchor(&self) -> crate::store::StoreResult<()> {

@@ -20,7 +20,7 @@ use crate::reader::PinnedRange;
 use crate::report::LaneNote;
 use crate::config::{Accept, OnGap};
 use crate::source::{Committed, LogBounds};
-use crate::store::{StoreErrorKind, key};
+use crate::store::StoreErrorKind;
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
 const COMPLETE_WAIT: Duration = Duration::from_secs(120);
@@ -272,7 +272,7 @@ impl Lane {
             // Without this the upload could still be completed behind the smaller object.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
         }
-        if self.env.rule.class.is_atomic() {
+        if self.env.rule.has_atomic_guards() {
             return Ok(None);
         }
         let deadline = intent.at.saturating_add(self.env.rule.upload_deadline_ms());
@@ -283,7 +283,7 @@ impl Lane {
 
     /// No committed offset: resume from the anchor if there is one, else begin where the owner record says.
     async fn start_without_offset(&mut self) -> Result<(), Exit> {
-        let anchor_key = key::anchor_key(&self.env.rule.name, &self.claim.directory, self.lease.tp.partition);
+        let anchor_key = self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition);
         let anchor: Option<Anchor> = control::read(&*self.env.store, &anchor_key).await?;
         let begin = match anchor {
             Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
@@ -314,7 +314,7 @@ impl Lane {
         let mut end = anchor.end;
         let mut seen = 0;
         while let Some((_, object_key)) = keys.iter().find(|(start, _)| *start == end) {
-            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, object_key)).await?;
+            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
             match found.and_then(|(_, p)| p).filter(|p| p.lane == self.id && p.range.start == end && p.range.end > end) {
                 Some(proof) => end = proof.range.end,
                 None => return Err(does_not_tile(object_key).into()),
@@ -331,15 +331,14 @@ impl Lane {
     }
 
     async fn keys_of_lane(&self) -> Result<Vec<(i64, String)>, Exit> {
-        let prefix = self.env.rule.layout.listing_prefix(&self.claim.directory);
-        let file_topic = key::topic_directory(&self.lease.tp.topic);
+        let prefix = self.env.rule.layout.topic_directory(&self.claim.name);
         let mut keys = Vec::new();
         let mut after: Option<String> = None;
         loop {
             let page = self.until_answered("ListObjectsV2", || self.env.store.list(&prefix, false, after.as_deref())).await?;
             for object in page.objects {
-                let parsed = key::parse_object_key(&object.key);
-                if let Some(p) = parsed.filter(|p| p.topic == file_topic && p.partition == self.lease.tp.partition) {
+                let parsed = self.env.rule.layout.parse_key(&object.key);
+                if let Some(p) = parsed.filter(|p| p.topic == *self.lease.tp.topic && p.partition == self.lease.tp.partition) {
                     keys.push((p.start, object.key));
                 }
             }
