@@ -168,8 +168,10 @@ pub struct StoreLimits {
     pub parts_max: u32,
     /// Largest body of a single PUT, in bytes.
     pub put_bytes_max: u64,
-    /// Longest key, in bytes, the store's own prefix included.
+    /// Longest key below the store's own prefix, in bytes.
     pub key_bytes_max: usize,
+    /// Longest piece of a key between two slashes, in bytes.
+    pub segment_bytes_max: usize,
     /// Whether objects carry user metadata.
     pub metadata: bool,
     /// Whether multipart uploads exist (local files and the memory twin have them too).
@@ -250,6 +252,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
     /// What the store can take.
     fn limits(&self) -> StoreLimits;
+
+    /// How writes are made create-only: the header's name, `link` for files, `none`.
+    fn guard_name(&self) -> &'static str;
 
     /// The best class that the guard can have here, whatever a probe sees: [`GuardClass::C`] if no guard is sent,
     /// [`GuardClass::B`] for services whose guard is documented or reported not to be atomic.

@@ -72,8 +72,20 @@ impl ObjectStore for S3Store {
             Dialect::S3 => (5 << 20, 1024),
             Dialect::Cos => (1 << 20, 850),
         };
-        // "5 GB" is meant as GiB by AWS and by COS's own SDKs; the decimal number is safe under either reading.
-        StoreLimits { part_bytes_min, parts_max: 10_000, put_bytes_max: 5_000_000_000, key_bytes_max, metadata: true, multipart: true }
+        StoreLimits {
+            part_bytes_min,
+            parts_max: 10_000,
+            // "5 GB" is meant as GiB by AWS and by COS's own SDKs; the decimal number is safe under either reading.
+            put_bytes_max: 5_000_000_000,
+            key_bytes_max: key_bytes_max - self.prefix.len(),
+            segment_bytes_max: key_bytes_max,
+            metadata: true,
+            multipart: true,
+        }
+    }
+
+    fn guard_name(&self) -> &'static str {
+        self.settings.guard.map_or("none", |(name, _)| name)
     }
 
     fn guard_class_best(&self) -> GuardClass {

@@ -353,9 +353,8 @@ impl S3Store {
         let invalid = |detail: String| StoreError::new(StoreErrorKind::Invalid, op, key, detail);
         check_key(key).map_err(invalid)?;
         metadata.map_or(Ok(()), check_metadata).map_err(invalid)?;
-        let bytes = self.prefix.len() + key.len();
-        if bytes > self.limits().key_bytes_max {
-            return Err(invalid(format!("key of {bytes} bytes with the prefix")));
+        if key.len() > self.limits().key_bytes_max {
+            return Err(invalid(format!("key of {} bytes with the prefix", self.prefix.len() + key.len())));
         }
         Ok(())
     }
