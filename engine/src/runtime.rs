@@ -87,7 +87,7 @@ pub async fn backup(plan: &BackupPlan, observer: Arc<dyn Observer>, stop: &mut w
         classes,
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = Threads::for_machine(partitions.len(), cores, is_unlimited(cores));
+    let threads = Threads::for_machine(partitions.len(), cores, is_unlimited());
     let mut pipeline = Pipeline::start(Parts {
         rule,
         source: Arc::clone(&cluster) as Arc<dyn Source>,
@@ -201,10 +201,10 @@ async fn ends_of(source: &dyn Source, partitions: &[TopicPartition]) -> Result<H
 }
 
 /// Pinning helps when every core is ours; under a CPU quota a pinned thread waits for a core that others use up.
-fn is_unlimited(cores: usize) -> bool {
-    let online = usize::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1)).unwrap_or(1);
+fn is_unlimited() -> bool {
     let quota = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").is_ok_and(|text| !text.starts_with("max"));
-    cores == online && !quota
+    let quota_v1 = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").is_ok_and(|text| !text.starts_with('-'));
+    !quota && !quota_v1
 }
 
 /// A plan's Kafka settings as the client takes them.
@@ -227,8 +227,6 @@ pub fn kafka_settings(settings: &KafkaSettings) -> KafkaConfig {
         preset: settings.preset.map(|p| match p {
             Preset::CKafka => kafka::Preset::Ckafka,
             Preset::Redpanda => kafka::Preset::Redpanda,
-            Preset::Msk => kafka::Preset::Msk,
-            Preset::Confluent => kafka::Preset::Confluent,
         }),
         sasl: settings.sasl.as_ref().map(|s| kafka::Sasl {
             username: s.username.clone(),
@@ -242,7 +240,7 @@ pub fn kafka_settings(settings: &KafkaSettings) -> KafkaConfig {
                 Mechanism::Plain => kafka::Mechanism::Plain,
                 Mechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
                 Mechanism::ScramSha512 => kafka::Mechanism::ScramSha512,
-                Mechanism::OauthBearer => kafka::Mechanism::OauthBearer,
+                Mechanism::OAuthBearer => kafka::Mechanism::OauthBearer,
             })
         }),
         tls: settings.tls.as_ref().map(|t| kafka::Tls {
