@@ -9,6 +9,7 @@
 #   minio.sh stop  --dir DIR        SIGSTOP: a store that hangs
 #   minio.sh cont  --dir DIR        SIGCONT
 #   minio.sh reset --dir DIR [...]  down, data dropped, up
+#   minio.sh where                  prints the path of the binary, built or not
 #   minio.sh build                  only fills the cache: MinIO's releases are source only, so it is built from its Go module
 # `up` and `reset` print DIR/env: endpoint, pid and keys as KEY=VALUE lines.
 set -euo pipefail
@@ -115,7 +116,7 @@ down() {
   [ ! -d "$dir/policy" ] || [ -n "${2:-}" ] || end "$dir/policy" TERM 2
 }
 
-if [ "$cmd" != build ] && [ "$cmd" != help ]; then
+if [ "$cmd" != build ] && [ "$cmd" != where ] && [ "$cmd" != help ]; then
   [ -n "$dir" ] || die "--dir is missing"
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
@@ -131,9 +132,10 @@ case $cmd in
     rm -rf "$dir/data"
     up
     ;;
+  where) echo "$bin" ;;
   build) once "$cache/minio.lock" build ;;
   *)
-    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

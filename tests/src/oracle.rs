@@ -67,10 +67,19 @@ fn length(bytes: &[u8]) -> i32 {
     i32::try_from(bytes.len()).expect("Kafka lengths are i32")
 }
 
+/// One record of the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    /// Of the whole record.
+    hash: RecordHash,
+    /// Of the bare value; `None` for null. For raw objects, which hold nothing else.
+    value: Option<RecordHash>,
+}
+
 /// Every record of a topic that was visible when it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    records: BTreeMap<Place, RecordHash>,
+    records: BTreeMap<Place, Entry>,
 }
 
 impl Truth {
@@ -94,7 +103,8 @@ impl Truth {
                 message.payload(),
                 headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref())),
             );
-            let twice = truth.records.insert(place, hash);
+            let value = message.payload().map(|bytes| Sha256::digest(bytes).into());
+            let twice = truth.records.insert(place, Entry { hash, value });
             assert!(twice.is_none(), "the broker gave {topic} {place:?} twice");
         });
         truth
@@ -121,10 +131,26 @@ impl Truth {
         Self { records }
     }
 
+    /// What a raw decoder must find, as `tests/readers/raw_decode.py` writes it: a line `partition index hash` for each value in offset order,
+    /// the index counted per partition. `nulls`: whether the framing writes them.
+    pub fn value_lines(&self, nulls: bool) -> Vec<String> {
+        let mut indices = BTreeMap::<i32, u64>::new();
+        let mut lines = Vec::new();
+        for ((partition, _), entry) in &self.records {
+            if entry.value.is_none() && !nulls {
+                continue;
+            }
+            let index = indices.entry(*partition).or_default();
+            lines.push(format!("{partition} {index} {}", entry.value.map_or_else(|| "null".to_owned(), |hash| hex(&hash))));
+            *index += 1;
+        }
+        lines
+    }
+
     /// Compares with what was stored.
     pub fn compare(&self, stored: &Stored) -> Difference {
         let mut difference = Difference { compared: self.records.len(), ..Difference::default() };
-        for (place, hash) in &self.records {
+        for (place, Entry { hash, .. }) in &self.records {
             match stored.records.get(place).map(Vec::as_slice) {
                 None | Some([]) => difference.lost.push(*place),
                 Some([one]) if one == hash => {}
@@ -228,6 +254,10 @@ impl Stored {
     }
 }
 
+fn hex(hash: &RecordHash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn parse_line(line: &str) -> Option<(Place, RecordHash)> {
     let mut words = line.split(' ');
     let place = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -284,13 +314,14 @@ mod tests {
     }
 
     fn truth() -> Truth {
-        Truth { records: (0..10).map(|n| ((0, n), hash((0, n), Some(b"v")))).collect() }
+        let entry = |n| Entry { hash: hash((0, n), Some(b"v")), value: None };
+        Truth { records: (0..10).map(|n| ((0, n), entry(n))).collect() }
     }
 
     #[test]
     fn equal_is_no_difference() {
         let mut stored = Stored::default();
-        truth().records.iter().for_each(|(place, hash)| stored.push(*place, *hash));
+        truth().records.iter().for_each(|(place, entry)| stored.push(*place, entry.hash));
         assert!(truth().compare(&stored).is_none());
         assert_eq!(stored.rows(), 10);
     }
@@ -326,7 +357,6 @@ mod tests {
     fn the_canonical_form_is_that_of_the_readers() {
         let headers: [(&[u8], Option<&[u8]>); 2] = [(b"h", None), (b"\xff", Some(b""))];
         let hash = record_hash((3, 1 << 40), (-1, 0), Some(b""), Some(b"value"), headers.into_iter());
-        let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "2e691007467b0904f377280698a4313fac67b905526e84c9a9ea6238d2cc276a");
+        assert_eq!(hex(&hash), "2e691007467b0904f377280698a4313fac67b905526e84c9a9ea6238d2cc276a");
     }
 }
