@@ -89,10 +89,8 @@ impl ClientContext for GroupContext {
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let named: Vec<TopicPartition> = native::rows(partitions)
-            .into_iter()
-            .map(|r| TopicPartition { topic: Arc::from(r.topic), partition: r.partition })
-            .collect();
+        let named: Vec<TopicPartition> =
+            native::rows(partitions).into_iter().map(|r| TopicPartition { topic: Arc::from(r.topic), partition: r.partition }).collect();
         let incremental = matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let outcome = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(partitions = ?named, incremental, "assigned");
