@@ -25,6 +25,7 @@ pub mod errors;
 mod group;
 pub mod limits;
 pub mod membership;
+pub mod practice;
 mod native;
 mod queue;
 pub mod secret;
