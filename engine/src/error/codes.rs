@@ -32,3 +32,7 @@ pub const NOTHING_THERE: Code = Code(502);
 pub const OBJECT_UNREADABLE: Code = Code(503);
 /// A temporary file for an object cannot be written.
 pub const SPOOL: Code = Code(504);
+/// The objects cannot be compared with this Kafka.
+pub const COMPARE: Code = Code(505);
+/// The topic cannot be read for comparison.
+pub const COMPARE_READ: Code = Code(506);
