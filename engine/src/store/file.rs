@@ -131,11 +131,16 @@ impl ObjectStore for FileStore {
             part_bytes_min: 1,
             parts_max: 10_000,
             put_bytes_max: 5 << 30,
-            // A path of Linux has 4,096 bytes; a segment of it 255, which layouts keep far below.
+            // A path of Linux has 4,096 bytes, of which the root takes some.
             key_bytes_max: 1024,
+            segment_bytes_max: 255,
             metadata: false,
             multipart: true,
         }
+    }
+
+    fn guard_name(&self) -> &'static str {
+        "link"
     }
 
     fn guard_class_best(&self) -> GuardClass {

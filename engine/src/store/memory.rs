@@ -55,6 +55,7 @@ impl Default for MemoryStore {
             parts_max: 10_000,
             put_bytes_max: 5 << 30,
             key_bytes_max: 1024,
+            segment_bytes_max: 1024,
             metadata: true,
             multipart: true,
         })
@@ -205,6 +206,10 @@ impl ObjectStore for MemoryStore {
 
     fn limits(&self) -> StoreLimits {
         self.limits
+    }
+
+    fn guard_name(&self) -> &'static str {
+        "memory"
     }
 
     fn guard_class_best(&self) -> GuardClass {

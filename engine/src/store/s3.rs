@@ -6,7 +6,7 @@
 //! exception: an object that the service acknowledged with a checksum other than ours is overwritten with the same bytes at
 //! once, since nobody else can repair it.
 //!
-//! Listing uses ListObjects version 1: its marker is a key, every service has it, and COS documents no other.
+//! Listing uses ListObjects version 1: every service has it, and its marker is a key, as the trait wants it.
 
 mod body;
 mod classify;
@@ -72,8 +72,20 @@ impl ObjectStore for S3Store {
             Dialect::S3 => (5 << 20, 1024),
             Dialect::Cos => (1 << 20, 850),
         };
-        // "5 GB" is meant as GiB by AWS and by COS's own SDKs; the decimal number is safe under either reading.
-        StoreLimits { part_bytes_min, parts_max: 10_000, put_bytes_max: 5_000_000_000, key_bytes_max, metadata: true, multipart: true }
+        StoreLimits {
+            part_bytes_min,
+            parts_max: 10_000,
+            // "5 GB" is meant as GiB by AWS and by COS's own SDKs; the decimal number is safe under either reading.
+            put_bytes_max: 5_000_000_000,
+            key_bytes_max: key_bytes_max - self.prefix.len(),
+            segment_bytes_max: key_bytes_max,
+            metadata: true,
+            multipart: true,
+        }
+    }
+
+    fn guard_name(&self) -> &'static str {
+        self.settings.guard.map_or("none", |(name, _)| name)
     }
 
     fn guard_class_best(&self) -> GuardClass {
