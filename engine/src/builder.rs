@@ -14,7 +14,7 @@ use crossbeam_channel::Receiver;
 
 use crate::budget::{MemoryBudget, Reservation};
 use crate::segment::{BuilderMessage, BuiltPart, RunId, SealedSegment, SegmentEvent, SegmentHead, SegmentTail};
-use crate::store::{Payload, parts};
+use crate::store::{Payload, StoreLimits, parts};
 
 /// Largest chunk of encoded bytes. A chunk is allocated as it fills; larger ones waste the end of each part.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -26,13 +26,14 @@ const CHUNK_BYTES_FIRST: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Builder {
     budget: Arc<MemoryBudget>,
+    limits: StoreLimits,
     open: HashMap<RunId, OpenSegment>,
 }
 
 impl Builder {
-    /// A builder without segments.
-    pub fn new(budget: Arc<MemoryBudget>) -> Self {
-        Self { budget, open: HashMap::new() }
+    /// A builder without segments, for a store with these limits.
+    pub fn new(budget: Arc<MemoryBudget>, limits: StoreLimits) -> Self {
+        Self { budget, limits, open: HashMap::new() }
     }
 
     /// Serves messages until all senders are gone.
@@ -46,7 +47,7 @@ impl Builder {
     pub fn on_message(&mut self, message: BuilderMessage) {
         match message {
             BuilderMessage::Open(head) => {
-                let segment = OpenSegment::new(head, &self.budget);
+                let segment = OpenSegment::new(head, &self.budget, self.limits);
                 let stale = self.open.insert(segment.head.run.id, segment);
                 assert!(stale.is_none(), "a run has one open segment");
             }
@@ -83,7 +84,6 @@ struct OpenSegment {
     encoder: Box<dyn SegmentEncoder>,
     held: Reservation,
     part: PartBuffer,
-    parts_cut: u32,
     size: u64,
     crc64: u64,
 }
@@ -95,32 +95,37 @@ impl std::fmt::Debug for OpenSegment {
 }
 
 impl OpenSegment {
-    fn new(head: SegmentHead, budget: &Arc<MemoryBudget>) -> Self {
+    fn new(head: SegmentHead, budget: &Arc<MemoryBudget>, limits: StoreLimits) -> Self {
         let encoder = segment_encoder(&head.encoding, &head.run.lane, head.start);
         let held = budget.charge(encoder.held_bytes());
-        Self { head, encoder, held, part: PartBuffer::new(budget), parts_cut: 0, size: 0, crc64: 0 }
+        Self { head, encoder, held, part: PartBuffer::new(budget, limits), size: 0, crc64: 0 }
     }
 
     fn append(&mut self, block: &Block, directory_ms: Option<i64>) {
         self.encoder.append(block, &mut self.part);
         self.held.set(self.encoder.held_bytes());
-        if self.part.len >= parts::part_bytes(self.parts_cut) {
-            let part = self.cut_part();
+        self.send_full_parts(directory_ms);
+    }
+
+    fn send_full_parts(&mut self, directory_ms: Option<i64>) {
+        for part in std::mem::take(&mut self.part.ready) {
+            self.count(&part);
             send(&self.head.events, SegmentEvent::Part(part, directory_ms));
         }
     }
 
-    fn cut_part(&mut self) -> BuiltPart {
-        let (part, len, crc64) = self.part.take();
+    fn count(&mut self, part: &BuiltPart) {
+        let (len, crc64) = (part.payload.len(), part.payload.crc64());
         self.size += len;
         self.crc64 = checksum_combine(CrcAlgorithm::Crc64Xz, self.crc64, crc64, len);
-        self.parts_cut += 1;
-        part
     }
 
     fn seal(mut self, tail: SegmentTail) {
         let mut proof = self.encoder.finish(tail.end, &tail.missing, &mut self.part);
-        let last_part = self.cut_part();
+        self.held.set(0);
+        self.send_full_parts(tail.directory_ms);
+        let last_part = self.part.cut();
+        self.count(&last_part);
         proof.size = Some(self.size);
         let waiting = self.part.budget.wait_for_store(usize::try_from(self.size).unwrap_or(usize::MAX));
         let sealed = SealedSegment { proof, tail, last_part, crc64: self.crc64, waiting };
@@ -128,39 +133,47 @@ impl OpenSegment {
     }
 }
 
-/// Collects encoded bytes into chunks and counts them against the budget.
+/// Collects encoded bytes into chunks and parts, and counts them against the budget. Parts are of exactly the size that the store
+/// wants: some stores take only equal ones.
 struct PartBuffer {
+    ready: Vec<BuiltPart>,
     full: Vec<Bytes>,
     open: BytesMut,
     len: u64,
     crc: crc_fast::Digest,
+    number: u32,
+    limits: StoreLimits,
     budget: Arc<MemoryBudget>,
     reservation: Reservation,
 }
 
 impl PartBuffer {
-    fn new(budget: &Arc<MemoryBudget>) -> Self {
+    fn new(budget: &Arc<MemoryBudget>, limits: StoreLimits) -> Self {
         Self {
+            ready: Vec::new(),
             full: Vec::new(),
             open: BytesMut::new(),
             len: 0,
             crc: crc_fast::Digest::new(CrcAlgorithm::Crc64Xz),
+            number: 1,
+            limits,
             budget: Arc::clone(budget),
             reservation: budget.charge(0),
         }
     }
 
-    fn take(&mut self) -> (BuiltPart, u64, u64) {
+    fn cut(&mut self) -> BuiltPart {
         if !self.open.is_empty() {
             self.full.push(std::mem::take(&mut self.open).freeze());
         }
         self.open = BytesMut::new();
-        let (len, crc64) = (self.len, self.crc.finalize());
+        let crc64 = self.crc.finalize();
         self.len = 0;
+        self.number += 1;
         self.crc = crc_fast::Digest::new(CrcAlgorithm::Crc64Xz);
         let payload = Payload::new(std::mem::take(&mut self.full), crc64);
         let reservation = std::mem::replace(&mut self.reservation, self.budget.charge(0));
-        (BuiltPart { payload, reservation }, len, crc64)
+        BuiltPart { payload, reservation }
     }
 
     fn next_chunk(&mut self) {
@@ -176,16 +189,22 @@ impl PartBuffer {
 
 impl ByteSink for PartBuffer {
     fn put(&mut self, mut bytes: &[u8]) {
-        self.crc.update(bytes);
-        self.len += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.open.len() == self.open.capacity() {
                 self.next_chunk();
             }
-            let room = self.open.capacity() - self.open.len();
+            let chunk_room = self.open.capacity() - self.open.len();
+            let part_room = parts::part_bytes(self.number, &self.limits) - self.len;
+            let room = usize::try_from(part_room).map_or(chunk_room, |room| room.min(chunk_room));
             let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.crc.update(now);
             self.open.extend_from_slice(now);
+            self.len += now.len() as u64;
             bytes = later;
+            if self.len == parts::part_bytes(self.number, &self.limits) {
+                let part = self.cut();
+                self.ready.push(part);
+            }
         }
     }
 }

@@ -67,9 +67,9 @@ impl Consumer {
         Self { shared, builder, lanes: Vec::new(), stopped: false, pressed_since: None }
     }
 
-    /// Serves until the command channel is closed.
+    /// Serves until it is told to stop.
     pub fn run(mut self, commands: &Receiver<ConsumerCommand>, wake: &Receiver<()>) {
-        loop {
+        while !self.stopped {
             let busy = self.turn();
             let command = if busy {
                 commands.try_recv().map_err(|e| e.is_disconnected())

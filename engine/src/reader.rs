@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use catchment_formats::{Encoding, Missing, RecordView};
+use catchment_formats::{Encoding, GapCause, Missing, RecordView};
 use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::PooledBlock;
 use crate::consumer::ConsumerShared;
 use crate::lane::LaneLease;
-use crate::limits::{LOG_END_WAIT, MULTIPART_BYTES_MIN, SEALED_WINDOWS_MAX};
+use crate::limits::{LOG_END_WAIT, MISSING_RANGES_MAX, MULTIPART_BYTES_MIN, SEALED_WINDOWS_MAX};
 use crate::segment::{BuilderMessage, Run, SegmentEvent, SegmentHead, SegmentTail};
 use crate::source::{PartitionQueue, QueueEvent, QueueFault};
 use crate::window::{CloseReason, OpenWindow, record_bytes};
@@ -46,6 +46,8 @@ pub struct RunStart {
     pub pinned: Option<PinnedRange>,
     /// Where the run ends, if it ends: at the first position that reaches this.
     pub until: Option<i64>,
+    /// A corrupt batch is listed as missing and passed over; else it ends the run.
+    pub corrupt_skipped: bool,
     /// Where segments go.
     pub events: mpsc::Sender<SegmentEvent>,
     /// Dropped when the queue is closed: a partition is opened by one run at a time.
@@ -107,6 +109,9 @@ pub struct LaneReader {
     events: mpsc::Sender<SegmentEvent>,
     at_end: bool,
     end_short_since: Option<Duration>,
+    corrupt_skipped: bool,
+    /// A corrupt batch was passed over here; how far it reached shows with the next event.
+    gap_from: Option<i64>,
     empty_reported: (i64, Duration),
     filling: Filling,
     // Fields are dropped in this order: the queue is closed by the time that this says so.
@@ -142,6 +147,8 @@ impl LaneReader {
             events: start.events,
             at_end: false,
             end_short_since: None,
+            corrupt_skipped: start.corrupt_skipped,
+            gap_from: None,
             empty_reported: (start.position, Duration::ZERO),
             filling: Filling {
                 start: start.start,
@@ -218,6 +225,9 @@ impl LaneReader {
 
     /// Handles one event; none when the lane must wait for its sealed segments.
     fn take_event(&mut self, shared: &ConsumerShared, builder: &Sender<BuilderMessage>, wall_ms: i64) -> Option<Turn> {
+        if let Some(end) = self.gap_end() {
+            self.list_corrupt(end, shared, builder);
+        }
         let step = match self.queue.peek()? {
             QueueEvent::Record(record, _) if record.offset < self.position => Step::Skip,
             QueueEvent::Record(record, epoch) => self.filling.judge(&record, epoch, &self.run, &self.events, shared, builder, wall_ms),
@@ -251,12 +261,35 @@ impl LaneReader {
                     self.close(end, CloseReason::Recovery, shared, builder);
                 }
             }
+            Step::Fault(QueueFault::Corrupt(_)) if self.corrupt_skipped => {
+                self.queue.pop();
+                self.gap_from.get_or_insert(self.position);
+            }
             Step::Fault(fault) => {
                 self.pass(builder, SegmentEvent::Fault { fault, position: self.position });
                 return Some(Turn::Over);
             }
         }
         Some(Turn::Busy)
+    }
+
+    /// Where the corrupt batch that was passed over ends: at the next record, or at the partition's end.
+    fn gap_end(&mut self) -> Option<i64> {
+        self.gap_from?;
+        match self.queue.peek()? {
+            QueueEvent::Record(record, _) => Some(record.offset),
+            QueueEvent::End(offset) => Some(offset),
+            QueueEvent::Fault(_) => None,
+        }
+    }
+
+    fn list_corrupt(&mut self, end: i64, shared: &ConsumerShared, builder: &Sender<BuilderMessage>) {
+        let Some(from) = self.gap_from.take().filter(|from| *from < end) else { return };
+        if self.filling.missing.len() >= MISSING_RANGES_MAX {
+            self.close_open(CloseReason::Size, shared, builder);
+        }
+        self.filling.missing.push(Missing(from, end, GapCause::CorruptBatch));
+        self.position = end;
     }
 
     /// What the clock has to say. True if the run is over.
@@ -367,9 +400,8 @@ impl Filling {
         if self.block.is_none() {
             self.block = shared.pool.take(self.encoding_now().value_layout(), bytes);
         }
-        match &mut self.block {
-            Some(block) if block.admits(bytes) => {}
-            _ => return Step::NoMemory,
+        if !self.block.as_mut().is_some_and(|block| block.admits(bytes)) {
+            return Step::NoMemory;
         }
         if self.window.is_none() {
             self.open_window(run, events, shared, builder, wall_ms);

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use catchment_formats::{RecordView, TimestampType};
 
+use crate::config::WindowBy;
+
 /// 2000-01-01T00:00:00Z. Nothing before it is taken for a real timestamp.
 pub const PLAUSIBLE_FROM_MS: i64 = 946_684_800_000;
 
@@ -20,15 +22,6 @@ const AHEAD_MAX_MS: i64 = 600_000;
 
 /// How long after its slot an idle window stays open: records that are on their way still go in.
 const IDLE_GRACE_MS: i64 = 2_000;
-
-/// What decides when a window ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowBy {
-    /// The records' timestamps.
-    RecordTime,
-    /// The clock of this machine.
-    Arrival,
-}
 
 /// The rule's window settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -262,7 +263,8 @@ async fn a_position_outside_the_log_faults_and_a_new_start_works() {
     let cluster = connect(&broker, &[]).await;
     let p = tp(&topic, 0);
     let mut queue = cluster.open(&p, 1_000, -1, no_wake()).expect("open");
-    assert!(matches!(first_fault(&mut *queue), QueueFault::OutOfRange(_)));
+    let fault = first_fault(&mut *queue);
+    assert!(matches!(fault, QueueFault::OutOfRange(_)), "{fault:?}");
     drop(queue);
     let mut queue = cluster.open(&p, 3, -1, no_wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).0.first().map(|r| r.offset), Some(3));
@@ -272,7 +274,8 @@ async fn a_position_outside_the_log_faults_and_a_new_start_works() {
     list.add_partition_offset(&topic, 0, Offset::Offset(6)).expect("a list");
     admin(&broker).delete_records(&list, &AdminOptions::new()).await.expect("delete records");
     let mut queue = cluster.open(&p, 3, -1, no_wake()).expect("open");
-    assert!(matches!(first_fault(&mut *queue), QueueFault::OutOfRange(_)));
+    let fault = first_fault(&mut *queue);
+    assert!(matches!(fault, QueueFault::OutOfRange(_)), "{fault:?}");
     let bounds = cluster.bounds(&p).await.expect("bounds");
     assert_eq!((bounds.start, bounds.end), (6, 10));
     // Opened again while the faulted queue is still there: it is taken over.
@@ -292,7 +295,8 @@ async fn a_leader_epoch_that_does_not_reach_the_position_is_a_truncation() {
     assert_eq!(read_to_end(&mut *queue).0.iter().map(|r| r.offset).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);
     drop(queue);
     let mut queue = cluster.open(&p, 500, 0, no_wake()).expect("open");
-    assert!(matches!(first_fault(&mut *queue), QueueFault::Truncated(_)));
+    let fault = first_fault(&mut *queue);
+    assert!(matches!(fault, QueueFault::Truncated(_)), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +313,8 @@ async fn a_partition_opened_again_is_taken_over_and_wakes() {
         counter.fetch_add(1, Ordering::Relaxed);
     });
     let mut newer = cluster.open(&p, 0, -1, wake).expect("open");
-    assert!(matches!(first_fault(&mut *older), QueueFault::Other(_)));
+    let fault = first_fault(&mut *older);
+    assert!(matches!(fault, QueueFault::Other(_)), "{fault:?}");
     drop(older);
     assert_eq!(read_to_end(&mut *newer), (vec![], 0));
     assert!(!newer.fill());
@@ -350,7 +355,8 @@ async fn topics_and_times_are_looked_up() {
     assert_eq!(cluster.offsets_for_time(&partitions, 9_000).await.expect("times"), [None, None, None]);
     assert_eq!(cluster.topics(&format!("^{topic}$")).await.expect("topics"), [topic.clone()]);
     assert_eq!(cluster.topics(&unique("none")).await.unwrap_err().code, errors::UNKNOWN_TOPIC);
-    assert_eq!(cluster.bounds(&tp(&topic, 9)).await.unwrap_err().kind, ErrorKind::NotFound);
+    let missing = cluster.bounds(&tp(&topic, 9)).await.unwrap_err();
+    assert_eq!(missing.kind, ErrorKind::NotFound, "{missing}");
     assert_eq!(cluster.bounds(&tp("a b", 0)).await.unwrap_err().code, errors::BAD_TOPIC);
 }
 
@@ -576,8 +582,14 @@ async fn a_stopped_member_cannot_commit(leaves: bool) {
     }
     assert!(answers[0].contains("StaleMember") || answers[0].contains("LaneDead"), "{answers:?}");
     assert!(answers.iter().all(|a| a.starts_with("refused")), "{answers:?}");
-    let committed = other.group.fetch(&tp(&topic, 0)).await.expect("fetch").expect("an offset");
-    assert_eq!((committed.offset, committed.metadata.as_str()), (5, "other"));
+    let mut config = ClientConfig::new();
+    let bystander: BaseConsumer =
+        config.set("bootstrap.servers", &broker).set("group.id", other.group.id()).create().expect("a consumer that does not join");
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(&topic, 0);
+    let committed = bystander.committed_offsets(asked, Duration::from_secs(20)).expect("fetch");
+    let element = &committed.elements()[0];
+    assert_eq!((element.offset(), element.metadata()), (Offset::Offset(5), "other"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

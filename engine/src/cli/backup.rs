@@ -2,15 +2,24 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
+use tokio::sync::watch;
 
+use super::metrics::{MetricsServer, WithMetrics};
+use super::progress::Progress;
 use super::{Outcome, words};
 use crate::config::{
     Accept, BackupPlan, ByteSize, CodecKind, Config, FormatKind, FramingKind, Given, LayoutKind, OnStop, Overrides, Preset, RuleSettings,
     RunOptions, Span, StartPoint, WindowBy,
 };
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, codes};
+use crate::runtime::Observer;
+
+/// Threads that talk to the store. Uploading is waiting; two keep one slow handshake from holding up the other lanes.
+const UPLOAD_THREADS: usize = 2;
 
 /// Flags of `backup`. Everything is optional here, since a config file may give it.
 #[derive(Args, Clone, Debug)]
@@ -205,6 +214,49 @@ pub(super) fn main(args: BackupArgs) -> Outcome {
 /// # Errors
 /// What ended it.
 pub fn run(plan: BackupPlan) -> Outcome {
-    let _ = plan;
-    Err(vec![Error::new(crate::error::codes::USAGE, crate::error::ErrorKind::Invalid, "this build has no pipeline")])
+    crate::alloc::verify()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(UPLOAD_THREADS)
+        .thread_name("upload")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(codes::OUTPUT, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
+    let progress = Arc::new(Progress::new(false));
+    let ended = runtime.block_on(async {
+        let mut stop = stop_on_signal()?;
+        let observer: Arc<dyn Observer> = match plan.metrics {
+            Some(address) => Arc::new(WithMetrics { progress: Arc::clone(&progress), server: MetricsServer::bind(address).await? }),
+            None => Arc::clone(&progress) as Arc<dyn Observer>,
+        };
+        crate::runtime::backup(&plan, observer, &mut stop).await
+    });
+    progress.finish();
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended? {
+        crate::pipeline::Outcome::ReachedEnd | crate::pipeline::Outcome::Stopped => Ok(ExitCode::SUCCESS),
+        crate::pipeline::Outcome::Failed(error) => Err(vec![error]),
+    }
+}
+
+/// Becomes true at the first SIGTERM or SIGINT; a second one ends the process at once, which is as safe as a crash.
+fn stop_on_signal() -> Result<watch::Receiver<bool>, Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |e| Error::new(codes::OUTPUT, ErrorKind::Retryable, "signals cannot be handled").because(e);
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (stopped, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if stopped.send_replace(true) {
+                tracing::warn!("stopping at once");
+                std::process::exit(130);
+            }
+            tracing::info!("stopping: finishing what is pinned");
+        }
+    });
+    Ok(stop)
 }

@@ -18,7 +18,9 @@ mod completions;
 mod config;
 pub mod demo;
 mod logging;
+mod metrics;
 mod output;
+mod progress;
 pub mod render;
 mod usage;
 

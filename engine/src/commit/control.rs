@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Backoff, Clock};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::store::{Guard, Metadata, ObjectStore, Payload, StoreErrorKind, StoreResult, key};
+use crate::store::key::ControlKeys;
+use crate::store::{Guard, Metadata, ObjectStore, Payload, StoreErrorKind, StoreResult};
 
 /// How long a claim must stand before it counts where the store's guard is not known to be atomic.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
@@ -100,8 +101,8 @@ pub async fn write<T: Serialize + Sync>(store: &dyn ObjectStore, clock: &dyn Clo
 ///
 /// # Errors
 /// If the store refuses.
-pub async fn claim(store: &dyn ObjectStore, clock: &dyn Clock, directory: &str, owner: &Owner, atomic: bool) -> Result<Owner> {
-    let owner_key = key::owner_key(directory);
+pub async fn claim(store: &dyn ObjectStore, clock: &dyn Clock, keys: &ControlKeys, owner: &Owner, atomic: bool) -> Result<Owner> {
+    let owner_key = keys.owner();
     if atomic {
         let body = Payload::from_bytes(serde_json::to_vec(owner).expect("an owner record is plain JSON"));
         // A guarded PUT that answers anything but success is settled by reading what stands.
@@ -119,11 +120,11 @@ pub async fn claim(store: &dyn ObjectStore, clock: &dyn Clock, directory: &str, 
 }
 
 /// The error for a directory that somebody else owns.
-pub fn foreign_owner(store: &dyn ObjectStore, directory: &str, standing: &Owner) -> Error {
+pub fn foreign_owner(store: &dyn ObjectStore, keys: &ControlKeys, standing: &Owner) -> Error {
     Error::new(Code(412), ErrorKind::Fenced, "the topic's directory belongs to another rule or deployment")
         .with("store", store.url())
         .with("topic", &standing.topic)
         .with("owner", format!("rule {} of group {} on cluster {}", standing.rule, standing.group, standing.cluster))
-        .with("key", key::owner_key(directory))
+        .with("key", keys.owner())
         .help("use another prefix (--to), or the owner's rule name (--rule) to continue its backup")
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use catchment_formats::{Encoding, LaneId};
+use catchment_formats::{Encoding, GapCause, LaneId};
 use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -17,6 +17,7 @@ use crate::clock::{Backoff, Clock};
 use crate::commit::control::Anchor;
 use crate::commit::publish::Assembly;
 use crate::commit::recover::Resume;
+use crate::config::{Accept, OnGap};
 use crate::consumer::{ConsumerCommand, ConsumerShared};
 use crate::error::{Code, Error, ErrorKind};
 use crate::intent::{CommitNote, Tidy, VERSION};
@@ -25,17 +26,17 @@ use crate::limits::{ANCHOR_INTERVAL, RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY
 use crate::metrics::Metrics;
 use crate::reader::RunStart;
 use crate::report::{LaneNote, Reporter, WindowCommitted};
-use crate::rule::RuleSettings;
+use crate::rule::Rule;
 use crate::segment::{Run, SealedSegment, SegmentEvent};
 use crate::source::{CommitError, Committed, Group, QueueFault, Source, TopicPartition};
-use crate::store::{ObjectStore, key};
+use crate::store::{Guard, Metadata, ObjectStore, Payload};
 use crate::topics::{TopicClaim, TopicClaims};
 
 /// What all lanes of a rule share.
 #[derive(Debug)]
 pub struct LaneEnv {
     /// The rule.
-    pub rule: RuleSettings,
+    pub rule: Rule,
     /// Where records come from.
     pub source: Arc<dyn Source>,
     /// Where progress is committed.
@@ -66,7 +67,38 @@ pub struct LaneEnv {
     pub progress: Progress,
     /// The queue of a partition that is still open, by partition.
     pub open_queues: Mutex<HashMap<TopicPartition, oneshot::Receiver<()>>>,
+    /// The anchor of every lane that lived in this process, by its key; written at the end.
+    pub anchors: Mutex<HashMap<String, Anchor>>,
 }
+
+impl LaneEnv {
+    /// Writes all anchors, a few at a time. What fails stays as it was: an older anchor is a lower bound too.
+    pub async fn write_anchors(&self) {
+        let anchors: Vec<_> = self.anchors.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        let mut writes = tokio::task::JoinSet::new();
+        for (key, anchor) in anchors {
+            if writes.len() >= ANCHORS_IN_FLIGHT_MAX {
+                writes.join_next().await;
+            }
+            let store = Arc::clone(&self.store);
+            writes.spawn(async move {
+                let body = Payload::from_bytes(serde_json::to_vec(&anchor).expect("an anchor is plain JSON"));
+                let none = Metadata::new();
+                let write = store.put(&key, body, &none, Guard::Overwrite);
+                if !matches!(tokio::time::timeout(ANCHOR_DEADLINE, write).await, Ok(Ok(_))) {
+                    tracing::warn!(key, "the anchor was not written");
+                }
+            });
+        }
+        while writes.join_next().await.is_some() {}
+    }
+}
+
+/// Anchors written at once when the process ends. More would be throttled, fewer take longer than a stop may.
+const ANCHORS_IN_FLIGHT_MAX: usize = 16;
+
+/// How long one anchor may take when the process ends.
+const ANCHOR_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A consumer thread, as lanes see it.
 #[derive(Clone, Debug)]
@@ -77,10 +109,11 @@ pub struct ConsumerPort {
     pub wake: Sender<()>,
 }
 
-/// Committed positions of this process's lanes.
+/// What the lanes of this process have reached.
 #[derive(Debug, Default)]
 pub struct Progress {
     positions: Mutex<HashMap<TopicPartition, i64>>,
+    stopped: Mutex<HashMap<TopicPartition, Error>>,
     /// Rises with every change.
     pub changes: tokio::sync::watch::Sender<u64>,
 }
@@ -90,6 +123,22 @@ impl Progress {
     pub fn note(&self, tp: &TopicPartition, position: i64) {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), position);
         self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Notes that a lane stopped, or, with none, that it lives again or is somebody else's.
+    fn note_stop(&self, tp: &TopicPartition, error: Option<Error>) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => stopped.insert(tp.clone(), error),
+            None => stopped.remove(tp),
+        };
+        drop(stopped);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Errors of the lanes that have stopped.
+    pub fn stopped(&self) -> Vec<Error> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// The last committed position.
@@ -133,7 +182,9 @@ pub struct Lane {
     pub(super) untidied: Option<Duration>,
     /// Whether the key of the first pin of this assignment was looked at (rule R2).
     pub(super) first_key_checked: bool,
-    pub(super) read_back: bool,
+    read_back: bool,
+    /// Where the log ended when it was found shorter than the position, if the operator said to wait.
+    pub(super) truncated_at: Option<i64>,
     anchor_written: Option<Duration>,
     committed_at: Duration,
     /// Faults by position: the same fault twice is not a passing one.
@@ -151,8 +202,10 @@ pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
         env.metrics.lanes_stopped.inc();
         let error = error.with("topic", &lease.tp.topic).with("partition", lease.tp.partition);
         env.reporter.lane(&lease.tp, LaneNote::Stopped(&error));
+        env.progress.note_stop(&lease.tp, Some(error));
         // The lease stays, so that no other member takes the partition over with the same question.
         lease.dead().await;
+        env.progress.note_stop(&lease.tp, None);
     }
 }
 
@@ -206,6 +259,7 @@ impl Lane {
             untidied: None,
             first_key_checked: false,
             read_back: false,
+            truncated_at: None,
             anchor_written: None,
             committed_at,
             faults: Vec::new(),
@@ -285,9 +339,9 @@ impl Lane {
             // An error means that the sender is gone, which is what is waited for.
             let _ = closed.await;
         }
-        let port = self.port().clone();
+        let waker = self.port().wake.clone();
         let wake = Arc::new(move || {
-            let _ = port.wake.try_send(());
+            let _ = waker.try_send(());
         });
         let queue = self.env.source.open(&tp, resume.position, self.leader_epoch, wake)?;
         let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
@@ -304,6 +358,7 @@ impl Lane {
             missing: resume.missing.clone(),
             pinned: resume.pinned_range(),
             until: self.env.until.get(&tp).copied(),
+            corrupt_skipped: self.skips_corrupt(),
             events,
             closed,
         };
@@ -332,7 +387,7 @@ impl Lane {
 
     /// The key of the object that starts at `start`.
     pub(super) fn key(&self, start: i64, directory_ms: Option<i64>, extension: &str) -> String {
-        self.env.rule.layout.object_key(&self.claim.directory, self.lease.tp.partition, start, directory_ms, extension)
+        self.env.rule.object_key(&self.claim.name, self.lease.tp.partition, start, directory_ms, extension)
     }
 
     fn on_fault(&mut self, fault: QueueFault, position: i64) -> Exit {
@@ -344,15 +399,32 @@ impl Lane {
                 .because(cause)
                 .help("grant READ and DESCRIBE on the topic to this user; the lane goes on by itself at the next start")
                 .into(),
-            QueueFault::Corrupt(_) if seen_before => {
-                self.faults.push((position, fault));
-                Exit::Restart(why)
+            QueueFault::Corrupt(cause) if seen_before && self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Halt => {
+                Error::new(Code(428), ErrorKind::Corrupt, "a batch in Kafka is corrupt, and the rule says to halt")
+                    .with("offset", position)
+                    .because(cause)
+                    .help("restore the partition from a replica, or set on_gap.corrupt_batch = \"continue\" to list it as a gap")
+                    .into()
+            }
+            QueueFault::Truncated(cause) if !self.env.rule.accepts(Accept::Truncation) => {
+                Error::new(Code(423), ErrorKind::Asks, "the partition ends before what was backed up: its log was truncated")
+                    .with("position", position)
+                    .because(cause)
+                    .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
+                    .into()
             }
             _ => {
                 self.faults.push((position, fault));
                 Exit::Restart(why)
             }
         }
+    }
+
+    /// The same batch failed twice, and the rule says to list it and go on.
+    fn skips_corrupt(&self) -> bool {
+        let corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
+        let twice = corrupt.iter().any(|at| corrupt.iter().filter(|other| *other == at).count() > 1);
+        twice && self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Continue
     }
 
     /// How long the group has not known what is durable.
@@ -434,6 +506,8 @@ impl Lane {
 
     /// Writes the anchor when it is due. A failure is retried at the next occasion: an older anchor is a lower bound too.
     async fn keep_anchor(&mut self) {
+        let (anchor_key, anchor) = self.anchor();
+        self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
         let now = self.env.clock.steady();
         if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
             match self.write_anchor().await {
@@ -443,9 +517,13 @@ impl Lane {
         }
     }
 
-    async fn write_anchor(&self) -> crate::store::StoreResult<()> {
+    fn anchor(&self) -> (String, Anchor) {
         let anchor = Anchor { v: VERSION, key: self.last_key.clone(), end: self.start, topic_id: self.claim.topic_id.clone() };
-        let anchor_key = key::anchor_key(&self.env.rule.name, &self.claim.directory, self.lease.tp.partition);
+        (self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition), anchor)
+    }
+
+    async fn write_anchor(&self) -> crate::store::StoreResult<()> {
+        let (anchor_key, anchor) = self.anchor();
         super::control::write(&*self.env.store, &*self.env.clock, &anchor_key, &anchor).await
     }
 

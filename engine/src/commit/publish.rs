@@ -13,7 +13,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use tokio::task::JoinSet;
 
 use super::driver::{Exit, Lane};
-use super::proof::{self, metadata, needs_record};
+use super::proof::{self, metadata, needs_record, record_key};
 use super::{Finding, Next, after_look, after_publish, compare};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
@@ -23,7 +23,7 @@ use crate::limits::{INTENT_BYTES_MAX, MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_P
 use crate::report::LaneNote;
 use crate::segment::{BuiltPart, SealedSegment};
 use crate::source::CommitError;
-use crate::store::{Guard, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreResult, key};
+use crate::store::{Guard, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreResult};
 
 /// Longest pause between two attempts to reach a store that does not answer or refuses access.
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -301,7 +301,7 @@ impl Lane {
     }
 
     async fn write_record(&self, object_key: &str, sealed: &SealedSegment) -> Result<(), Exit> {
-        let Some(record_key) = key::record_key(object_key) else { return Ok(()) };
+        let Some(record_key) = record_key(&self.env.rule.layout, object_key) else { return Ok(()) };
         let body = Payload::from_bytes(serde_json::to_vec(&sealed.proof).expect("a proof holds nothing that JSON cannot"));
         let none = Metadata::new();
         self.until_answered("PutObject", || self.env.store.put(&record_key, body.clone(), &none, Guard::Overwrite)).await?;
@@ -357,7 +357,7 @@ impl Lane {
 
     /// HEADs an intent's key until the store answers.
     pub(super) async fn find(&self, intent: &Intent) -> Result<Finding, Exit> {
-        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &intent.key)).await?;
+        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
         let finding = found.map_or(Finding::Absent, |(_, proof)| compare(intent, &self.id, proof.as_ref()));
         if let Finding::OtherEnd(end) = finding {
             self.env.metrics.adopted_ends.inc();
@@ -378,7 +378,7 @@ impl Lane {
         if self.first_key_checked {
             return Ok(());
         }
-        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, object_key)).await?;
+        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
         let Some((_, stored)) = found else {
             self.first_key_checked = true;
             return Ok(());

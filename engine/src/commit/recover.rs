@@ -18,9 +18,9 @@ use crate::intent::{CommitNote, Intent, NoteError, UploadNote, parts_digest};
 use crate::limits::LOG_END_WAIT;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
-use crate::rule::{Accept, GapPolicy};
+use crate::config::{Accept, OnGap};
 use crate::source::{Committed, LogBounds};
-use crate::store::{StoreErrorKind, key};
+use crate::store::StoreErrorKind;
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
 const COMPLETE_WAIT: Duration = Duration::from_secs(120);
@@ -87,7 +87,7 @@ impl Lane {
         let note = match CommitNote::parse(&committed.metadata) {
             Ok(note) => note,
             Err(NoteError::Version(v)) => return Err(other_version(v).into()),
-            Err(_) if self.env.rule.accept == Some(Accept::ForeignCommit) => return Ok(None),
+            Err(_) if self.env.rule.accepts(Accept::ForeignCommit) => return Ok(None),
             Err(why) => return Err(foreign_commit(committed, why).into()),
         };
         if note.topic_hash() != self.claim.topic_hash {
@@ -95,7 +95,7 @@ impl Lane {
             return if self.claim.is_later_incarnation { Ok(None) } else { Err(self.topic_recreated().into()) };
         }
         if note.destination_hash() != self.env.rule.destination_hash {
-            if self.env.rule.accept != Some(Accept::Destination) {
+            if !self.env.rule.accepts(Accept::Destination) {
                 return Err(destination_changed().into());
             }
             if matches!(note, CommitNote::Intent(_)) {
@@ -115,6 +115,13 @@ impl Lane {
     async fn resume_at_position(&mut self) -> Result<Resume, Exit> {
         let bounds = self.bounds_reaching(self.position).await?;
         let mut missing = Vec::new();
+        if let Some(log_end) = self.truncated_at.take() {
+            // The records that stand in the log below the position now are not the ones that were backed up.
+            let gap = Missing(log_end, self.position, GapCause::Truncation);
+            self.env.metrics.gap(gap.cause());
+            self.env.reporter.lane(&self.lease.tp, LaneNote::Gap(gap));
+            missing.push(gap);
+        }
         if bounds.start > self.position {
             self.note_gap(Missing(self.position, bounds.start, GapCause::Retention))?;
             missing.push(Missing(self.position, bounds.start, GapCause::Retention));
@@ -132,9 +139,10 @@ impl Lane {
             match self.env.source.bounds(&self.lease.tp).await {
                 Ok(bounds) if bounds.stable_end >= offset => return Ok(bounds),
                 Ok(bounds) if self.env.clock.steady().saturating_sub(began) > LOG_END_WAIT => {
-                    if self.env.rule.accept != Some(Accept::Truncation) {
+                    if !self.env.rule.accepts(Accept::Truncation) {
                         return Err(truncated(offset, &bounds).into());
                     }
+                    self.truncated_at.get_or_insert(bounds.stable_end);
                     self.env.reporter.lane(&self.lease.tp, LaneNote::AwaitingLog { position: offset, log_end: bounds.stable_end });
                 }
                 Ok(_) => {}
@@ -151,7 +159,7 @@ impl Lane {
     fn note_gap(&self, gap: Missing) -> Result<(), Exit> {
         self.env.metrics.gap(gap.cause());
         self.env.reporter.lane(&self.lease.tp, LaneNote::Gap(gap));
-        if self.env.rule.on_gap.of(gap.cause()) == GapPolicy::Continue {
+        if self.env.rule.on_gap(gap.cause()) == OnGap::Continue {
             return Ok(());
         }
         Err(Error::new(Code(424), ErrorKind::Asks, "records are missing and the rule says to halt")
@@ -264,7 +272,7 @@ impl Lane {
             // Without this the upload could still be completed behind the smaller object.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
         }
-        if self.env.rule.class.is_atomic() {
+        if self.env.rule.has_atomic_guards() {
             return Ok(None);
         }
         let deadline = intent.at.saturating_add(self.env.rule.upload_deadline_ms());
@@ -275,7 +283,7 @@ impl Lane {
 
     /// No committed offset: resume from the anchor if there is one, else begin where the owner record says.
     async fn start_without_offset(&mut self) -> Result<(), Exit> {
-        let anchor_key = key::anchor_key(&self.env.rule.name, &self.claim.directory, self.lease.tp.partition);
+        let anchor_key = self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition);
         let anchor: Option<Anchor> = control::read(&*self.env.store, &anchor_key).await?;
         let begin = match anchor {
             Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
@@ -306,7 +314,7 @@ impl Lane {
         let mut end = anchor.end;
         let mut seen = 0;
         while let Some((_, object_key)) = keys.iter().find(|(start, _)| *start == end) {
-            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, object_key)).await?;
+            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
             match found.and_then(|(_, p)| p).filter(|p| p.lane == self.id && p.range.start == end && p.range.end > end) {
                 Some(proof) => end = proof.range.end,
                 None => return Err(does_not_tile(object_key).into()),
@@ -323,14 +331,14 @@ impl Lane {
     }
 
     async fn keys_of_lane(&self) -> Result<Vec<(i64, String)>, Exit> {
-        let prefix = self.env.rule.layout.listing_prefix(&self.claim.directory);
+        let prefix = self.env.rule.layout.topic_directory(&self.claim.name);
         let mut keys = Vec::new();
         let mut after: Option<String> = None;
         loop {
             let page = self.until_answered("ListObjectsV2", || self.env.store.list(&prefix, false, after.as_deref())).await?;
             for object in page.objects {
-                let parsed = key::parse_object_key(&object.key);
-                if let Some(p) = parsed.filter(|p| p.topic == self.claim.file_topic() && p.partition == self.lease.tp.partition) {
+                let parsed = self.env.rule.layout.parse_key(&object.key);
+                if let Some(p) = parsed.filter(|p| p.topic == *self.lease.tp.topic && p.partition == self.lease.tp.partition) {
                     keys.push((p.start, object.key));
                 }
             }

@@ -36,6 +36,15 @@ impl Secret {
         }
     }
 
+    /// The text that [`new`](Self::new) took; for the hand-over to a client's own configuration, never for output.
+    pub(crate) fn as_written(&self) -> String {
+        match self {
+            Self::Env(name) => format!("env:{name}"),
+            Self::File(path) => format!("file:{path}"),
+            Self::Literal(text) => text.clone(),
+        }
+    }
+
     /// Reads the secret. Called when a client is built, so that a rotated file is read again.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ pub const SECRET_UNREADABLE: Code = Code(109);
 /// Standard output cannot be written.
 pub const OUTPUT: Code = Code(110);
 
+/// Metrics cannot be served where they should.
+pub const METRICS_ADDRESS: Code = Code(111);
+
 /// `verify` found damage.
 pub const VERIFY_DAMAGE: Code = Code(501);
 /// Nothing to look at where `verify`, `ls` or `show` was sent.

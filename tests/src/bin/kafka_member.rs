@@ -20,7 +20,7 @@ async fn main() {
     config.properties.insert("group.instance.id".into(), instance.clone());
     config.properties.insert("session.timeout.ms".into(), "6000".into());
     let cluster = KafkaCluster::connect(config, ReadShare { bytes: 8 << 20, partitions: 8 }).await.expect("connect");
-    let mut joined = KafkaGroup::join(&cluster, rule, std::slice::from_ref(topic)).await.expect("join");
+    let mut joined = KafkaGroup::join(&cluster, rule, &format!("catchment-{rule}"), std::slice::from_ref(topic)).await.expect("join");
 
     let (lines, mut input) = tokio::sync::mpsc::channel::<String>(16);
     std::thread::spawn(move || {

@@ -197,9 +197,8 @@ fn select(all: &[(String, i32, K)], patterns: &[TopicPattern]) -> Result<Vec<Str
                 selected.push(names().find(|n| n == name).ok_or_else(|| unknown_topic(name, names()))?);
             }
             // The broker's own topics are backed up only when the pattern asks for such names.
-            TopicPattern::Matching { regex, with_internal } => selected.extend(
-                names().filter(|n| regex.is_match(n) && (*with_internal || !n.starts_with("__")) && check_topic_name(n).is_ok()),
-            ),
+            TopicPattern::Matching { regex, with_internal } => selected
+                .extend(names().filter(|n| regex.is_match(n) && (*with_internal || !n.starts_with("__")) && check_topic_name(n).is_ok())),
         }
     }
     selected.sort_unstable();
@@ -209,7 +208,8 @@ fn select(all: &[(String, i32, K)], patterns: &[TopicPattern]) -> Result<Vec<Str
 
 fn unknown_topic<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Error {
     let similar: Vec<&str> = others.filter(|o| o.contains(name) || name.contains(o)).take(3).collect();
-    let error = Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist, or this principal may not describe it").with("topic", name);
+    let error = Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist, or this principal may not describe it")
+        .with("topic", name);
     if similar.is_empty() { error } else { error.help(format!("did you mean {}?", similar.join(", "))) }
 }
 
@@ -252,7 +252,9 @@ fn probe_advertised(brokers: &[Broker], config: &KafkaConfig) -> Result<(), Erro
             Ok(Err(reason)) if first_failure.is_none() => {
                 first_failure = Some(advertised_unreachable(&format!("{}/{}", advertised(broker), broker.id), &reason));
             }
-            Ok(Err(reason)) => tracing::warn!(broker = broker.id, advertised = advertised(broker), "advertised address not reachable: {reason}"),
+            Ok(Err(reason)) => {
+                tracing::warn!(broker = broker.id, advertised = advertised(broker), "advertised address not reachable: {reason}")
+            }
             // A probe that panicked says nothing about the network.
             Ok(Ok(())) | Err(_) => reached = true,
         }

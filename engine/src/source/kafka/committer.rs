@@ -81,7 +81,10 @@ fn round(client: &BaseConsumer<GroupContext>, assignments: &Assignments, request
         let guards: Vec<Option<AliveGuard<'_>>> = requests.iter().map(|r| r.lane.lock()).collect();
         let living: Vec<&Request> = requests.iter().zip(&guards).filter(|(_, g)| g.is_some()).map(|(r, _)| r).collect();
         let mut sent = send(client, &living).into_iter();
-        guards.iter().map(|g| if g.is_some() { sent.next().unwrap_or(Err(CommitError::LaneDead)) } else { Err(CommitError::LaneDead) }).collect()
+        guards
+            .iter()
+            .map(|g| if g.is_some() { sent.next().unwrap_or(Err(CommitError::LaneDead)) } else { Err(CommitError::LaneDead) })
+            .collect()
     };
     for (request, result) in requests.into_iter().zip(results) {
         if matches!(result, Err(CommitError::StaleMember(_) | CommitError::InstanceFenced)) {
@@ -125,7 +128,11 @@ fn not_a_member(client: &BaseConsumer<GroupContext>) -> Option<CommitError> {
 fn is_of_one_partition(code: K) -> bool {
     matches!(
         code,
-        K::OffsetMetadataTooLarge | K::InvalidCommitOffsetSize | K::UnknownTopicOrPartition | K::TopicAuthorizationFailed | K::UnknownTopicId
+        K::OffsetMetadataTooLarge
+            | K::InvalidCommitOffsetSize
+            | K::UnknownTopicOrPartition
+            | K::TopicAuthorizationFailed
+            | K::UnknownTopicId
     )
 }
 
@@ -134,7 +141,9 @@ fn result_of(code: K, fenced: bool) -> Result<(), CommitError> {
         K::NoError => Ok(()),
         K::FencedInstanceId => Err(CommitError::InstanceFenced),
         K::Fatal | K::Fenced if fenced => Err(CommitError::InstanceFenced),
-        K::IllegalGeneration | K::UnknownMemberId | K::StaleMemberEpoch | K::FencedMemberEpoch => Err(CommitError::StaleMember(code.to_string())),
+        K::IllegalGeneration | K::UnknownMemberId | K::StaleMemberEpoch | K::FencedMemberEpoch => {
+            Err(CommitError::StaleMember(code.to_string()))
+        }
         K::RebalanceInProgress => Err(CommitError::RebalanceInProgress),
         K::OffsetMetadataTooLarge | K::InvalidCommitOffsetSize => Err(CommitError::MetadataTooLarge),
         K::OperationTimedOut

@@ -372,7 +372,9 @@ impl KafkaConfig {
             _ => self.tls_wanted(),
         };
         if self.preset == Some(Preset::Confluent) && self.sasl.is_none() && given.is_none() {
-            return Err(invalid("the preset confluent needs sasl").help("set sasl = { mechanism = \"PLAIN\", username = KEY, password = SECRET }"));
+            return Err(
+                invalid("the preset confluent needs sasl").help("set sasl = { mechanism = \"PLAIN\", username = KEY, password = SECRET }")
+            );
         }
         let sasl = self.sasl.is_some() || p.get("sasl.mechanism").or(p.get("sasl.mechanisms")).is_some();
         let protocol = match (tls.is_some(), sasl) {

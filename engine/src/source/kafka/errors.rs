@@ -114,7 +114,8 @@ impl Diagnostics {
                     .because(code)
                     .help("grant Describe and Read on the topics, and Read on the group, to this principal");
             }
-            K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition => {
+            // NoEnt: a look-up of offsets names a partition that the topic does not have.
+            K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition | K::NoEnt => {
                 return Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, format!("no such topic or partition: {what}")).because(code);
             }
             K::OperationTimedOut | K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::TimedOutQueue => {}
@@ -152,14 +153,16 @@ pub(crate) fn advertised_unreachable(broker: &str, reason: &str) -> Error {
         .with("broker", node)
         .with("advertised", address)
         .because(reason)
-        .help(format!("set advertised.listeners on the broker to an address that this machine can reach, or make {address} resolve and answer here"))
+        .help(format!(
+            "set advertised.listeners on the broker to an address that this machine can reach, or make {address} resolve and answer here"
+        ))
 }
 
 fn login_failed(config: &KafkaConfig, trouble: &Trouble) -> Error {
     if trouble.code == K::SSL {
-        return Error::new(TLS, ErrorKind::Invalid, "the TLS connection to the broker cannot be set up")
-            .because(&trouble.reason)
-            .help("check tls.ca (ssl.ca.location), the host name in the broker's certificate, and tls.certificate and tls.key for mutual TLS");
+        return Error::new(TLS, ErrorKind::Invalid, "the TLS connection to the broker cannot be set up").because(&trouble.reason).help(
+            "check tls.ca (ssl.ca.location), the host name in the broker's certificate, and tls.certificate and tls.key for mutual TLS",
+        );
     }
     let (mechanism, properties) = config.login();
     let error = Error::new(AUTHENTICATION, ErrorKind::Denied, format!("the broker refuses this login by {mechanism}"))

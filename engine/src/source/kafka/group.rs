@@ -89,10 +89,8 @@ impl ClientContext for GroupContext {
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let named: Vec<TopicPartition> = native::rows(partitions)
-            .into_iter()
-            .map(|r| TopicPartition { topic: Arc::from(r.topic), partition: r.partition })
-            .collect();
+        let named: Vec<TopicPartition> =
+            native::rows(partitions).into_iter().map(|r| TopicPartition { topic: Arc::from(r.topic), partition: r.partition }).collect();
         let incremental = matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let outcome = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(partitions = ?named, incremental, "assigned");
@@ -165,13 +163,13 @@ pub struct GroupHandle {
 }
 
 impl KafkaGroup {
-    /// Joins the group `catchment-<rule>` for `topics`, each a name or a pattern with a leading `^`.
+    /// Joins the group `group_id` as a member of `rule` for `topics`, each a name or a pattern with a leading `^`.
     ///
     /// The first assignment comes as an event. A static member (the default) takes its name from rule, host and slot.
     ///
     /// # Errors
     /// `C0203` for a topic that does not exist, `C0208` for the slot, `C0214` for the membership, and those of the config.
-    pub async fn join(cluster: &Arc<KafkaCluster>, rule: &str, topics: &[String]) -> Result<Joined, Error> {
+    pub async fn join(cluster: &Arc<KafkaCluster>, rule: &str, group_id: &str, topics: &[String]) -> Result<Joined, Error> {
         let config = cluster.config();
         let membership = config.membership()?;
         let patterns = topics.iter().map(|t| TopicPattern::parse(t)).collect::<Result<Vec<_>, _>>()?;
@@ -184,7 +182,7 @@ impl KafkaGroup {
             MemberName::Given(name) => Some(name.clone()),
             MemberName::Slot | MemberName::None => slot.as_ref().map(|s| s.name.clone()),
         };
-        let group_id = format!("catchment-{rule}");
+        let group_id = group_id.to_owned();
         let properties = config.group_properties(&group_id, &membership, member.as_deref())?;
         let assignments = Arc::new(Assignments::default());
         let context = GroupContext { shared: cluster.shared(), assignments: Arc::clone(&assignments) };

@@ -22,6 +22,15 @@ pub(crate) fn code(raw: i32) -> K {
     RDKafkaRespErr::try_from(raw).map_or(K::Unknown, K::from)
 }
 
+/// A code's text as librdkafka writes it into its messages.
+pub(crate) fn text_of(code: K) -> String {
+    match RDKafkaRespErr::try_from(code as i32) {
+        // SAFETY: takes any value of the enum and gives a static string.
+        Ok(raw) => unsafe { text(sys::rd_kafka_err2str(raw)) },
+        Err(_) => code.to_string(),
+    }
+}
+
 /// Milliseconds as librdkafka takes them.
 fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
@@ -236,8 +245,7 @@ pub(crate) fn metadata<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Du
     // SAFETY: the client outlives the call; with success `found` is ours until it is destroyed, its arrays hold as many elements
     // as their counts say, and everything is copied before.
     unsafe {
-        let error =
-            K::from(sys::rd_kafka_metadata(client.client().native_ptr(), 1, ptr::null_mut(), &raw mut found, millis(timeout)));
+        let error = K::from(sys::rd_kafka_metadata(client.client().native_ptr(), 1, ptr::null_mut(), &raw mut found, millis(timeout)));
         if error != K::NoError {
             return Err(error);
         }

@@ -369,8 +369,8 @@ fn event_of_error<'a>(message: *const sys::rd_kafka_message_t, code: K, offset: 
 fn fault_of(code: K, text: String) -> QueueFault {
     match code {
         // With the policy `error`, librdkafka wraps the reason of a reset in this one; its text names it.
-        K::AutoOffsetReset if text.contains(&K::LogTruncation.to_string()) => QueueFault::Truncated(text),
-        K::AutoOffsetReset if text.contains(&K::OffsetOutOfRange.to_string()) => QueueFault::OutOfRange(text),
+        K::AutoOffsetReset if text.contains(&native::text_of(K::LogTruncation)) => QueueFault::Truncated(text),
+        K::AutoOffsetReset if text.contains(&native::text_of(K::OffsetOutOfRange)) => QueueFault::OutOfRange(text),
         K::OffsetOutOfRange => QueueFault::OutOfRange(text),
         K::LogTruncation => QueueFault::Truncated(text),
         // NotImplemented: a message format, or a codec, that does not exist.
@@ -417,10 +417,13 @@ mod tests {
 
     #[test]
     fn errors_become_faults() {
-        let reset = |reason: K| fault_of(K::AutoOffsetReset, format!("fetch failed: {reason} (broker 1)"));
-        assert!(matches!(reset(K::OffsetOutOfRange), QueueFault::OutOfRange(_)));
-        assert!(matches!(reset(K::LogTruncation), QueueFault::Truncated(_)));
-        assert!(matches!(reset(K::NoOffset), QueueFault::Other(_)));
+        let reset = |text: &str| fault_of(K::AutoOffsetReset, text.to_owned());
+        let out_of_range = "fetch failed due to requested offset not available on the broker: Broker: Offset out of range (broker 1)";
+        assert!(matches!(reset(out_of_range), QueueFault::OutOfRange(_)));
+        let truncated = "Partition log truncation detected at offset 500 (leader epoch 0): broker end offset is 10 \
+                         (offset leader epoch 0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
+        assert!(matches!(reset(truncated), QueueFault::Truncated(_)));
+        assert!(matches!(reset("no previously committed offset available: Local: No offset stored"), QueueFault::Other(_)));
         assert!(matches!(fault_of(K::BadMessage, String::new()), QueueFault::Corrupt(_)));
         assert!(matches!(fault_of(K::TopicAuthorizationFailed, String::new()), QueueFault::Denied(_)));
         assert!(matches!(fault_of(K::UnknownPartition, String::new()), QueueFault::Gone(_)));

@@ -58,7 +58,8 @@ impl Secret {
         };
         match self {
             Self::Env(name) => std::env::var(name).map_err(|e| {
-                unreadable(format!("env:{name}"), e.to_string()).help(format!("set the environment variable {name}, or name a file by file:/path"))
+                unreadable(format!("env:{name}"), e.to_string())
+                    .help(format!("set the environment variable {name}, or name a file by file:/path"))
             }),
             Self::File(path) => match std::fs::read_to_string(path) {
                 Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),

@@ -50,7 +50,9 @@ pub(crate) fn take(dir: &Path, rule: &str, scope: &str) -> Result<Slot, Error> {
         Some((path, e)) => error.with("file", path.display()).because(e),
         None => error.because(format!("{SLOTS_MAX} processes of this rule run on this host")),
     };
-    Err(error.help("make the temporary directory writable (TMPDIR), or set the property group.instance.id to a name of its own for each process"))
+    Err(error.help(
+        "make the temporary directory writable (TMPDIR), or set the property group.instance.id to a name of its own for each process",
+    ))
 }
 
 /// Locks the file; none if another process has it.

@@ -1,0 +1,115 @@
+# What a fresh Debian or Ubuntu with git and Rust lacks. Sourced by scripts/demo and scripts/test, never run.
+#
+#   need build            C toolchain for librdkafka, OpenSSL, zstd and mimalloc, which are built from source
+#   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO, Python for the readers
+#
+# By the system's package manager as root or with passwordless sudo; else, given Docker, the whole script again in a
+# container that is root; else one line that says what to install.
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+have() { command -v "$1" > /dev/null 2>&1; }
+
+java_major() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
+
+# go_new_enough GO: whether it can build MinIO. From 1.21 on, Go fetches the toolchain that a module asks for.
+go_new_enough() {
+  local minor
+  minor=$("$1" env GOVERSION 2> /dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+  [ -n "$minor" ] && [ "$minor" -ge 21 ]
+}
+
+# missing KIND: the packages to install, by their names in Debian and Ubuntu.
+missing() {
+  local lacking=()
+  have cc && have g++ && have make || lacking+=(build-essential)
+  have perl || lacking+=(perl)
+  have cmake || lacking+=(cmake)
+  have pkg-config || lacking+=(pkg-config)
+  if [ "$1" = services ]; then
+    have java && [ "$(java_major)" -ge 17 ] || lacking+=("$(java_package)")
+    have mvn || lacking+=(maven)
+    have openssl || lacking+=(openssl)
+    have go || [ -x "$go_own" ] || [ -x "$minio_built" ] || lacking+=(golang-go)
+    have python3 && python3 -c 'import ensurepip, venv' 2> /dev/null || lacking+=(python3 python3-venv)
+    have flock || lacking+=(util-linux)
+  fi
+  echo "${lacking[*]}"
+}
+
+# The newest Java that the release has; default-jre-headless is too old on some.
+java_package() {
+  local version
+  for version in 25 21 17; do
+    if apt-cache policy "openjdk-$version-jre-headless" 2> /dev/null | grep -q 'Candidate: [^(]'; then break; fi
+  done
+  echo "openjdk-$version-jre-headless"
+}
+
+need() {
+  have cargo || { echo "install Rust first: rustup with its default toolchain is enough" >&2; exit 1; }
+  local packages root=()
+  packages=$(missing "$1")
+  [ -n "$packages" ] || { own_go "$1"; return 0; }
+  if have apt-get; then
+    if [ "$(id -u)" = 0 ]; then root=(env); elif have sudo && sudo -n true 2> /dev/null; then root=(sudo -n); fi
+  fi
+  if [ ${#root[@]} -gt 0 ]; then
+    say "installing: $packages"
+    "${root[@]}" apt-get update -qq
+    packages=$(missing "$1") # which Java there is, is known only now
+    # shellcheck disable=SC2086
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages > /dev/null
+  elif have docker && docker info > /dev/null 2>&1; then
+    in_container
+  else
+    echo "please install, then run this again: $packages (Debian's names; Java 17 or newer, Go 1.24 or newer)" >&2
+    exit 1
+  fi
+  own_go "$1"
+}
+
+# Runs the calling script in a container of the pinned Rust with this clone and the cache in it. It is root there, so `need` goes on.
+in_container() {
+  local channel
+  channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$root_dir/rust-toolchain.toml")
+  say "no package manager to use: running in a container of rust:$channel-bookworm"
+  mkdir -p "$cache"
+  exec docker run --rm --init -v "$root_dir:/catchment" -v "$cache:/cache" -e CATCHMENT_CACHE=/cache -e CI="${CI:-}" \
+    -w /catchment "rust:$channel-bookworm" "scripts/$(basename "$0")" ${arguments[@]+"${arguments[@]}"}
+}
+
+# Where the distribution's Go is too old to fetch a toolchain by itself: that toolchain is a module, and any Go can fetch a module.
+own_go() {
+  [ "$1" = services ] || return 0
+  [ -x "$minio_built" ] && return 0
+  if go_new_enough go; then export CATCHMENT_GO=go; return 0; fi
+  if [ ! -x "$go_own" ]; then
+    local arch module
+    case $(uname -m) in
+      x86_64) arch=amd64 ;;
+      aarch64) arch=arm64 ;;
+      *) echo "please install Go 1.24 or newer" >&2; exit 1 ;;
+    esac
+    module=golang.org/toolchain@v0.0.1-go1.25.0.linux-$arch
+    say "this Go is too old for MinIO; fetching a newer one"
+    mkdir -p "$cache/go/fetch"
+    (
+      cd "$cache/go/fetch"
+      [ -e go.mod ] || go mod init fetch > /dev/null 2>&1
+      # Go checks a toolchain's sum only since it knows toolchains; the download itself is by the module's own rules.
+      GOMODCACHE=$cache/go/mod GONOSUMDB=golang.org/toolchain GOFLAGS=-modcacherw go mod download "$module"
+    )
+    chmod -R u+rwx "$cache/go/mod/$module"
+    mv "$cache/go/mod/$module" "$cache/go/root"
+    rm -rf "$cache/go/mod" "$cache/go/fetch" 2> /dev/null || true
+  fi
+  export CATCHMENT_GO=$go_own GOTOOLCHAIN=local
+}
+
+root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export CATCHMENT_CACHE=${CATCHMENT_CACHE:-$HOME/.cache/catchment}
+cache=$CATCHMENT_CACHE
+go_own=$cache/go/root/bin/go
+minio_built=$("$root_dir/tests/services/minio.sh" where)
+# Outside the clone, so that a fresh clone does not build librdkafka and OpenSSL again.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
