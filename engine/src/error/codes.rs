@@ -27,6 +27,9 @@ pub const OUTPUT: Code = Code(110);
 /// Metrics cannot be served where they should.
 pub const METRICS_ADDRESS: Code = Code(111);
 
+/// The process cannot start its threads.
+pub const RUNTIME: Code = Code(112);
+
 /// `verify` found damage.
 pub const VERIFY_DAMAGE: Code = Code(501);
 /// Nothing to look at where `verify`, `ls` or `show` was sent.

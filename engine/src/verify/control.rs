@@ -78,9 +78,10 @@ impl Control {
     /// The owner of the directory that holds `key`, with the directory's path.
     pub fn owner_of(&self, key: &str) -> Option<(&str, &Owner)> {
         let below = key.strip_prefix(&self.prefix)?;
-        self.owners.iter().map(|(path, owner)| (path.as_str(), owner)).find(|(path, _)| {
-            below.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
-        })
+        self.owners
+            .iter()
+            .map(|(path, owner)| (path.as_str(), owner))
+            .find(|(path, _)| below.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
     }
 
     /// Keys at which the proof of the object at `key` may stand: its topic's directory is one of those above it.

@@ -46,7 +46,9 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
         return Ok(found);
     };
     let told = |message: &str| {
-        Error::new(codes::COMPARE, ErrorKind::Invalid, message).with("topic", &id.topic).help("compare with the cluster that was backed up, or leave out -b")
+        Error::new(codes::COMPARE, ErrorKind::Invalid, message)
+            .with("topic", &id.topic)
+            .help("compare with the cluster that was backed up, or leave out -b")
     };
     if source.cluster_id() != id.cluster {
         return Err(told("the objects come from another cluster").with("objects", &id.cluster).with("broker", source.cluster_id()));
@@ -61,7 +63,9 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
     let tp = TopicPartition { topic: id.topic.as_str().into(), partition: id.partition };
     let log_start = source.bounds(&tp).await?.start;
     for (listed, object) in &lane.objects {
-        let Some(proof) = object.proof.clone().filter(|p| object.readable && p.lane == id && p.range.start == listed.start) else { continue };
+        let Some(proof) = object.proof.clone().filter(|p| object.readable && p.lane == id && p.range.start == listed.start) else {
+            continue;
+        };
         if proof.range.end <= log_start {
             found.notes.push(format!("{tp}: Kafka has nothing below offset {log_start} any more; what is older was not compared"));
             continue;

@@ -176,7 +176,11 @@ fn check_name(listed: &Listed, proof: &Proof, id: Option<&LaneId>, report: &mut 
     } else if let Some(id) = id.filter(|id| **id != proof.lane) {
         let lane = &proof.lane;
         let told = format!("rule {} on cluster {}, topic id {}", lane.rule, lane.cluster, lane.topic_id);
-        report.damaged(&listed.key, DamageKind::Foreign, format!("it is of {told}; the lane's others are of rule {} on cluster {}, topic id {}", id.rule, id.cluster, id.topic_id));
+        report.damaged(
+            &listed.key,
+            DamageKind::Foreign,
+            format!("it is of {told}; the lane's others are of rule {} on cluster {}, topic id {}", id.rule, id.cluster, id.topic_id),
+        );
     }
 }
 

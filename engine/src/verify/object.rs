@@ -131,7 +131,10 @@ impl Check<'_> {
         let (mut head, mut tail) = ([0; 4], [0; 4]);
         let at_end = self.spool.len().saturating_sub(4);
         let read = self.spool.read_at(&mut head, 0).and_then(|_| self.spool.read_at(&mut tail, at_end));
-        read.is_ok() && self.listed.extension == "parquet" && b"PAR1".starts_with(&head[..self.spool.len().min(4) as usize]) && tail != *b"PAR1"
+        read.is_ok()
+            && self.listed.extension == "parquet"
+            && b"PAR1".starts_with(&head[..self.spool.len().min(4) as usize])
+            && tail != *b"PAR1"
     }
 
     fn raw(&mut self, beside: Option<Proof>) -> Result<(Option<Proof>, bool)> {
@@ -177,7 +180,10 @@ impl Check<'_> {
             self.add(DamageKind::Counts, format!("its values take {} bytes, and its proof says {expected}", stream.framed_bytes));
         } else if encoding.format == Format::Raw(Framing::Len32) && (stream.items, stream.nulls) != (counts.records, counts.null_values) {
             let told = format!("{} records, {} of them null", counts.records, counts.null_values);
-            self.add(DamageKind::Counts, format!("it holds {} records, {} of them null, and its proof says {told}", stream.items, stream.nulls));
+            self.add(
+                DamageKind::Counts,
+                format!("it holds {} records, {} of them null, and its proof says {told}", stream.items, stream.nulls),
+            );
         } else if stream.crc != proof.digest.values {
             self.add(DamageKind::Digest, format!("its values have {:016x}, and its proof says {}", stream.crc, proof.digest));
         }

@@ -73,8 +73,6 @@ impl Place {
     /// The prefixes above this one, from the store's own down; not this one itself.
     pub fn prefixes_above(&self) -> Vec<&str> {
         let slashes = self.prefix.match_indices('/').map(|(at, _)| &self.prefix[..=at]);
-        let mut above: Vec<&str> = std::iter::once("").chain(slashes).collect();
-        above.pop();
-        above
+        std::iter::once("").chain(slashes).filter(|above| *above != self.prefix).collect()
     }
 }

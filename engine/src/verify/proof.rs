@@ -5,11 +5,9 @@ use catchment_formats::Proof;
 use catchment_formats::parquet::read_proof;
 
 use super::listing::{Listed, Listing};
+use crate::commit::proof::PROOF_METADATA;
 use crate::error::Result;
 use crate::store::{Metadata, ObjectStore};
-
-/// Name of the user metadata that holds a proof.
-pub const PROOF_METADATA: &str = "catchment-proof";
 
 /// Bytes fetched from an object's end for its footer. A footer takes about 2 KB for each row group of 64 MiB, so this is one
 /// request for nearly all objects; a larger footer costs a second one.

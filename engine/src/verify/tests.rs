@@ -136,7 +136,7 @@ impl Backup {
     async fn put(&self, key: &str, bytes: &[u8], proof: &Proof) {
         let mut metadata = Metadata::new();
         if self.store.limits().metadata {
-            metadata.push((proof::PROOF_METADATA.to_owned(), proof.to_json()));
+            metadata.push((crate::commit::proof::PROOF_METADATA.to_owned(), proof.to_json()));
         } else if self.encoding.format != Format::Parquet {
             let record = ControlKeys::of_path("orders").object(proof.lane.partition, proof.range.start);
             self.write(&record, proof.to_json().as_bytes(), &Metadata::new()).await;
@@ -206,11 +206,7 @@ async fn sound_backups_raise_no_alarm() {
 
 #[tokio::test]
 async fn every_layout_is_read() {
-    let layouts = [
-        Layout::Hive,
-        Layout::Confluent,
-        Layout::Tencent { instance: "ckafka-1".into(), topic_id: Some("topic-9".into()) },
-    ];
+    let layouts = [Layout::Hive, Layout::Confluent, Layout::Tencent { instance: "ckafka-1".into(), topic_id: Some("topic-9".into()) }];
     for layout in layouts {
         for encoding in [Encoding::PARQUET_ZSTD1, RAW_LEN32] {
             let backup = Backup::in_files(encoding);
