@@ -62,7 +62,10 @@ impl Builder {
                 }
             }
             BuilderMessage::Pass { run, events, event } => {
-                debug_assert!(!self.open.contains_key(&run.id) || matches!(event, SegmentEvent::Fault { .. }), "nothing overtakes a segment");
+                debug_assert!(
+                    !self.open.contains_key(&run.id) || matches!(event, SegmentEvent::Fault { .. }),
+                    "nothing overtakes a segment"
+                );
                 send(&events, event);
             }
             BuilderMessage::Drop { run } => {

@@ -17,9 +17,9 @@
 pub mod alloc;
 pub mod budget;
 pub mod builder;
+pub mod cli;
 pub mod clock;
 pub mod commit;
-pub mod cli;
 pub mod config;
 pub mod consumer;
 pub mod error;
@@ -38,6 +38,7 @@ pub mod segment;
 pub mod source;
 pub mod store;
 pub mod topics;
+pub mod verify;
 pub mod window;
 
 pub use error::{Code, Error, ErrorKind, Result};

@@ -129,12 +129,20 @@ pub async fn backup(plan: &BackupPlan, observer: Arc<dyn Observer>, stop: &mut w
 /// # Errors
 /// If the address or the credentials cannot be used.
 pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Arc<dyn ObjectStore>> {
+    open(&with_prefix(&settings.url, prefix), &open_options(settings)?).await
+}
+
+/// What a store's settings say besides its address.
+///
+/// # Errors
+/// If a secret cannot be read.
+pub fn open_options(settings: &StoreSettings) -> Result<OpenOptions> {
     let mut options = OpenOptions::default();
     if let (Some(access), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
         let session_token = settings.session_token.as_ref().map(crate::config::Secret::reveal).transpose()?;
         options.credentials = Some(StaticCredentials { access_key: access.reveal()?, secret_key: secret.reveal()?, session_token });
     }
-    open(&with_prefix(&settings.url, prefix), &options).await
+    Ok(options)
 }
 
 fn with_prefix(url: &str, prefix: &str) -> String {
@@ -158,9 +166,7 @@ fn store_error(store: &dyn ObjectStore, e: StoreError) -> Error {
 fn layout(settings: &LayoutSettings) -> Result<Layout> {
     Ok(match settings {
         LayoutSettings::Hive => Layout::Hive,
-        LayoutSettings::Tencent { instance, topic_id } => {
-            Layout::Tencent { instance: instance.clone(), topic_id: topic_id.clone() }
-        }
+        LayoutSettings::Tencent { instance, topic_id } => Layout::Tencent { instance: instance.clone(), topic_id: topic_id.clone() },
         LayoutSettings::Confluent => Layout::Confluent,
         LayoutSettings::Template(text) => Layout::Template(Template::parse(text)?),
     })

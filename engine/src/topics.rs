@@ -104,9 +104,7 @@ impl TopicClaims {
         };
         let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
-            Some(owner) if !owner.released && !owner.is_same_deployment(&wanted) => {
-                Err(control::foreign_owner(&*env.store, &keys, &owner))
-            }
+            Some(owner) if !owner.released && !owner.is_same_deployment(&wanted) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
             Some(owner) if !owner.released && owner.is_same_topic(&info.id) => Ok(claim_of(name, keys, &info, owner, false)),
             Some(owner) if !owner.released => self.later_incarnation(env, &info, wanted).await,
             released => {

@@ -107,9 +107,7 @@ impl OpenWindow {
 
     /// Whether `record` belongs to a later window.
     pub fn ends_before(&self, policy: &WindowPolicy, record: &RecordView<'_>, wall_ms: i64) -> bool {
-        policy.by == WindowBy::RecordTime
-            && self.slot_end_ms.is_some_and(|end| record.timestamp >= end)
-            && says_where(record, wall_ms)
+        policy.by == WindowBy::RecordTime && self.slot_end_ms.is_some_and(|end| record.timestamp >= end) && says_where(record, wall_ms)
     }
 
     /// Takes a record in.
@@ -159,8 +157,7 @@ pub fn record_bytes(record: &RecordView<'_>) -> u64 {
 }
 
 fn says_where(record: &RecordView<'_>, wall_ms: i64) -> bool {
-    record.timestamp_type != TimestampType::None
-        && (PLAUSIBLE_FROM_MS..=wall_ms.saturating_add(AHEAD_MAX_MS)).contains(&record.timestamp)
+    record.timestamp_type != TimestampType::None && (PLAUSIBLE_FROM_MS..=wall_ms.saturating_add(AHEAD_MAX_MS)).contains(&record.timestamp)
 }
 
 fn slot_end(at_ms: i64, every_ms: i64) -> i64 {

@@ -142,7 +142,7 @@ struct MemberArgs {
     instance_id: Option<String>,
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
+pub(super) fn property(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         // The text is not repeated: what stands in the place of a name may be a secret.

@@ -18,19 +18,20 @@ mod completions;
 mod config;
 pub mod demo;
 mod logging;
+mod ls;
 mod metrics;
+mod open;
 mod output;
 mod progress;
 pub mod render;
+mod show;
 mod usage;
+mod verify;
 
 use output::{ColorChoice, LogFormat};
 
 /// What a verb ends with: an exit code, or the errors to show.
 pub type Outcome = Result<ExitCode, Vec<Error>>;
-
-/// Exit code of `verify` when it found damage.
-pub const EXIT_DAMAGE: u8 = 4;
 
 /// Backs up Kafka topics to object stores, exactly once per window.
 #[derive(Debug, Parser)]
@@ -64,6 +65,12 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Back up topics to a store until told to stop
     Backup(Box<backup::BackupArgs>),
+    /// Read objects again and check that every record is there exactly once
+    Verify(verify::VerifyArgs),
+    /// List lanes or objects and the offsets they stand for
+    Ls(ls::LsArgs),
+    /// Show an object's proof and its first records
+    Show(show::ShowArgs),
     /// Check a config file, print what is in effect, or print its schema
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
@@ -93,6 +100,9 @@ fn dispatch(verb: Verb) -> Outcome {
     match verb {
         Verb::Demo(args) => demo::main(args),
         Verb::Backup(args) => backup::main(*args),
+        Verb::Verify(args) => verify::main(args),
+        Verb::Ls(args) => ls::main(&args),
+        Verb::Show(args) => show::main(&args),
         Verb::Config(args) => config::main(args),
         Verb::Completions(args) => completions::main(&args),
     }
@@ -122,3 +132,6 @@ fn version() -> &'static str {
     });
     &VERSION
 }
+
+#[cfg(test)]
+mod tests;

@@ -406,13 +406,15 @@ impl Lane {
                     .help("restore the partition from a replica, or set on_gap.corrupt_batch = \"continue\" to list it as a gap")
                     .into()
             }
-            QueueFault::Truncated(cause) if !self.env.rule.accepts(Accept::Truncation) => {
-                Error::new(Code(423), ErrorKind::Asks, "the partition ends before what was backed up: its log was truncated")
-                    .with("position", position)
-                    .because(cause)
-                    .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
-                    .into()
-            }
+            QueueFault::Truncated(cause) if !self.env.rule.accepts(Accept::Truncation) => Error::new(
+                Code(423),
+                ErrorKind::Asks,
+                "the partition ends before what was backed up: its log was truncated",
+            )
+            .with("position", position)
+            .because(cause)
+            .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
+            .into(),
             _ => {
                 self.faults.push((position, fault));
                 Exit::Restart(why)

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use catchment_formats::{Encoding, GapCause, Missing};
 
+use super::Finding;
 use super::control::{self, Anchor};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
-use super::Finding;
 use crate::clock::Backoff;
+use crate::config::{Accept, OnGap};
 use crate::error::{Code, Error, ErrorKind};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, parts_digest};
 use crate::limits::LOG_END_WAIT;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
-use crate::config::{Accept, OnGap};
 use crate::source::{Committed, LogBounds};
 use crate::store::StoreErrorKind;
 
@@ -263,7 +263,13 @@ impl Lane {
         let position = self.position.max(bounds.start.min(intent.end));
         let missing = intent.missing.clone();
         intent.upload = None;
-        Ok(Resume { position, start: intent.start, missing, encoding: Some(encoding.unwrap_or(self.env.rule.encoding)), intent: Some(intent) })
+        Ok(Resume {
+            position,
+            start: intent.start,
+            missing,
+            encoding: Some(encoding.unwrap_or(self.env.rule.encoding)),
+            intent: Some(intent),
+        })
     }
 
     /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before less is published.

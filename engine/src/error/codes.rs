@@ -27,6 +27,9 @@ pub const OUTPUT: Code = Code(110);
 /// Metrics cannot be served where they should.
 pub const METRICS_ADDRESS: Code = Code(111);
 
+/// The process cannot start its threads.
+pub const RUNTIME: Code = Code(112);
+
 /// `verify` found damage.
 pub const VERIFY_DAMAGE: Code = Code(501);
 /// Nothing to look at where `verify`, `ls` or `show` was sent.
@@ -35,3 +38,7 @@ pub const NOTHING_THERE: Code = Code(502);
 pub const OBJECT_UNREADABLE: Code = Code(503);
 /// A temporary file for an object cannot be written.
 pub const SPOOL: Code = Code(504);
+/// The objects cannot be compared with this Kafka.
+pub const COMPARE: Code = Code(505);
+/// The topic cannot be read for comparison.
+pub const COMPARE_READ: Code = Code(506);

@@ -50,6 +50,15 @@ impl FileStore {
         Ok(Self { url: format!("file://{}/", disk.root().display()), disk: Arc::new(disk) })
     }
 
+    /// Opens a directory that exists, for reading: nothing is created, and writes fail unless it is a store already.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn existing(root: &Path) -> std::io::Result<Self> {
+        let disk = Disk::existing(root)?;
+        Ok(Self { url: format!("file://{}/", disk.root().display()), disk: Arc::new(disk) })
+    }
+
     /// The directory, absolute.
     pub fn root(&self) -> PathBuf {
         self.disk.root().to_owned()

@@ -272,7 +272,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Lists keys that start with `prefix`, in key order; with `delimiter`, one level of directories.
     fn list<'a>(&'a self, prefix: &'a str, delimiter: bool, after: Option<&'a str>) -> BoxFuture<'a, StoreResult<ListPage>>;
 
-    /// Opens a multipart upload and answers its id.
+    /// Opens a multipart upload and answers its id. A service that looks at the guard here already answers
+    /// [`StoreErrorKind::Exists`] for a key that exists, as Complete would.
     fn create_upload<'a>(&'a self, key: &'a str, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>>;
 
     /// Uploads part `number` (from 1) and answers it.
@@ -333,5 +334,32 @@ fn error_for_operator(e: &StoreError) -> Error {
         StoreErrorKind::Exists | StoreErrorKind::Conflict => (Code(305), ErrorKind::Fenced, "the key is taken"),
         StoreErrorKind::NoSuchUpload => (Code(306), ErrorKind::Retryable, "the multipart upload is gone"),
     };
-    Error::new(code, kind, message).with("operation", e.op).with("key", &e.key).because(&e.detail)
+    let error = Error::new(code, kind, message).with("operation", e.op).with("key", &e.key).with("attempts", e.attempts);
+    error.because(&e.detail).help(help_for_operator(e))
+}
+
+fn help_for_operator(e: &StoreError) -> String {
+    let says = |word: &str| e.detail.contains(word);
+    match e.kind {
+        StoreErrorKind::Denied if e.detail.starts_with("HTTP") && says("PathStyle") => {
+            "the service wants virtual-hosted addresses: add style=virtual".into()
+        }
+        StoreErrorKind::Denied if says("Skewed") => "set this machine's clock".into(),
+        StoreErrorKind::Denied if says("AuthorizationHeaderMalformed") => {
+            "the region is not the bucket's: correct region= in the address".into()
+        }
+        StoreErrorKind::Denied if e.detail.starts_with("HTTP") => {
+            format!("grant {} on this prefix to the credentials in use, or renew them", e.op)
+        }
+        StoreErrorKind::Denied => "no usable credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or \
+                                   TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
+            .into(),
+        StoreErrorKind::NotFound => "create the bucket, or correct its name and region in the address".into(),
+        StoreErrorKind::Unknown => "check that the endpoint is right and answers from this machine".into(),
+        StoreErrorKind::Invalid if says("HTTP 301") => "the region is not the bucket's: correct region= in the address".into(),
+        StoreErrorKind::Invalid if says("NotImplemented") => "the service lacks this: try guard=none or checksum=md5 in the address".into(),
+        StoreErrorKind::Invalid => "correct what the cause names".into(),
+        StoreErrorKind::Exists | StoreErrorKind::Conflict => "look at the object: `catchment show` tells whose it is".into(),
+        StoreErrorKind::NoSuchUpload => "nothing to do: the range is published again by a new upload".into(),
+    }
 }

@@ -6,7 +6,7 @@
 //! exception: an object that the service acknowledged with a checksum other than ours is overwritten with the same bytes at
 //! once, since nobody else can repair it.
 //!
-//! Listing uses ListObjects version 1: its marker is a key, every service has it, and COS documents no other.
+//! Listing uses ListObjects version 1: every service has it, and its marker is a key, as the trait wants it.
 
 mod body;
 mod classify;

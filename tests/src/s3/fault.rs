@@ -60,6 +60,8 @@ pub enum Answer {
     LateError(String),
     /// 200 with a body that is no XML.
     Garbage,
+    /// What the operation answers, with another `x-cos-hash-crc64ecma` than the body's.
+    WrongCrc,
     /// A reset connection.
     Reset,
 }

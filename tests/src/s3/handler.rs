@@ -139,6 +139,11 @@ async fn answer(incoming: &Incoming, fault: Fault, usual: Reply, cut: &Cut) -> O
         Answer::Error(status, code) => Some(error_reply(status, &code, "as the test wants it", key, incoming.request.op == Op::HeadObject)),
         Answer::LateError(code) => Some(Reply::new(xml::error(&code, "as the test wants it", key).into())),
         Answer::Garbage => Some(Reply::new("no XML at all".into())),
+        Answer::WrongCrc => {
+            let mut reply = usual;
+            reply.headers_mut().insert("x-cos-hash-crc64ecma", axum::http::HeaderValue::from_static("1"));
+            Some(reply)
+        }
         Answer::Reset => {
             cut.cut();
             None

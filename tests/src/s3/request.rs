@@ -37,6 +37,8 @@ pub struct Request {
     pub bytes: u64,
     /// Whether it carries a guard header that this service knows.
     pub guarded: bool,
+    /// Whether it carries a `Content-MD5`.
+    pub md5: bool,
 }
 
 /// A request with what its handler needs.
@@ -81,6 +83,7 @@ impl Incoming {
             upload: query.get("uploadId").cloned(),
             part: query.get("partNumber").and_then(|n| n.parse().ok()),
             bytes: headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0),
+            md5: headers.contains_key("content-md5"),
             guarded: headers.get(guard.0).is_some_and(|value| value == guard.1),
         };
         Some(Self { request, bucket, path_style, query, headers })

@@ -99,6 +99,8 @@ pub struct Logged {
     pub bytes: u64,
     /// Whether it carried a guard header that this service knows.
     pub guarded: bool,
+    /// Whether it carried a `Content-MD5`.
+    pub md5: bool,
     /// The HTTP status; 0 for a reset connection.
     pub status: u16,
 }
@@ -208,6 +210,7 @@ impl State {
             part: request.part,
             bytes: request.bytes,
             guarded: request.guarded,
+            md5: request.md5,
             status,
         };
         self.log.lock().unwrap_or_else(PoisonError::into_inner).push(logged);

@@ -41,6 +41,13 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Takes a directory as it is, for reading: nothing is created or removed.
+    pub(super) fn existing(root: &Path) -> io::Result<Self> {
+        let root = root.canonicalize()?;
+        let temp = root.join(HIDDEN[0]);
+        Ok(Self { root, temp, serial: AtomicU64::new(0) })
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

@@ -36,6 +36,8 @@ pub(super) fn classify(status: u16, code: &str) -> StoreErrorKind {
             _,
             "RequestTimeout" | "SlowDown" | "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch",
         ) => Unknown,
+        // The same, where a service tells it in the body of a 200: repeating it would never end.
+        (_, "EntityTooSmall" | "EntityTooLarge" | "InvalidPartOrder" | "MalformedXML" | "InvalidArgument" | "InvalidRequest") => Invalid,
         (412, _) => Exists,
         (401 | 403, _) => Denied,
         (404, _) => NotFound,
@@ -77,11 +79,14 @@ fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |e| e.source()).any(|e| e.is::<CredentialsError>())
 }
 
-/// The chain of causes in one line, without the debug dump that the SDK appends.
+/// The chain of causes in one line, from the credentials' own error on if it is about them, and without the debug dump that
+/// the SDK appends.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = DisplayErrorContext(error).to_string();
+    let about_credentials = std::iter::successors(Some(error), |e| e.source()).find(|e| e.is::<CredentialsError>());
+    let text = DisplayErrorContext(about_credentials.unwrap_or(error)).to_string();
     let end = text.rfind(" (").filter(|at| text[*at..].contains("Error")).unwrap_or(text.len());
-    text[..end].to_owned()
+    let dump = text.rfind(" (CredentialsNotLoaded").unwrap_or(end).min(end);
+    text[..dump].lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -105,6 +110,7 @@ mod tests {
             (200, "InvalidPart", NoSuchUpload),
             (400, "InvalidPartOrder", Invalid),
             (400, "EntityTooSmall", Invalid),
+            (200, "EntityTooSmall", Invalid),
             (404, "NoSuchBucket", NotFound),
             (404, "NoSuchKey", NotFound),
             (401, "", Denied),

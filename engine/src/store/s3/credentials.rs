@@ -7,7 +7,6 @@
 use std::time::{Duration, SystemTime};
 
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -50,10 +49,10 @@ pub(super) fn provider(
     }
     let config = ProviderConfig::without_region().with_region(Some(region.clone()));
     let profile = || ProfileFileCredentialsProvider::builder().configure(&config).build();
-    let aws_env = EnvironmentVariableCredentialsProvider::new();
+    let aws_env = Variables { env: env.clone(), names: AWS };
     if dialect == Dialect::Cos {
         let cvm = env.get(CVM_METADATA_ENV).unwrap_or_else(|| CVM_METADATA.to_owned());
-        let chain = CredentialsProviderChain::first_try("TencentEnvironment", TencentEnvironment { env: env.clone() })
+        let chain = CredentialsProviderChain::first_try("TencentEnvironment", Variables { env: env.clone(), names: TENCENT })
             .or_else("Environment", aws_env)
             .or_else("Profile", profile())
             .or_else("CvmRole", CvmRole { metadata: cvm });
@@ -74,23 +73,42 @@ fn from_static(given: &StaticCredentials, provider: &'static str) -> Credentials
     Credentials::new(&given.access_key, &given.secret_key, given.session_token.clone(), None, provider)
 }
 
-/// `TENCENTCLOUD_SECRET_ID`, `TENCENTCLOUD_SECRET_KEY` and a session token under either of its usual names.
-#[derive(Debug)]
-struct TencentEnvironment {
-    env: Env,
+/// Names of environment variables that hold credentials.
+#[derive(Clone, Copy, Debug)]
+struct Names {
+    access_key: &'static str,
+    secret_key: &'static str,
+    /// The first one that is set counts.
+    session_token: &'static [&'static str],
 }
 
-impl TencentEnvironment {
+const AWS: Names = Names { access_key: "AWS_ACCESS_KEY_ID", secret_key: "AWS_SECRET_ACCESS_KEY", session_token: &["AWS_SESSION_TOKEN"] };
+
+const TENCENT: Names = Names {
+    access_key: "TENCENTCLOUD_SECRET_ID",
+    secret_key: "TENCENTCLOUD_SECRET_KEY",
+    session_token: &["TENCENTCLOUD_SESSION_TOKEN", "TENCENTCLOUD_TOKEN"],
+};
+
+/// Credentials in environment variables.
+#[derive(Debug)]
+struct Variables {
+    env: Env,
+    names: Names,
+}
+
+impl Variables {
     fn load(&self) -> CredentialsResult {
-        let (Some(access_key), Some(secret_key)) = (self.env.get("TENCENTCLOUD_SECRET_ID"), self.env.get("TENCENTCLOUD_SECRET_KEY")) else {
-            return Err(CredentialsError::not_loaded("TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY are not both set"));
+        let Names { access_key: id, secret_key: secret, session_token } = self.names;
+        let (Some(access_key), Some(secret_key)) = (self.env.get(id), self.env.get(secret)) else {
+            return Err(CredentialsError::not_loaded(format!("{id} and {secret} are not both set")));
         };
-        let session_token = self.env.get("TENCENTCLOUD_SESSION_TOKEN").or_else(|| self.env.get("TENCENTCLOUD_TOKEN"));
-        Ok(from_static(&StaticCredentials { access_key, secret_key, session_token }, "TencentEnvironment"))
+        let session_token = session_token.iter().find_map(|name| self.env.get(name));
+        Ok(from_static(&StaticCredentials { access_key, secret_key, session_token }, "Variables"))
     }
 }
 
-impl ProvideCredentials for TencentEnvironment {
+impl ProvideCredentials for Variables {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -227,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn tencent_variables_need_both_and_take_a_token() {
-        let env = |vars: &[(&'static str, &'static str)]| TencentEnvironment { env: Env::of(vars) };
+    fn variables_need_both_and_take_a_token() {
+        let env = |vars: &[(&'static str, &'static str)]| Variables { env: Env::of(vars), names: TENCENT };
         assert!(env(&[("TENCENTCLOUD_SECRET_ID", "i")]).load().is_err());
         let pair = [("TENCENTCLOUD_SECRET_ID", "i"), ("TENCENTCLOUD_SECRET_KEY", "k")];
         assert_eq!(env(&pair).load().unwrap().session_token(), None);

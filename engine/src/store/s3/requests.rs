@@ -98,6 +98,8 @@ impl S3Store {
             Ok(output) => output,
             // A HEAD's answer has no body and so no code: a missing bucket looks the same, and shows with the first write.
             Err(e) if e.kind == StoreErrorKind::NotFound => return Ok(None),
+            // For the same reason AWS shows an expired token as a bare 400, and nothing else about a HEAD can be wrong.
+            Err(e) if e.detail == "HTTP 400" => return Err(StoreError { kind: StoreErrorKind::Denied, ..*e }),
             Err(e) => return Err(*e),
         };
         let mut metadata: Metadata = output.metadata().into_iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect();
@@ -197,7 +199,7 @@ impl S3Store {
             .body(stream(body));
         let exchange = Exchange::default().signed_payload(sums.sha256.clone());
         let sent = request.customize().interceptor(exchange.clone()).send();
-        let output = self.attempt(UPLOAD_PART, key, self.body_timeout(body.len()), sent).await.map_err(|e| *e)?;
+        let output = self.attempt(UPLOAD_PART, key, self.body_timeout(body.len()), sent).await.map_err(|e| no_such_upload(*e))?;
         if !self.is_intact(body, &self.seen(&exchange)) {
             // Uploading the part again replaces it.
             return Err(StoreError::new(StoreErrorKind::Unknown, UPLOAD_PART, key, "the stored part's CRC-64 is not ours"));
@@ -244,7 +246,7 @@ impl S3Store {
         // The answer may be nothing but keep-alive spaces for minutes.
         let patient = Config::builder().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let sent = request.customize().interceptor(exchange).config_override(patient).send();
-        let output = self.attempt(COMPLETE, key, self.options.complete_timeout, sent).await.map_err(|e| *e)?;
+        let output = self.attempt(COMPLETE, key, self.options.complete_timeout, sent).await.map_err(|e| no_such_upload(*e))?;
         let etag = bare_etag(output.e_tag());
         if etag.is_empty() {
             // A success names what it made. This was a 200 with another body.

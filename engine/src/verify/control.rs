@@ -1,0 +1,119 @@
+//! The control objects of one store prefix: who owns which topic's directory and where its lanes start, and the anchors.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::place::{CONTROL, Place};
+use crate::error::Result;
+use crate::store::{ListPage, ObjectStore, StoreErrorKind, StoreResult};
+
+/// An owner record, as far as it matters here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Owner {
+    /// The rule's name.
+    pub rule: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// Where partitions start; an absent one started at its earliest offset.
+    pub start: BTreeMap<i32, i64>,
+}
+
+/// An anchor: a lower bound of where a lane stands.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Anchor {
+    /// Key of the lane's last object then, below the control prefix; none before the first.
+    pub key: Option<String>,
+}
+
+/// The control objects below one prefix.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// What stands before `_catchment/`: empty, or ending with a slash.
+    pub prefix: String,
+    /// Owners by the path of the topic's directory below the prefix.
+    pub owners: BTreeMap<String, Owner>,
+    /// Anchors, by their own keys.
+    pub anchors: BTreeMap<String, Anchor>,
+}
+
+impl Control {
+    /// Reads the control objects below `prefix`. What is not readable is left out and noted: it is no damage to data.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn read(place: &Place, prefix: &str, notes: &mut Vec<String>) -> Result<Self> {
+        let mut control = Self { prefix: prefix.to_owned(), owners: BTreeMap::new(), anchors: BTreeMap::new() };
+        let owners = format!("{prefix}{CONTROL}owners/");
+        for key in keys(&*place.store, &owners).await? {
+            let path = key[owners.len()..].trim_end_matches(".json").replace("%2F", "/");
+            if let Some(owner) = parse(place, &key, notes).await? {
+                control.owners.insert(path, owner);
+            }
+        }
+        for key in keys(&*place.store, &format!("{prefix}{CONTROL}anchors/")).await? {
+            if let Some(anchor) = parse(place, &key, notes).await? {
+                control.anchors.insert(key, anchor);
+            }
+        }
+        Ok(control)
+    }
+
+    /// Whether control objects stand below `prefix`. Not being allowed to look counts as no, and is noted.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn stands_at(place: &Place, prefix: &str, notes: &mut Vec<String>) -> Result<bool> {
+        match place.store.list(&format!("{prefix}{CONTROL}"), true, None).await {
+            Ok(page) => Ok(page != ListPage::default()),
+            Err(e) if e.kind == StoreErrorKind::Denied => {
+                notes.push(format!("control objects were not looked for at {:?}: {e}", place.url_of(prefix)));
+                Ok(false)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The owner of the directory that holds `key`, with the directory's path.
+    pub fn owner_of(&self, key: &str) -> Option<(&str, &Owner)> {
+        let below = key.strip_prefix(&self.prefix)?;
+        self.owners
+            .iter()
+            .map(|(path, owner)| (path.as_str(), owner))
+            .find(|(path, _)| below.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    /// Keys at which the proof of the object at `key` may stand: its topic's directory is one of those above it.
+    pub fn proof_records(&self, key: &str, partition: i32, start: i64) -> Vec<String> {
+        let Some(below) = key.strip_prefix(&self.prefix) else { return Vec::new() };
+        let record = |path: &str| format!("{}{CONTROL}objects/{}/{partition}/{start:020}.json", self.prefix, path.replace('/', "%2F"));
+        if let Some((path, _)) = self.owner_of(key) {
+            return vec![record(path)];
+        }
+        below.match_indices('/').map(|(at, _)| record(&below[..at])).collect()
+    }
+}
+
+async fn keys(store: &dyn ObjectStore, prefix: &str) -> StoreResult<Vec<String>> {
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(prefix, false, after.as_deref()).await?;
+        keys.extend(page.objects.into_iter().map(|o| o.key).filter(|k| k.ends_with(".json")));
+        after = page.next;
+        if after.is_none() {
+            return Ok(keys);
+        }
+    }
+}
+
+async fn parse<T: DeserializeOwned>(place: &Place, key: &str, notes: &mut Vec<String>) -> Result<Option<T>> {
+    let Some(bytes) = place.store.get(key, None).await? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(e) => {
+            notes.push(format!("the control object {key} is not readable: {e}"));
+            Ok(None)
+        }
+    }
+}

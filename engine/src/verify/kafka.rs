@@ -1,0 +1,362 @@
+//! Objects held against the topic: every record that Kafka still has, field by field.
+//!
+//! What Kafka has dropped since (retention) cannot be compared and is noted. A compacted topic loses records in Kafka that the
+//! backup keeps; they show as extra.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use catchment_formats::raw::{RawDecoder, RawItem};
+use catchment_formats::{Block, DigestBuilder, Encoding, Format, FormatError, Proof, RecordView, ValueLayout};
+
+use super::joined;
+use super::lanes::Lane;
+use super::listing::Listed;
+use super::report::{Damage, DamageKind};
+use super::spool::{ParquetSpool, Spool, SpoolReader, unwritable};
+use crate::error::{Error, ErrorKind, Result, codes};
+use crate::source::{PartitionQueue, QueueEvent, Source, TopicPartition, Wake};
+use crate::store::ObjectStore;
+
+/// How long Kafka may yield nothing. A broker's restart fits; a topic that is gone does not wait for ever.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Differences named one by one for each object; the rest is counted.
+const NAMED_MAX: usize = 5;
+
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Differences.
+    pub damage: Vec<Damage>,
+    /// What could not be compared.
+    pub notes: Vec<String>,
+    /// Records of Kafka that were compared.
+    pub compared: u64,
+}
+
+/// Compares the objects of a lane with Kafka.
+///
+/// # Errors
+/// If the store or Kafka does not answer, or this is not the cluster the objects come from.
+pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane: &Lane) -> Result<Found> {
+    let mut found = Found::default();
+    let Some(id) = lane.id().cloned() else {
+        found.notes.push(format!("{}/{}: no object of it can be read, so none was compared", lane.key.topic, lane.key.partition));
+        return Ok(found);
+    };
+    let told = |message: &str| {
+        Error::new(codes::COMPARE, ErrorKind::Invalid, message)
+            .with("topic", &id.topic)
+            .help("compare with the cluster that was backed up, or leave out -b")
+    };
+    if source.cluster_id() != id.cluster {
+        return Err(told("the objects come from another cluster").with("objects", &id.cluster).with("broker", source.cluster_id()));
+    }
+    let Some(topic) = source.topic(&id.topic).await? else {
+        return Err(told("the topic does not exist any more"));
+    };
+    if topic.id != id.topic_id && topic.id != "0" && id.topic_id != "0" {
+        found.notes.push(format!("{}: the topic was created again since, so it was not compared", id.topic));
+        return Ok(found);
+    }
+    let tp = TopicPartition { topic: id.topic.as_str().into(), partition: id.partition };
+    let log_start = source.bounds(&tp).await?.start;
+    for (listed, object) in &lane.objects {
+        let Some(proof) = object.proof.clone().filter(|p| object.readable && p.lane == id && p.range.start == listed.start) else {
+            continue;
+        };
+        if proof.range.end <= log_start {
+            found.notes.push(format!("{tp}: Kafka has nothing below offset {log_start} any more; what is older was not compared"));
+            continue;
+        }
+        let Some(spool) = Spool::fetch(&*store, &listed.key, listed.size).await? else { continue };
+        let (source, tp, listed) = (Arc::clone(&source), tp.clone(), listed.clone());
+        let task = tokio::task::spawn_blocking(move || Comparison::new(&listed, &proof, log_start).run(&*source, &tp, &spool));
+        let of_object = joined(Some(task.await))?;
+        found.damage.extend(of_object.damage);
+        found.notes.extend(of_object.notes);
+        found.compared += of_object.compared;
+    }
+    Ok(found)
+}
+
+/// The visible records of a range, one at a time.
+struct Records {
+    queue: Box<dyn PartitionQueue>,
+    end: i64,
+    signal: Arc<(Mutex<bool>, Condvar)>,
+    tp: TopicPartition,
+}
+
+impl Records {
+    fn open(source: &dyn Source, tp: &TopicPartition, from: i64, end: i64) -> Result<Self> {
+        let signal = Arc::new((Mutex::new(false), Condvar::new()));
+        let waker = Arc::clone(&signal);
+        let wake: Wake = Arc::new(move || {
+            *waker.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            waker.1.notify_one();
+        });
+        Ok(Self { queue: source.open(tp, from, -1, wake)?, end, signal, tp: tp.clone() })
+    }
+
+    /// Waits for the next record of the range; false at its end.
+    fn ready(&mut self) -> Result<bool> {
+        loop {
+            if !self.queue.fill() {
+                self.wait()?;
+                continue;
+            }
+            match self.queue.peek() {
+                Some(QueueEvent::Record(record, _)) => return Ok(record.offset < self.end),
+                Some(QueueEvent::End(at)) if at >= self.end => return Ok(false),
+                // The last stable offset may hang behind for a while; new records or a later end will come.
+                Some(QueueEvent::End(_)) => self.queue.pop(),
+                Some(QueueEvent::Fault(fault)) => return Err(self.failed(format!("{fault:?}"))),
+                None => {}
+            }
+        }
+    }
+
+    fn record(&mut self) -> Option<RecordView<'_>> {
+        match self.queue.peek() {
+            Some(QueueEvent::Record(record, _)) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        let guard = self.signal.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut woken, timeout) =
+            self.signal.1.wait_timeout_while(guard, SILENCE_MAX, |woken| !*woken).unwrap_or_else(PoisonError::into_inner);
+        *woken = false;
+        if timeout.timed_out() { Err(self.failed(format!("nothing came for {} s", SILENCE_MAX.as_secs()))) } else { Ok(()) }
+    }
+
+    fn failed(&self, why: String) -> Error {
+        Error::new(codes::COMPARE_READ, ErrorKind::Unreachable, "the topic cannot be read for comparison")
+            .with("topic", &self.tp.topic)
+            .with("partition", self.tp.partition)
+            .because(why)
+            .help("check that the brokers are up and that this user may read the topic, then verify again")
+    }
+}
+
+/// One object against its range of the topic.
+struct Comparison<'a> {
+    listed: &'a Listed,
+    proof: &'a Proof,
+    /// First offset that is compared.
+    from: i64,
+    differences: Vec<String>,
+    unnamed: usize,
+    found: Found,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(listed: &'a Listed, proof: &'a Proof, log_start: i64) -> Self {
+        Self { listed, proof, from: proof.range.start.max(log_start), differences: Vec::new(), unnamed: 0, found: Found::default() }
+    }
+
+    fn run(mut self, source: &dyn Source, tp: &TopicPartition, spool: &Spool) -> Result<Found> {
+        let encoding: Encoding = self.proof.encoding.parse().map_err(|e: FormatError| self.unreadable(e))?;
+        if self.from > self.proof.range.start {
+            let range = self.proof.range;
+            self.found.notes.push(format!("{tp}: of {range} Kafka has nothing below {} any more; that part was not compared", self.from));
+        }
+        let mut records = Records::open(source, tp, self.from, self.proof.range.end)?;
+        match encoding.format {
+            Format::Parquet => self.parquet(&mut records, spool)?,
+            Format::Raw(_) if self.from == self.proof.range.start => self.raw(&mut records, spool, &encoding)?,
+            Format::Raw(_) => {}
+        }
+        if self.unnamed > 0 {
+            self.differences.push(format!("and {} more", self.unnamed));
+        }
+        for detail in std::mem::take(&mut self.differences) {
+            self.found.damage.push(Damage::new(&self.listed.key, DamageKind::Records, detail));
+        }
+        Ok(self.found)
+    }
+
+    fn differs(&mut self, detail: String) {
+        if self.differences.len() < NAMED_MAX { self.differences.push(detail) } else { self.unnamed += 1 }
+    }
+
+    fn is_missing(&self, offset: i64) -> bool {
+        self.proof.missing.iter().any(|m| (m.0..m.1).contains(&offset))
+    }
+
+    /// The next record of Kafka that the object should hold; moves past those that it lists as missing.
+    fn due(&self, records: &mut Records) -> Result<bool> {
+        while records.ready()? {
+            match records.record() {
+                Some(record) if self.is_missing(record.offset) => records.queue.pop(),
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn parquet(&mut self, records: &mut Records, spool: &Spool) -> Result<()> {
+        let mut decoder = ParquetSpool::open(spool).map_err(|e| self.unreadable(e))?;
+        let mut block = Block::new(ValueLayout::Plain);
+        while decoder.next_block(&mut block).map_err(|e| self.unreadable(e))? {
+            let from = self.from;
+            for stored in block.iter().filter(|r| r.offset >= from) {
+                self.stored(records, &stored)?;
+            }
+        }
+        while self.due(records)? {
+            self.absent(records);
+        }
+        Ok(())
+    }
+
+    /// Holds one stored record against Kafka's next ones.
+    fn stored(&mut self, records: &mut Records, stored: &RecordView<'_>) -> Result<()> {
+        loop {
+            let due = if self.due(records)? { records.record() } else { None };
+            match due {
+                Some(record) if record.offset < stored.offset => self.absent(records),
+                Some(record) if record.offset == stored.offset => {
+                    let fields = differing_fields(&record, stored);
+                    if !fields.is_empty() {
+                        self.differs(format!("offset {} is altered: {}", stored.offset, fields.join(", ")));
+                    }
+                    self.found.compared += 1;
+                    records.queue.pop();
+                    return Ok(());
+                }
+                _ => {
+                    self.differs(format!("offset {} is extra: Kafka has no such record", stored.offset));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn absent(&mut self, records: &mut Records) {
+        if let Some(offset) = records.record().map(|r| r.offset) {
+            self.differs(format!("offset {offset} is missing: Kafka has it, the object does not"));
+        }
+        self.found.compared += 1;
+        records.queue.pop();
+    }
+
+    /// Raw objects hold values alone: the stream of values is compared byte by byte, the rest by its digest.
+    fn raw(&mut self, records: &mut Records, spool: &Spool, encoding: &Encoding) -> Result<()> {
+        let layout = encoding.value_layout();
+        let mut stream = ValueStream::open(spool, encoding).map_err(|e| self.unreadable(e))?;
+        let mut digest = DigestBuilder::new();
+        let mut block = Block::new(layout);
+        let mut same = true;
+        while self.due(records)? {
+            let Some(record) = records.record() else { break };
+            let offset = record.offset;
+            block.reset(layout);
+            block.push(&record);
+            records.queue.pop();
+            digest.push(&block);
+            self.found.compared += 1;
+            if same {
+                let found = stream.starts_with(block.values()).map_err(|e| self.unreadable(e))?;
+                same = found == Match::Equal;
+                match found {
+                    Match::Equal => {}
+                    Match::Different => self.differs(format!("from offset {offset} on the values are altered")),
+                    Match::Ended => self.differs(format!("from offset {offset} on the values are missing")),
+                }
+            }
+        }
+        if same && !stream.is_at_end().map_err(|e| self.unreadable(e))? {
+            self.differs("values are extra: they go on after Kafka's last one of the range".to_owned());
+        } else if same && digest.digest() != self.proof.digest {
+            self.differs("keys, headers, offsets, timestamps or empty values are altered: their digest is not Kafka's".to_owned());
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, e: FormatError) -> Error {
+        match e {
+            FormatError::Io(e) => unwritable(e),
+            other => Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "an object changed while it was verified")
+                .with("key", &self.listed.key)
+                .because(other),
+        }
+    }
+}
+
+fn differing_fields(kafka: &RecordView<'_>, stored: &RecordView<'_>) -> Vec<&'static str> {
+    let fields = [
+        ("value", kafka.value == stored.value),
+        ("key", kafka.key == stored.key),
+        ("headers", kafka.headers == stored.headers),
+        ("timestamp", kafka.timestamp == stored.timestamp),
+        ("timestamp type", kafka.timestamp_type == stored.timestamp_type),
+    ];
+    fields.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Equal,
+    Different,
+    Ended,
+}
+
+/// The framed values of a raw object as one stream of bytes.
+struct ValueStream<'a> {
+    decoder: RawDecoder<SpoolReader<'a>>,
+    layout: ValueLayout,
+    /// Bytes decoded and not compared yet begin at `at`.
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> ValueStream<'a> {
+    fn open(spool: &'a Spool, encoding: &Encoding) -> Result<Self, FormatError> {
+        let decoder = RawDecoder::new(spool.reader(), encoding)?;
+        Ok(Self { decoder, layout: encoding.value_layout(), buffer: Vec::new(), at: 0 })
+    }
+
+    /// Compares the next bytes and moves past them.
+    fn starts_with(&mut self, bytes: &[u8]) -> Result<Match, FormatError> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.is_at_end()? {
+                return Ok(Match::Ended);
+            }
+            let n = rest.len().min(self.buffer.len() - self.at);
+            if rest[..n] != self.buffer[self.at..self.at + n] {
+                return Ok(Match::Different);
+            }
+            self.at += n;
+            rest = &rest[n..];
+        }
+        Ok(Match::Equal)
+    }
+
+    fn is_at_end(&mut self) -> Result<bool, FormatError> {
+        while self.at == self.buffer.len() {
+            self.buffer.clear();
+            self.at = 0;
+            let Some(item) = self.decoder.next_item()? else { return Ok(true) };
+            match (self.layout, item) {
+                (ValueLayout::Len32, RawItem::Null) => self.buffer.extend_from_slice(&(-1_i32).to_be_bytes()),
+                (_, RawItem::Null) => {}
+                (layout, RawItem::Value(value)) => {
+                    if layout == ValueLayout::Len32 {
+                        let len = u32::try_from(value.len()).map_err(|_| FormatError::Corrupt("a value over 4 GiB".to_owned()))?;
+                        self.buffer.extend_from_slice(&len.to_be_bytes());
+                    }
+                    self.buffer.extend_from_slice(value);
+                    if layout == ValueLayout::Newline {
+                        self.buffer.push(b'\n');
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,197 @@
+//! The objects of a lane held against each other, by the invariants.
+
+use std::collections::BTreeMap;
+
+use catchment_formats::{LaneId, Proof};
+
+use super::listing::{Listed, Listing};
+use super::report::{Damage, DamageKind, Gap, Report};
+use crate::invariants::{self, Extent, Violation};
+
+/// An object after it was read.
+#[derive(Debug)]
+pub struct LaneObject {
+    /// Its place in the listing.
+    pub index: usize,
+    /// Its proof, if it has one that can be read.
+    pub proof: Option<Proof>,
+    /// What is wrong with it on its own.
+    pub damage: Vec<Damage>,
+    /// Whether its records could be read.
+    pub readable: bool,
+}
+
+/// What tells lanes apart before their proofs are read: directory, topic, partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// The topic's directory.
+    pub directory: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// The objects of one lane, by their first offsets.
+#[derive(Debug)]
+pub struct Lane {
+    /// Which lane.
+    pub key: LaneKey,
+    /// Its objects, in the order of their names' offsets.
+    pub objects: Vec<(Listed, LaneObject)>,
+}
+
+impl LaneKey {
+    /// The lane of a listed object.
+    pub fn of(listing: &Listing, listed: &Listed) -> Self {
+        let directory = match listing.owner_of(&listed.key) {
+            Some((directory, _)) => directory,
+            None => guessed_directory(listing, listed),
+        };
+        Self { directory, topic: listed.topic.clone(), partition: listed.partition }
+    }
+}
+
+/// Without an owner record the topic's directory is the first piece of the key that bears the topic's name, in any of its
+/// incarnations. Layouts that name it otherwise keep one topic's objects together all the same, by their prefix.
+fn guessed_directory(listing: &Listing, listed: &Listed) -> String {
+    let prefix = listing.control_of(&listed.key).map_or("", |control| &control.prefix);
+    let file = listed.key.rsplit('/').next().unwrap_or_default();
+    let topic = file.split('+').next().unwrap_or_default();
+    let mut end = prefix.len();
+    for piece in listed.key[prefix.len()..].split_inclusive('/') {
+        end += piece.len();
+        let name = piece.trim_end_matches('/');
+        let is_topic = name.strip_prefix(topic).is_some_and(|rest| rest.is_empty() || rest.starts_with('~'));
+        if is_topic && piece.ends_with('/') {
+            return listed.key[..end - 1].to_owned();
+        }
+    }
+    prefix.to_owned()
+}
+
+/// Sorts objects into lanes.
+pub fn group(listing: &Listing, objects: Vec<LaneObject>) -> Vec<Lane> {
+    let mut lanes: BTreeMap<LaneKey, Vec<(Listed, LaneObject)>> = BTreeMap::new();
+    for object in objects {
+        let listed = listing.objects[object.index].clone();
+        lanes.entry(LaneKey::of(listing, &listed)).or_default().push((listed, object));
+    }
+    let lanes = lanes.into_iter().map(|(key, mut objects)| {
+        objects.sort_by(|(a, _), (b, _)| (a.start, &a.key).cmp(&(b.start, &b.key)));
+        Lane { key, objects }
+    });
+    lanes.collect()
+}
+
+impl Lane {
+    /// Checks the lane and adds what it found to the report.
+    pub fn check(&self, listing: &Listing, report: &mut Report) {
+        report.lanes += 1;
+        let id = self.id();
+        for (listed, object) in &self.objects {
+            report.damage.extend(object.damage.iter().cloned());
+            if let Some(proof) = &object.proof {
+                report.records += proof.counts.records;
+                check_name(listed, proof, id, report);
+                report.gaps.extend(gaps(listed, proof));
+            }
+        }
+        self.check_tiles(listing, report);
+    }
+
+    /// The lane by its proofs: the one that most of them name.
+    pub fn id(&self) -> Option<&LaneId> {
+        let mut votes: Vec<(&LaneId, usize)> = Vec::new();
+        for proof in self.objects.iter().filter_map(|(listed, object)| object.proof.as_ref().filter(|p| names_agree(listed, p))) {
+            match votes.iter_mut().find(|(id, _)| *id == &proof.lane) {
+                Some((_, count)) => *count += 1,
+                None => votes.push((&proof.lane, 1)),
+            }
+        }
+        votes.into_iter().max_by_key(|(_, count)| *count).map(|(id, _)| id)
+    }
+
+    fn check_tiles(&self, listing: &Listing, report: &mut Report) {
+        let extents: Vec<Extent> = self.objects.iter().map(|(listed, object)| extent(listed, object)).collect();
+        let start = self.start(listing, report);
+        let violations = invariants::no_duplicate(&extents).into_iter().chain(invariants::gapless(start, &extents));
+        for violation in violations {
+            self.report(&violation, report);
+        }
+    }
+
+    /// Where the lane starts by the owner record; says so if that is not known.
+    fn start(&self, listing: &Listing, report: &mut Report) -> Option<i64> {
+        let (first, _) = self.objects.first()?;
+        let LaneKey { topic, partition, .. } = &self.key;
+        let Some((_, owner)) = listing.owner_of(&first.key) else {
+            report.notes.push(format!("no owner record of topic {topic} is in reach, so where its partitions start was not checked"));
+            return None;
+        };
+        let start = owner.start.get(partition).copied();
+        if start.is_none() {
+            report.notes.push(format!(
+                "{topic}/{partition} came after the rule's first start and began at its earliest offset, which is recorded nowhere"
+            ));
+        }
+        start
+    }
+
+    fn report(&self, violation: &Violation, report: &mut Report) {
+        let key = |index: usize| self.objects[index].0.key.as_str();
+        let LaneKey { topic, partition, .. } = &self.key;
+        match violation {
+            Violation::Duplicate { first, second } => {
+                report.damaged(key(*second), DamageKind::Duplicate, format!("it stands for the same range as {}", key(*first)));
+            }
+            Violation::Overlap { first, second, shared } => {
+                report.damaged(key(*second), DamageKind::Overlap, format!("it shares the offsets {shared} with {}", key(*first)));
+            }
+            Violation::Hole { before: Some(next), range } => {
+                report.damaged(key(*next), DamageKind::Hole, format!("before it no object of {topic}/{partition} stands for {range}"));
+            }
+            Violation::EarlyStart { first, start } => {
+                report.damaged(key(*first), DamageKind::EarlyStart, format!("{topic}/{partition} starts at {start} by its owner record"));
+            }
+            other => report.damaged(&self.key.directory, DamageKind::Hole, other.to_string()),
+        }
+    }
+}
+
+/// What an object stands for. The end of one that is damaged, or is another's, is not known; it still takes its place.
+fn extent(listed: &Listed, object: &LaneObject) -> Extent {
+    let proof = object.proof.as_ref().filter(|p| p.range.start == listed.start && names_agree(listed, p));
+    Extent { start: listed.start, end: proof.map(|p| p.range.end) }
+}
+
+fn names_agree(listed: &Listed, proof: &Proof) -> bool {
+    proof.lane.topic == listed.topic && proof.lane.partition == listed.partition
+}
+
+fn check_name(listed: &Listed, proof: &Proof, id: Option<&LaneId>, report: &mut Report) {
+    if !names_agree(listed, proof) || proof.range.start != listed.start {
+        let told = format!("{}/{} from {}", proof.lane.topic, proof.lane.partition, proof.range.start);
+        report.damaged(&listed.key, DamageKind::Misplaced, format!("its proof is that of {told}"));
+    } else if let Some(id) = id.filter(|id| **id != proof.lane) {
+        let lane = &proof.lane;
+        let told = format!("rule {} on cluster {}, topic id {}", lane.rule, lane.cluster, lane.topic_id);
+        report.damaged(
+            &listed.key,
+            DamageKind::Foreign,
+            format!("it is of {told}; the lane's others are of rule {} on cluster {}, topic id {}", id.rule, id.cluster, id.topic_id),
+        );
+    }
+}
+
+fn gaps(listed: &Listed, proof: &Proof) -> Vec<Gap> {
+    let gap = |m: &catchment_formats::Missing| Gap {
+        topic: listed.topic.clone(),
+        partition: listed.partition,
+        from: m.0,
+        to: m.1,
+        cause: m.2.as_str(),
+        key: listed.key.clone(),
+    };
+    proof.missing.iter().map(gap).collect()
+}

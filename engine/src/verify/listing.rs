@@ -1,0 +1,141 @@
+//! What stands below a prefix: objects of a backup, strangers, and the control objects in reach.
+
+use super::control::{Control, Owner};
+use super::place::{CONTROL, Place};
+use super::report::{DamageKind, Report};
+use crate::error::Result;
+use crate::store::ObjectInfo;
+use crate::store::key::parse_file_name;
+
+/// An object whose file name is one of ours.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The topic in its name.
+    pub topic: String,
+    /// The partition in its name.
+    pub partition: i32,
+    /// The first offset in its name.
+    pub start: i64,
+    /// The extension, without its dot.
+    pub extension: String,
+}
+
+/// Everything below a prefix.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Objects, in key order.
+    pub objects: Vec<Listed>,
+    /// Keys that are no objects of a backup.
+    pub strangers: Vec<String>,
+    /// Control objects in reach.
+    pub controls: Vec<Control>,
+    /// What could not be looked at.
+    pub notes: Vec<String>,
+}
+
+impl Listing {
+    /// Lists a place, and reads the control objects at, above and below it.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn read(place: &Place) -> Result<Self> {
+        let mut listing = Self::default();
+        let mut control_prefixes = listing.list(place).await?;
+        for above in place.prefixes_above() {
+            if Control::stands_at(place, above, &mut listing.notes).await? {
+                control_prefixes.push(above.to_owned());
+            }
+        }
+        for prefix in control_prefixes {
+            listing.controls.push(Control::read(place, &prefix, &mut listing.notes).await?);
+        }
+        Ok(listing)
+    }
+
+    /// Lists the objects; answers the prefixes at which control objects were met.
+    async fn list(&mut self, place: &Place) -> Result<Vec<String>> {
+        let (mut controls, mut after) = (Vec::new(), None);
+        loop {
+            let page = place.store.list(&place.prefix, false, after.as_deref()).await?;
+            for info in page.objects {
+                match control_prefix(&info.key) {
+                    Some(prefix) if controls.last().is_some_and(|last| last == prefix) => {}
+                    Some(prefix) => controls.push(prefix.to_owned()),
+                    None => self.add(info),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                controls.sort();
+                controls.dedup();
+                return Ok(controls);
+            }
+        }
+    }
+
+    fn add(&mut self, info: ObjectInfo) {
+        // Consoles of object stores show directories by way of empty objects that end with a slash.
+        if info.key.ends_with('/') && info.size == 0 {
+            return;
+        }
+        let file = info.key.rsplit('/').next().unwrap_or_default();
+        match parse_file_name(file) {
+            Some((topic, partition, start, extension)) => {
+                self.objects.push(Listed { key: info.key, size: info.size, topic, partition, start, extension });
+            }
+            None => self.strangers.push(info.key),
+        }
+    }
+
+    /// Whether nothing at all stands here.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.strangers.is_empty() && self.controls.iter().all(|c| c.anchors.is_empty())
+    }
+
+    /// The control objects nearest above a key.
+    pub fn control_of(&self, key: &str) -> Option<&Control> {
+        self.controls.iter().filter(|c| key.starts_with(&c.prefix)).max_by_key(|c| c.prefix.len())
+    }
+
+    /// The owner of the directory that holds a key, with the directory's full path.
+    pub fn owner_of(&self, key: &str) -> Option<(String, &Owner)> {
+        let control = self.control_of(key)?;
+        let (path, owner) = control.owner_of(key)?;
+        Some((format!("{}{path}", control.prefix), owner))
+    }
+
+    /// Counts what was listed, and names the strangers.
+    pub fn report(&self, report: &mut Report) {
+        report.objects = self.objects.len() as u64;
+        report.bytes = self.objects.iter().map(|o| o.size).sum();
+        report.notes.extend(self.notes.iter().cloned());
+        for key in &self.strangers {
+            report.damaged(key, DamageKind::Foreign, "its name is not that of an object of a backup");
+        }
+    }
+
+    /// Every object that an anchor names must still be there.
+    pub fn check_anchors(&self, place: &Place, report: &mut Report) {
+        for control in &self.controls {
+            for (anchor_key, anchor) in &control.anchors {
+                let Some(key) = anchor.key.as_ref().map(|key| format!("{}{key}", control.prefix)) else { continue };
+                let in_reach = key.starts_with(&place.prefix);
+                if in_reach && self.objects.binary_search_by(|o| o.key.as_str().cmp(&key)).is_err() {
+                    report.damaged(&key, DamageKind::Hole, format!("the anchor {anchor_key} names this object, and it is not there"));
+                }
+            }
+        }
+    }
+}
+
+/// What stands before `_catchment/` in the key of a control object; none for other keys.
+fn control_prefix(key: &str) -> Option<&str> {
+    if key.starts_with(CONTROL) {
+        return Some("");
+    }
+    key.find(&format!("/{CONTROL}")).map(|at| &key[..=at])
+}

@@ -1,0 +1,158 @@
+//! An object's bytes at hand: in memory if it is small, else in a temporary file that has no name.
+
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+use catchment_formats::parquet::ParquetDecoder;
+use catchment_formats::{Block, FormatError, Proof};
+
+use crate::error::{Error, ErrorKind, Result, codes};
+use crate::store::ObjectStore;
+
+/// Objects up to this size stay in memory, and larger ones are fetched in pieces of it. Smaller means more requests, larger
+/// more memory for each object that is read at a time.
+const PIECE_BYTES: u64 = 8 << 20;
+
+/// The bytes of one object.
+#[derive(Debug)]
+pub enum Spool {
+    /// In memory.
+    Memory(Bytes),
+    /// In a temporary file.
+    File(File, u64),
+}
+
+impl Spool {
+    /// Fetches an object of `size` bytes; none if it is not there any more.
+    ///
+    /// # Errors
+    /// If the store does not answer, or the temporary file cannot be written.
+    pub async fn fetch(store: &dyn ObjectStore, key: &str, size: u64) -> Result<Option<Self>> {
+        if size <= PIECE_BYTES {
+            return Ok(store.get(key, None).await?.map(Self::Memory));
+        }
+        let mut file = tempfile::tempfile().map_err(unwritable)?;
+        let mut at = 0;
+        while at < size {
+            let Some(piece) = store.get(key, Some(at..(at + PIECE_BYTES).min(size))).await? else { return Ok(None) };
+            if piece.is_empty() {
+                break; // It is shorter than it was when it was listed; whoever reads it will say so.
+            }
+            at += piece.len() as u64;
+            file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
+                .await
+                .unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
+                .map_err(unwritable)?;
+        }
+        Ok(Some(Self::File(file, at)))
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, len) => *len,
+        }
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` from `at` on; answers how many bytes there were.
+    ///
+    /// # Errors
+    /// If the temporary file cannot be read.
+    pub fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        match self {
+            Self::Memory(bytes) => {
+                let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                let n = buf.len().min(bytes.len() - from);
+                buf[..n].copy_from_slice(&bytes[from..from + n]);
+                Ok(n)
+            }
+            Self::File(file, _) => {
+                let mut filled = 0;
+                while filled < buf.len() {
+                    match file.read_at(&mut buf[filled..], at + filled as u64)? {
+                        0 => break,
+                        n => filled += n,
+                    }
+                }
+                Ok(filled)
+            }
+        }
+    }
+
+    /// A reader from the first byte on.
+    pub fn reader(&self) -> SpoolReader<'_> {
+        SpoolReader { spool: self, at: 0 }
+    }
+}
+
+/// Reads a spooled object from its beginning.
+#[derive(Debug)]
+pub struct SpoolReader<'a> {
+    spool: &'a Spool,
+    at: u64,
+}
+
+impl Read for SpoolReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.spool.read_at(buf, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+/// A decoder over a spooled Parquet object.
+#[derive(Debug)]
+pub enum ParquetSpool {
+    /// In memory.
+    Memory(ParquetDecoder<Bytes>),
+    /// In a temporary file.
+    File(ParquetDecoder<File>),
+}
+
+impl ParquetSpool {
+    /// Opens the object.
+    ///
+    /// # Errors
+    /// As [`ParquetDecoder::new`].
+    pub fn open(spool: &Spool) -> Result<Self, FormatError> {
+        Ok(match spool {
+            Spool::Memory(bytes) => Self::Memory(ParquetDecoder::new(bytes.clone())?),
+            Spool::File(file, _) => Self::File(ParquetDecoder::new(file.try_clone()?)?),
+        })
+    }
+
+    /// The object's proof.
+    pub fn proof(&self) -> &Proof {
+        match self {
+            Self::Memory(decoder) => decoder.proof(),
+            Self::File(decoder) => decoder.proof(),
+        }
+    }
+
+    /// The next records; false at the end.
+    ///
+    /// # Errors
+    /// As [`ParquetDecoder::next_block`].
+    pub fn next_block(&mut self, block: &mut Block) -> Result<bool, FormatError> {
+        match self {
+            Self::Memory(decoder) => decoder.next_block(block),
+            Self::File(decoder) => decoder.next_block(block),
+        }
+    }
+}
+
+/// The error for a temporary file that fails.
+pub(super) fn unwritable(e: io::Error) -> Error {
+    Error::new(codes::SPOOL, ErrorKind::Retryable, "a temporary file cannot be used")
+        .with("directory", std::env::temp_dir().display())
+        .because(e)
+        .help("free some space there, or point TMPDIR to a directory that has it")
+}
