@@ -52,8 +52,11 @@ pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);
 /// How long a log end below a position may last before it counts as truncation: a new leader's high watermark lags.
 pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
 
-/// How long a stop may take.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(9);
+/// How long a stop waits for windows that are pinned. With the anchors and the leaving of the group a stop takes less than 10 s.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the anchors may take at a stop.
+pub const STOP_ANCHORS_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// A tidy follows its publish within this, unless the next pin carries it.
 pub const TIDY_DELAY_MAX: Duration = Duration::from_secs(10);

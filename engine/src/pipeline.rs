@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::commit::driver::{self, ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_DEADLINE};
+use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::rule::Rule;
@@ -249,7 +249,9 @@ impl Pipeline {
             env.clock.sleep(Duration::from_millis(20)).await;
         }
         self.lanes.shutdown().await;
-        env.write_anchors().await;
+        if tokio::time::timeout(STOP_ANCHORS_DEADLINE, env.write_anchors()).await.is_err() {
+            tracing::warn!("not all anchors were written; older ones are lower bounds too");
+        }
         drop(env);
         drop(self.env);
         let threads: Vec<_> = self.consumers.drain(..).chain(self.builders.drain(..)).collect();

@@ -266,6 +266,10 @@ impl LaneReader {
                 self.gap_from.get_or_insert(self.position);
             }
             Step::Fault(fault) => {
+                if matches!(fault, QueueFault::OutOfRange(_)) && !self.is_pinned() {
+                    // What was read is whole; Kafka may not have it any more when the lane comes back for it.
+                    self.close_open(CloseReason::OutOfRange, shared, builder);
+                }
                 self.pass(builder, SegmentEvent::Fault { fault, position: self.position });
                 return Some(Turn::Over);
             }

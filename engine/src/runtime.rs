@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{BackupPlan, KafkaSettings, LayoutSettings, OnStop, StoreSettings};
@@ -18,8 +18,8 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
 use crate::report::Reporter;
 use crate::rule::Rule;
-use crate::source::kafka::{self, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
-use crate::source::{Source, TopicPartition};
+use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
+use crate::source::{GroupEvent, Source, TopicPartition};
 use crate::store::key::{Layout, Template};
 use crate::store::open::{OpenOptions, StaticCredentials, open};
 use crate::store::{ObjectStore, StoreError, StoreErrorKind, probe};
@@ -27,7 +27,7 @@ use crate::topics::TopicClaims;
 use crate::window::WindowPolicy;
 
 /// How long leaving the group may take. A member that is not gone by then is fenced by its session.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What a running backup shows to others.
 pub trait Observer: Reporter {
@@ -52,13 +52,40 @@ pub struct Started {
     pub partitions: usize,
 }
 
-/// Runs a backup until its end, a stop, or an error. Returns what ended it.
+/// Runs a backup into `store` until its end, a stop, or an error. Returns what ended it.
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub async fn backup(plan: &BackupPlan, observer: Arc<dyn Observer>, stop: &mut watch::Receiver<bool>) -> Result<Outcome> {
+pub async fn backup(
+    plan: &BackupPlan,
+    store: Arc<dyn ObjectStore>,
+    observer: Arc<dyn Observer>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Outcome> {
+    let started = tokio::select! {
+        started = start(plan, store, &observer) => started?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(Outcome::Stopped),
+    };
+    let Running { mut pipeline, mut events, handle } = started;
+    let outcome = pipeline.run(&mut events, stop).await;
+    let close = plan.on_stop == OnStop::Close && matches!(outcome, Outcome::Stopped);
+    pipeline.stop(close).await;
+    let left = tokio::task::spawn_blocking(move || handle.close(LEAVE_DEADLINE)).await;
+    if let Ok(Err(e)) = left {
+        tracing::info!(error = %e, "left without waiting for the group");
+    }
+    Ok(outcome)
+}
+
+/// A pipeline in a group.
+struct Running {
+    pipeline: Pipeline,
+    events: mpsc::Receiver<GroupEvent>,
+    handle: GroupHandle,
+}
+
+async fn start(plan: &BackupPlan, store: Arc<dyn ObjectStore>, observer: &Arc<dyn Observer>) -> Result<Running> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = open_store(&plan.to.store, &plan.to.prefix).await?;
     let budget = plan.budget.bytes();
     let fetch = limits::fetch_bytes(budget);
     let cluster = KafkaCluster::connect(kafka_config(plan), ReadShare { bytes: fetch, partitions: 1 }).await?;
@@ -88,40 +115,28 @@ pub async fn backup(plan: &BackupPlan, observer: Arc<dyn Observer>, stop: &mut w
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = Threads::for_machine(partitions.len(), cores, is_unlimited());
-    let mut pipeline = Pipeline::start(Parts {
+    let pipeline = Pipeline::start(Parts {
         rule,
         source: Arc::clone(&cluster) as Arc<dyn Source>,
         group: joined.group,
         store: Arc::clone(&store),
         clock,
-        reporter: Arc::clone(&observer) as Arc<dyn Reporter>,
+        reporter: Arc::clone(observer) as Arc<dyn Reporter>,
         claims: TopicClaims::new(plan.start.clone().resolved(now_ms), topics.clone()),
         until,
         memory: usize::try_from(limits::pipeline_bytes(budget)).unwrap_or(usize::MAX),
         threads,
     })?;
-    let mut events = joined.events;
-    let outcome = match pipeline.env().claims.claim_all(pipeline.env(), &topics).await {
-        Err(e) => Outcome::Failed(e),
-        Ok(()) => {
-            observer.started(&Started {
-                metrics: Arc::clone(&pipeline.env().metrics),
-                member: joined.handle.member.clone(),
-                classes: format!("{:?}/{:?}", classes.put, classes.complete),
-                store: store.url().to_owned(),
-                topics,
-                partitions: partitions.len(),
-            });
-            pipeline.run(&mut events, stop).await
-        }
-    };
-    let close = plan.on_stop == OnStop::Close && matches!(outcome, Outcome::Stopped);
-    pipeline.stop(close).await;
-    let left = tokio::task::spawn_blocking(move || joined.handle.close(LEAVE_DEADLINE)).await;
-    if let Ok(Err(e)) = left {
-        tracing::info!(error = %e, "left without waiting for the group");
-    }
-    Ok(outcome)
+    pipeline.env().claims.claim_all(pipeline.env(), &topics).await?;
+    observer.started(&Started {
+        metrics: Arc::clone(&pipeline.env().metrics),
+        member: joined.handle.member.clone(),
+        classes: format!("{:?}/{:?}", classes.put, classes.complete),
+        store: store.url().to_owned(),
+        topics,
+        partitions: partitions.len(),
+    });
+    Ok(Running { pipeline, events: joined.events, handle: joined.handle })
 }
 
 /// Opens a store below a prefix.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -49,12 +50,14 @@ pub struct TopicClaims {
     /// Topics that existed when the rule was started; others start at their earliest offset, whatever `start` says.
     first: Mutex<Vec<String>>,
     cells: Mutex<HashMap<Arc<str>, ClaimCell>>,
+    /// When each topic's UUID was last asked for, and what it was.
+    identities: tokio::sync::Mutex<HashMap<Arc<str>, (Duration, String)>>,
 }
 
 impl TopicClaims {
     /// Claims that start new topics at `start`, with relative times resolved.
     pub fn new(start: StartPoint, first: Vec<String>) -> Self {
-        Self { start, first: Mutex::new(first), cells: Mutex::new(HashMap::new()) }
+        Self { start, first: Mutex::new(first), cells: Mutex::default(), identities: tokio::sync::Mutex::default() }
     }
 
     /// The claim of a partition's topic, made now if this is the first lane of it.
@@ -73,6 +76,22 @@ impl TopicClaims {
             return self.make(env, &tp.topic).await;
         }
         Ok(claim)
+    }
+
+    /// The topic's UUID as the cluster names it, asked for no earlier than `since` on the steady clock. Lanes that close windows at the
+    /// same time share one question.
+    ///
+    /// # Errors
+    /// If the topic is gone or the cluster does not answer.
+    pub async fn identity(&self, env: &LaneEnv, topic: &Arc<str>, since: Duration) -> Result<String> {
+        let mut identities = self.identities.lock().await;
+        if let Some((_, id)) = identities.get(topic).filter(|(at, _)| *at >= since) {
+            return Ok(id.clone());
+        }
+        let asked = env.clock.steady();
+        let id = describe(&*env.source, topic).await?.id;
+        identities.insert(Arc::clone(topic), (asked, id.clone()));
+        Ok(id)
     }
 
     /// Claims every topic that matches when the rule starts, so that all of them start where `start` says.

@@ -53,6 +53,8 @@ pub enum CloseReason {
     UntilEnd,
     /// The process stops and the rule says to close.
     Stop,
+    /// The log does not reach to the position any more.
+    OutOfRange,
 }
 
 impl CloseReason {
@@ -67,6 +69,7 @@ impl CloseReason {
             Self::Recovery => "recovery",
             Self::UntilEnd => "until_end",
             Self::Stop => "stop",
+            Self::OutOfRange => "out_of_range",
         }
     }
 

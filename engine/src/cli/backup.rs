@@ -17,6 +17,7 @@ use crate::config::{
 };
 use crate::error::{Error, ErrorKind, codes};
 use crate::runtime::Observer;
+use crate::store::ObjectStore;
 
 /// Threads that talk to the store. Uploading is waiting; two keep one slow handshake from holding up the other lanes.
 const UPLOAD_THREADS: usize = 2;
@@ -214,6 +215,11 @@ pub(super) fn main(args: BackupArgs) -> Outcome {
 /// # Errors
 /// What ended it.
 pub fn run(plan: BackupPlan) -> Outcome {
+    run_with_store(plan, |store| store)
+}
+
+/// As [`run`], into a store that `wrap` makes of the plan's.
+pub(super) fn run_with_store(plan: BackupPlan, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
     crate::alloc::verify()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(UPLOAD_THREADS)
@@ -228,7 +234,8 @@ pub fn run(plan: BackupPlan) -> Outcome {
             Some(address) => Arc::new(WithMetrics { progress: Arc::clone(&progress), server: MetricsServer::bind(address).await? }),
             None => Arc::clone(&progress) as Arc<dyn Observer>,
         };
-        crate::runtime::backup(&plan, observer, &mut stop).await
+        let store = wrap(crate::runtime::open_store(&plan.to.store, &plan.to.prefix).await?);
+        crate::runtime::backup(&plan, store, observer, &mut stop).await
     });
     progress.finish();
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -213,7 +213,7 @@ impl Demo {
     fn verify(&self) -> Outcome {
         let url = format!("file://{}/", self.data.display());
         say(&format!("{} records were sent; reading everything back and comparing it with the broker:", self.broker.sent()));
-        let code = verify::main(verify::VerifyArgs::for_demo(&url, &self.broker.address()))?;
+        let code = verify::main(verify::VerifyArgs::of(&url, &self.broker.address()))?;
         if code == ExitCode::SUCCESS {
             say("query it, if you have DuckDB:");
             println!(

@@ -17,6 +17,7 @@ pub mod backup;
 mod completions;
 mod config;
 pub mod demo;
+mod held;
 mod logging;
 mod ls;
 mod metrics;
@@ -63,6 +64,9 @@ struct GlobalArgs {
 enum Verb {
     /// Show the whole job in half a minute: no broker, no cloud, no config
     Demo(demo::DemoArgs),
+    /// The demo's own worker
+    #[command(hide = true)]
+    DemoWorker(Box<demo::WorkerArgs>),
     /// Back up topics to a store until told to stop
     Backup(Box<backup::BackupArgs>),
     /// Read objects again and check that every record is there exactly once
@@ -99,6 +103,7 @@ pub fn run() -> ExitCode {
 fn dispatch(verb: Verb) -> Outcome {
     match verb {
         Verb::Demo(args) => demo::main(args),
+        Verb::DemoWorker(args) => demo::worker(*args),
         Verb::Backup(args) => backup::main(*args),
         Verb::Verify(args) => verify::main(args),
         Verb::Ls(args) => ls::main(&args),

@@ -37,6 +37,19 @@ pub(super) struct VerifyArgs {
     json: bool,
 }
 
+impl VerifyArgs {
+    /// `catchment verify URL -b BROKERS`.
+    pub(super) fn of(url: &str, brokers: &str) -> Self {
+        Self {
+            place: PlaceArgs { url: url.to_owned(), config: None },
+            brokers: vec![brokers.to_owned()],
+            kafka: None,
+            properties: Vec::new(),
+            json: false,
+        }
+    }
+}
+
 pub(super) fn main(args: VerifyArgs) -> Outcome {
     let config = args.place.config()?;
     let kafka = kafka_of(&config, args.kafka.as_deref(), &args.brokers, &args.properties)?;

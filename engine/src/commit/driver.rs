@@ -159,8 +159,12 @@ pub enum Exit {
 }
 
 impl From<Error> for Exit {
+    /// What passes by itself is tried again from the start of the recovery; all else stops the lane.
     fn from(error: Error) -> Self {
-        Self::Stopped(Box::new(error))
+        match error.kind {
+            ErrorKind::Retryable | ErrorKind::Unreachable => Self::Restart(error.to_string()),
+            _ => Self::Stopped(Box::new(error)),
+        }
     }
 }
 

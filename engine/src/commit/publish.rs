@@ -205,6 +205,7 @@ impl Lane {
             (None, None) => self.key(range.start, directory_ms, encoding.extension()),
         };
         if pinned.is_none() {
+            self.check_topic().await?;
             self.check_first_key(&object_key).await?;
         }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
@@ -224,6 +225,17 @@ impl Lane {
         self.leader_epoch = sealed.tail.leader_epoch.max(self.leader_epoch);
         self.report_window(&sealed, &intent.key, requests);
         Ok(())
+    }
+
+    /// A topic that was deleted and created again has new records at the old offsets. If the UUID is still the lane's after the last
+    /// record of a window was read, all of them are the lane's.
+    async fn check_topic(&self) -> Result<(), Exit> {
+        let now = self.env.clock.steady();
+        let id = self.env.claims.identity(&self.env, &self.lease.tp.topic, now).await?;
+        if self.claim.is_same_topic(&id) {
+            return Ok(());
+        }
+        Err(Exit::Restart(format!("the topic's UUID is {id} now")))
     }
 
     /// Joins what is held into one PUT, or finishes the upload.

@@ -30,6 +30,9 @@ pub const METRICS_ADDRESS: Code = Code(111);
 /// The process cannot start its threads.
 pub const RUNTIME: Code = Code(112);
 
+/// The demo did not get to its end.
+pub const DEMO: Code = Code(113);
+
 /// `verify` found damage.
 pub const VERIFY_DAMAGE: Code = Code(501);
 /// Nothing to look at where `verify`, `ls` or `show` was sent.
