@@ -83,3 +83,62 @@ impl Scratch {
         self.output.extend_from_slice(&(input.len() as u32).to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::testing::json;
+
+    fn bytes_of(codec: Codec, input: &[u8]) -> Vec<u8> {
+        compressed(codec, input, <[u8]>::to_vec)
+    }
+
+    fn with_fresh_contexts<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(run).join().expect("the thread does not panic"))
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+    }
+
+    fn codecs() -> impl Iterator<Item = Codec> {
+        (1..=22).map(Codec::Zstd).chain((1..=9).map(Codec::Gzip))
+    }
+
+    #[test]
+    fn a_used_context_gives_the_same_bytes() {
+        let (page, other) = (json(1, 200_000), [json(2, 250_000), noise(1000), json(1, 90_000)].concat());
+        for codec in codecs() {
+            let fresh = with_fresh_contexts(|| bytes_of(codec, &page));
+            let used = with_fresh_contexts(|| {
+                bytes_of(codec, &other);
+                bytes_of(codec, &[]);
+                bytes_of(codec, &page);
+                bytes_of(codec, &other[..1000]);
+                bytes_of(codec, &page)
+            });
+            assert!(fresh == used, "{codec:?}: the context's past shows in the bytes");
+        }
+    }
+
+    #[test]
+    fn everything_decompresses() {
+        for codec in codecs() {
+            for input in [Vec::new(), vec![0; 100_000], noise(300_000), json(3, 100_000)] {
+                let bytes = bytes_of(codec, &input);
+                let again = match codec {
+                    Codec::None => bytes,
+                    Codec::Zstd(_) => zstd::bulk::decompress(&bytes, input.len()).expect("a frame"),
+                    Codec::Gzip(_) => {
+                        let mut out = Vec::new();
+                        flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut out).expect("a member");
+                        out
+                    }
+                };
+                assert!(again == input, "{codec:?}");
+            }
+        }
+    }
+}

@@ -58,7 +58,8 @@ impl FromStr for Digest {
     type Err = FormatError;
 
     fn from_str(text: &str) -> Result<Self, FormatError> {
-        let hex = |s: &str| (s.len() == 16).then(|| u64::from_str_radix(s, 16).ok()).flatten();
+        let is_hex = |s: &str| s.len() == 16 && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = |s: &str| is_hex(s).then(|| u64::from_str_radix(s, 16).ok()).flatten();
         text.strip_prefix("crc64:")
             .and_then(|t| t.split_once('-'))
             .and_then(|(values, rest)| Some(Self { values: hex(values)?, rest: hex(rest)? }))
@@ -168,4 +169,67 @@ fn timestamp_range(block: &Block) -> Option<(i64, i64)> {
     }
     let timed = || block.timestamps().iter().zip(block.timestamp_types()).filter(|(_, kind)| **kind != -1).map(|(ts, _)| *ts);
     Some((timed().min()?, timed().max()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::ValueLayout;
+    use crate::testing::{Record, oddities};
+
+    fn digest(records: &[Record], layout: ValueLayout) -> Digest {
+        let mut builder = DigestBuilder::new();
+        let mut block = Block::new(layout);
+        records.iter().for_each(|r| r.push_to(&mut block));
+        builder.push(&block);
+        builder.digest()
+    }
+
+    /// The worked example of docs/FORMATS.md, computed there by another program.
+    #[test]
+    fn the_documented_example_holds() {
+        let first = Record {
+            key: Some(b"k".to_vec()),
+            headers: vec![(b"a".to_vec(), Some(b"1".to_vec()))],
+            timestamp: 1_700_000_000_000,
+            ..Record::of(10, b"hello")
+        };
+        let second = Record { value: None, timestamp: 1_700_000_000_001, ..Record::of(11, b"") };
+        let records = [first, second];
+        assert_eq!(digest(&records, ValueLayout::Plain).to_string(), "crc64:853dd06cf381ff77-b7a667554a82ed94");
+        assert_eq!(digest(&records, ValueLayout::Len32).to_string(), "crc64:d8079d04e340c46b-b7a667554a82ed94");
+    }
+
+    #[test]
+    fn every_change_shows() {
+        let all = oddities();
+        let whole = digest(&all, ValueLayout::Bare);
+        for i in 0..all.len() {
+            let mut changed: Vec<Vec<Record>> = vec![all.clone(); 8];
+            changed[0].remove(i);
+            changed[1][i].offset += 1;
+            changed[2][i].timestamp = changed[2][i].timestamp.wrapping_add(1);
+            changed[3][i].timestamp_type = match all[i].timestamp_type {
+                crate::TimestampType::Create => crate::TimestampType::Append,
+                _ => crate::TimestampType::Create,
+            };
+            changed[4][i].key = Some(b"other".to_vec());
+            changed[5][i].value = if all[i].value.is_some() { None } else { Some(Vec::new()) };
+            changed[6][i].headers.push((Vec::new(), None));
+            changed[7][i].value = Some(b"other".to_vec());
+            for records in changed {
+                assert_ne!(digest(&records, ValueLayout::Bare), whole, "record {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_form_is_one() {
+        let digest = Digest { values: 0xabc, rest: u64::MAX };
+        assert_eq!(digest.to_string(), "crc64:0000000000000abc-ffffffffffffffff");
+        assert_eq!(digest.to_string().parse::<Digest>().expect("a digest"), digest);
+        for text in ["", "crc64:", "crc64:abc-def", "crc64:0000000000000ABC-ffffffffffffffff", "crc64:+000000000000abc-ffffffffffffffff"] {
+            assert!(text.parse::<Digest>().is_err(), "{text:?}");
+        }
+    }
 }

@@ -12,11 +12,14 @@ mod compress;
 pub mod digest;
 pub mod encoder;
 pub mod error;
+mod object;
 pub mod parquet;
 pub mod proof;
 pub mod raw;
 pub mod record;
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod testing;
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::block::Block;
 use crate::encoder::{ByteSink, Codec, Encoding, Format, Framing, segment_encoder};
+use crate::parquet::TIMESTAMP_MAX;
 use crate::proof::{GapCause, LaneId, Missing, Proof};
 use crate::record::{HeadersBuf, RecordView, TimestampType};
 
@@ -56,6 +57,30 @@ impl Record {
             headers: view.headers.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect(),
         }
     }
+}
+
+/// Records with everything that is odd and allowed, offsets 1000, 1003 and so on.
+pub(crate) fn oddities() -> Vec<Record> {
+    let base = Record::of(0, b"v");
+    let with_headers =
+        |headers: Vec<(&[u8], Option<&[u8]>)>| headers.into_iter().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect::<Vec<_>>();
+    let mut all = vec![
+        Record { value: None, ..base.clone() },
+        Record { value: Some(Vec::new()), key: Some(Vec::new()), ..base.clone() },
+        Record { key: Some(vec![0xff, 0x00, 0xfe]), value: Some(vec![0x80, 0xff]), ..base.clone() },
+        Record { headers: with_headers(vec![(b"a", Some(b"1")), (b"a", Some(b"2")), (b"a", None), (b"", Some(b""))]), ..base.clone() },
+        Record { headers: with_headers(vec![(b"ok", Some(b"\xff\xfe")), (b"\xff\xfe", None), (b"", Some(b""))]), ..base.clone() },
+        Record { headers: with_headers(vec![("é".as_bytes(), Some(b"\x00"))]), ..base.clone() },
+    ];
+    for timestamp in [-1, 0, 1, TIMESTAMP_MAX, TIMESTAMP_MAX + 1, 1_011_779_000_000_000, i64::MIN, i64::MAX] {
+        for timestamp_type in [TimestampType::None, TimestampType::Create, TimestampType::Append] {
+            all.push(Record { timestamp, timestamp_type, ..base.clone() });
+        }
+    }
+    for (i, record) in all.iter_mut().enumerate() {
+        record.offset = 1_000 + 3 * i as i64;
+    }
+    all
 }
 
 pub(crate) fn lane() -> LaneId {

@@ -3,8 +3,6 @@
 //! Invariant: where pages and row groups end depends on the sequence of records, never on where blocks end. A block that is
 //! exactly one value page is compressed where it lies; any other run of records is first copied into the open page.
 
-use std::fmt;
-
 use super::chunk::ChunkMeta;
 use super::columns::BytesColumn;
 use super::cursor::Cursor;
@@ -12,20 +10,15 @@ use super::footer::{MAGIC, RowGroup, write_footer};
 use super::schema::{LEAVES, VALUE};
 use super::side::SideColumns;
 use super::{ROW_GROUP_ROWS, ROW_GROUP_SIDE_BYTES, ROW_GROUP_VALUE_BYTES};
-use crate::block::{BLOCK_ROWS, BLOCK_VALUE_BYTES, Block, ValueLayout};
-use crate::digest::DigestBuilder;
+use crate::block::{BLOCK_ROWS, BLOCK_VALUE_BYTES, Block};
 use crate::encoder::{ByteSink, Encoding, Format, SegmentEncoder};
+use crate::object::Object;
 use crate::proof::{LaneId, Missing, Proof};
-use crate::record::OffsetRange;
 
 /// Writes Parquet objects.
+#[derive(Debug)]
 pub struct ParquetEncoder {
-    encoding: Encoding,
-    lane: LaneId,
-    start: i64,
-    next_offset: i64,
-    digest: DigestBuilder,
-    written: u64,
+    object: Object,
     groups: Vec<RowGroup>,
     value: BytesColumn,
     side: SideColumns,
@@ -35,17 +28,6 @@ pub struct ParquetEncoder {
     group_value_bytes: u64,
     /// Bytes of keys and canonical headers in the open row group.
     side_bytes: u64,
-    finished: bool,
-}
-
-impl fmt::Debug for ParquetEncoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ParquetEncoder")
-            .field("lane", &self.lane)
-            .field("start", &self.start)
-            .field("next_offset", &self.next_offset)
-            .finish_non_exhaustive()
-    }
 }
 
 impl ParquetEncoder {
@@ -56,19 +38,13 @@ impl ParquetEncoder {
     pub fn new(encoding: Encoding, lane: LaneId, start: i64) -> Self {
         assert_eq!(encoding.format, Format::Parquet, "the encoding is Parquet");
         Self {
-            encoding,
-            lane,
-            start,
-            next_offset: start,
-            digest: DigestBuilder::new(),
-            written: 0,
+            object: Object::new(encoding, lane, start),
             groups: Vec::new(),
             value: BytesColumn::new(VALUE),
             side: SideColumns::new(),
             group_rows: 0,
             group_value_bytes: 0,
             side_bytes: 0,
-            finished: false,
         }
     }
 
@@ -103,18 +79,17 @@ impl ParquetEncoder {
     fn append_segment(&mut self, block: &Block, from: Cursor, to: Cursor, page_ends: bool, out: &mut dyn ByteSink) {
         self.open_group(out);
         let rows = to.row - from.row;
-        let codec = self.encoding.codec;
+        let codec = self.object.encoding.codec;
         let whole = if page_ends && rows == block.rows() && self.is_whole_page(block, from) { block.whole_page() } else { None };
-        let written = &mut self.written;
         if let Some(page) = whole {
-            self.value.meta.write_page(VALUE, codec, page, rows as u64, &mut |bytes| put(written, out, bytes));
+            self.value.meta.write_page(VALUE, codec, page, rows as u64, &mut |bytes| self.object.put(bytes, out));
         } else {
             append_values(&mut self.value, block, from, to);
             if page_ends {
-                self.value.end_page_to(codec, &mut |bytes| put(written, out, bytes));
+                self.value.end_page_to(codec, &mut |bytes| self.object.put(bytes, out));
             }
         }
-        self.side.append(block, from, to, self.lane.partition, codec);
+        self.side.append(block, from, to, self.object.lane.partition, codec);
         self.group_rows += rows as u64;
         self.group_value_bytes += (to.value - from.value) as u64;
         self.side_bytes += from.side_bytes_until(&to);
@@ -132,24 +107,23 @@ impl ParquetEncoder {
     }
 
     fn open_group(&mut self, out: &mut dyn ByteSink) {
-        if self.written == 0 {
-            put(&mut self.written, out, MAGIC);
+        if self.object.written == 0 {
+            self.object.put(MAGIC, out);
         }
         if self.group_rows == 0 {
-            self.value.meta.at = self.written;
+            self.value.meta.at = self.object.written;
         }
     }
 
     fn end_group(&mut self, out: &mut dyn ByteSink) {
-        let codec = self.encoding.codec;
-        let written = &mut self.written;
-        self.value.end_page_to(codec, &mut |bytes| put(written, out, bytes));
+        let codec = self.object.encoding.codec;
+        self.value.end_page_to(codec, &mut |bytes| self.object.put(bytes, out));
         self.side.end_pages(codec);
         let mut chunks: [ChunkMeta; LEAVES.len()] = Default::default();
         chunks[VALUE] = std::mem::take(&mut self.value.meta);
         self.side.for_each_chunk(|leaf, meta, held| {
-            meta.at = *written;
-            put(written, out, held);
+            meta.at = self.object.written;
+            self.object.put(held, out);
             held.clear();
             chunks[leaf] = std::mem::take(meta);
         });
@@ -158,11 +132,6 @@ impl ParquetEncoder {
         self.group_value_bytes = 0;
         self.side_bytes = 0;
     }
-}
-
-fn put(written: &mut u64, out: &mut dyn ByteSink, bytes: &[u8]) {
-    *written += bytes.len() as u64;
-    out.put(bytes);
 }
 
 /// Copies a run of values into the open value page.
@@ -183,12 +152,7 @@ fn append_values(column: &mut BytesColumn, block: &Block, from: Cursor, to: Curs
 
 impl SegmentEncoder for ParquetEncoder {
     fn append(&mut self, block: &Block, out: &mut dyn ByteSink) {
-        assert!(!self.finished, "nothing is appended after the end");
-        assert_eq!(block.layout(), ValueLayout::Plain, "the block's layout is the encoding's");
-        let (Some(first), Some(last)) = (block.offsets().first(), block.offsets().last()) else { return };
-        assert!(*first >= self.next_offset, "offset {first} comes after {}", self.next_offset - 1);
-        self.next_offset = last + 1;
-        self.digest.push(block);
+        self.object.accept(block);
         let mut from = Cursor::default();
         while from.row < block.rows() {
             let (to, page_ends) = self.segment(block, from);
@@ -198,27 +162,15 @@ impl SegmentEncoder for ParquetEncoder {
     }
 
     fn finish(&mut self, end: i64, missing: &[Missing], out: &mut dyn ByteSink) -> Proof {
-        assert!(!self.finished, "an object ends once");
-        assert!(end >= self.next_offset, "an object that ends at {end} holds offset {}", self.next_offset - 1);
-        self.finished = true;
+        let proof = self.object.finish(end, missing);
         self.open_group(out);
         if self.group_rows > 0 {
             self.end_group(out);
         }
-        let mut proof = Proof {
-            lane: self.lane.clone(),
-            range: OffsetRange::new(self.start, end),
-            missing: missing.to_vec(),
-            counts: self.digest.counts(),
-            digest: self.digest.digest(),
-            encoding: self.encoding.to_string(),
-            size: None,
-        };
         let mut footer = Vec::new();
-        write_footer(&mut footer, self.encoding.codec, &self.groups, &proof);
-        put(&mut self.written, out, &footer);
-        proof.size = Some(self.written);
-        proof
+        write_footer(&mut footer, self.object.encoding.codec, &self.groups, &proof);
+        self.object.put(&footer, out);
+        Proof { size: Some(self.object.written), ..proof }
     }
 
     fn held_bytes(&self) -> usize {

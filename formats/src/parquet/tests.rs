@@ -9,7 +9,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{CountingSink, Record, batchings, conforms, encode, encode_full, encodings, json, lane, records};
+use crate::testing::{CountingSink, Record, batchings, conforms, encode, encode_full, encodings, json, lane, oddities, records};
 use crate::{Block, Codec, DigestBuilder, Encoding, Format, FormatError, GapCause, Missing, SegmentEncoder, TimestampType, ValueLayout};
 
 const ZSTD: Encoding = Encoding::PARQUET_ZSTD1;
@@ -87,29 +87,6 @@ fn arrow_records(bytes: &[u8]) -> Vec<Record> {
         }
     }
     records
-}
-
-fn oddities() -> Vec<Record> {
-    let base = Record::of(0, b"v");
-    let with_headers =
-        |headers: Vec<(&[u8], Option<&[u8]>)>| headers.into_iter().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect::<Vec<_>>();
-    let mut all = vec![
-        Record { value: None, ..base.clone() },
-        Record { value: Some(Vec::new()), key: Some(Vec::new()), ..base.clone() },
-        Record { key: Some(vec![0xff, 0x00, 0xfe]), value: Some(vec![0x80, 0xff]), ..base.clone() },
-        Record { headers: with_headers(vec![(b"a", Some(b"1")), (b"a", Some(b"2")), (b"a", None), (b"", Some(b""))]), ..base.clone() },
-        Record { headers: with_headers(vec![(b"ok", Some(b"\xff\xfe")), (b"\xff\xfe", None), (b"", Some(b""))]), ..base.clone() },
-        Record { headers: with_headers(vec![("é".as_bytes(), Some(b"\x00"))]), ..base.clone() },
-    ];
-    for timestamp in [-1, 0, 1, TIMESTAMP_MAX, TIMESTAMP_MAX + 1, 1_011_779_000_000_000, i64::MIN, i64::MAX] {
-        for timestamp_type in [TimestampType::None, TimestampType::Create, TimestampType::Append] {
-            all.push(Record { timestamp, timestamp_type, ..base.clone() });
-        }
-    }
-    for (i, record) in all.iter_mut().enumerate() {
-        record.offset = 1_000 + 3 * i as i64;
-    }
-    all
 }
 
 #[test]

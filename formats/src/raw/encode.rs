@@ -1,36 +1,18 @@
 //! The encoder: cuts the framed bytes into frames of one size and compresses each by itself.
 
-use std::fmt;
-
 use super::FRAME_BYTES;
 use crate::block::Block;
 use crate::compress::compressed;
-use crate::digest::DigestBuilder;
 use crate::encoder::{ByteSink, Codec, Encoding, Format, SegmentEncoder};
+use crate::object::Object;
 use crate::proof::{LaneId, Missing, Proof};
-use crate::record::OffsetRange;
 
 /// Writes raw objects.
+#[derive(Debug)]
 pub struct RawEncoder {
-    encoding: Encoding,
-    lane: LaneId,
-    start: i64,
-    next_offset: i64,
-    digest: DigestBuilder,
-    written: u64,
+    object: Object,
     /// Framed bytes that do not fill a frame yet. Unused without a codec, where frames cannot be told apart.
     frame: Vec<u8>,
-    finished: bool,
-}
-
-impl fmt::Debug for RawEncoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawEncoder")
-            .field("lane", &self.lane)
-            .field("start", &self.start)
-            .field("next_offset", &self.next_offset)
-            .finish_non_exhaustive()
-    }
 }
 
 impl RawEncoder {
@@ -40,12 +22,7 @@ impl RawEncoder {
     /// If `encoding` is not a raw encoding.
     pub fn new(encoding: Encoding, lane: LaneId, start: i64) -> Self {
         assert!(matches!(encoding.format, Format::Raw(_)), "the encoding is raw");
-        Self { encoding, lane, start, next_offset: start, digest: DigestBuilder::new(), written: 0, frame: Vec::new(), finished: false }
-    }
-
-    fn put(&mut self, bytes: &[u8], out: &mut dyn ByteSink) {
-        self.written += bytes.len() as u64;
-        out.put(bytes);
+        Self { object: Object::new(encoding, lane, start), frame: Vec::new() }
     }
 
     fn append_framed(&mut self, mut bytes: &[u8], out: &mut dyn ByteSink) {
@@ -58,7 +35,7 @@ impl RawEncoder {
             }
         }
         while let Some((frame, later)) = bytes.split_at_checked(FRAME_BYTES) {
-            compressed(self.encoding.codec, frame, |body| self.put(body, out));
+            compressed(self.object.encoding.codec, frame, |body| self.object.put(body, out));
             bytes = later;
         }
         if !bytes.is_empty() {
@@ -69,7 +46,7 @@ impl RawEncoder {
 
     fn end_frame(&mut self, out: &mut dyn ByteSink) {
         let frame = std::mem::take(&mut self.frame);
-        compressed(self.encoding.codec, &frame, |body| self.put(body, out));
+        compressed(self.object.encoding.codec, &frame, |body| self.object.put(body, out));
         self.frame = frame;
         self.frame.clear();
     }
@@ -77,36 +54,21 @@ impl RawEncoder {
 
 impl SegmentEncoder for RawEncoder {
     fn append(&mut self, block: &Block, out: &mut dyn ByteSink) {
-        assert!(!self.finished, "nothing is appended after the end");
-        assert_eq!(block.layout(), self.encoding.value_layout(), "the block's layout is the encoding's");
-        let (Some(first), Some(last)) = (block.offsets().first(), block.offsets().last()) else { return };
-        assert!(*first >= self.next_offset, "offset {first} comes after {}", self.next_offset - 1);
-        self.next_offset = last + 1;
-        self.digest.push(block);
-        if self.encoding.codec == Codec::None {
-            self.put(block.values(), out);
+        self.object.accept(block);
+        if self.object.encoding.codec == Codec::None {
+            self.object.put(block.values(), out);
         } else {
             self.append_framed(block.values(), out);
         }
     }
 
     fn finish(&mut self, end: i64, missing: &[Missing], out: &mut dyn ByteSink) -> Proof {
-        assert!(!self.finished, "an object ends once");
-        assert!(end >= self.next_offset, "an object that ends at {end} holds offset {}", self.next_offset - 1);
-        self.finished = true;
+        let proof = self.object.finish(end, missing);
         // An object without a value is one empty frame, not an empty object, which some decompressors call cut short.
-        if self.encoding.codec != Codec::None && (!self.frame.is_empty() || self.written == 0) {
+        if self.object.encoding.codec != Codec::None && (!self.frame.is_empty() || self.object.written == 0) {
             self.end_frame(out);
         }
-        Proof {
-            lane: self.lane.clone(),
-            range: OffsetRange::new(self.start, end),
-            missing: missing.to_vec(),
-            counts: self.digest.counts(),
-            digest: self.digest.digest(),
-            encoding: self.encoding.to_string(),
-            size: Some(self.written),
-        }
+        Proof { size: Some(self.object.written), ..proof }
     }
 
     fn held_bytes(&self) -> usize {

@@ -10,7 +10,9 @@ fn raw(framing: Framing, codec: Codec) -> Encoding {
     Encoding { format: Format::Raw(framing), codec }
 }
 
-fn decode(bytes: &[u8], encoding: &Encoding) -> Result<(Vec<Option<Vec<u8>>>, u64), FormatError> {
+type Values = Vec<Option<Vec<u8>>>;
+
+fn decode(bytes: &[u8], encoding: &Encoding) -> Result<(Values, u64), FormatError> {
     let mut decoder = RawDecoder::new(bytes, encoding)?;
     let mut items = Vec::new();
     while let Some(item) = decoder.next_item()? {
@@ -23,7 +25,7 @@ fn decode(bytes: &[u8], encoding: &Encoding) -> Result<(Vec<Option<Vec<u8>>>, u6
 }
 
 /// What an object of these records must decode to.
-fn expected(records: &[Record], framing: Framing) -> Vec<Option<Vec<u8>>> {
+fn expected(records: &[Record], framing: Framing) -> Values {
     let values = records.iter().map(|r| r.value.clone());
     match framing {
         Framing::Len32 => values.collect(),
