@@ -174,7 +174,7 @@ impl Subject {
             let key = format!("other/{lists_first}");
             let (id, part) = self.upload(&key, "x").await;
             if lists_first {
-                assert_eq!(self.reopened.list_parts(&key, &id).await.unwrap(), [part.clone()]);
+                assert_eq!(self.reopened.list_parts(&key, &id).await.unwrap(), std::slice::from_ref(&part));
             }
             self.reopened.complete_upload(&key, &id, &[part], Guard::IfAbsent).await.unwrap();
             assert_eq!(self.read(&key).await, "x");

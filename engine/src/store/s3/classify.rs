@@ -86,7 +86,7 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let text = DisplayErrorContext(about_credentials.unwrap_or(error)).to_string();
     let end = text.rfind(" (").filter(|at| text[*at..].contains("Error")).unwrap_or(text.len());
     let dump = text.rfind(" (CredentialsNotLoaded").unwrap_or(end).min(end);
-    text[..dump].lines().map(str::trim).collect::<Vec<_>>().join("; ")
+    text[..dump].lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ")
 }
 
 #[cfg(test)]
