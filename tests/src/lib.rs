@@ -10,6 +10,7 @@
 //! | [`readers`] | the same comparison by programs that share no code with Catchment |
 //! | [`s3`] | a bucket seen by another client than the engine's |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
+//! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
 //! Nothing here skips: a service that cannot be had fails the test that asked for it. `docs/TESTING.md` names the environment
@@ -24,3 +25,4 @@ pub mod proxy;
 pub mod readers;
 pub mod s3;
 pub mod services;
+pub mod source;

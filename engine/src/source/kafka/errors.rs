@@ -55,6 +55,9 @@ struct Trouble {
     reason: String,
 }
 
+/// Stands for the login itself where no broker is named.
+const NO_BROKER: &str = "login/-";
+
 /// What librdkafka's log lines and error events said, by broker. Bounded by the number of brokers.
 #[derive(Default)]
 pub(crate) struct Diagnostics {
@@ -79,7 +82,11 @@ fn broker_of(reason: &str) -> Option<&str> {
 impl Diagnostics {
     /// Keeps what an error event or a failure's log line said.
     pub(crate) fn note(&self, code: K, reason: &str) {
-        let Some(broker) = broker_of(reason) else { return };
+        // A refused certificate may come as an alert on a connection that was up already (TLS 1.3).
+        let code = if reason.contains("SSL routines") { K::SSL } else { code };
+        // A token that cannot be had is nobody's in particular.
+        let broker = broker_of(reason).or(is_login(code).then_some(NO_BROKER));
+        let Some(broker) = broker else { return };
         let trouble = Trouble { code, reason: reason.to_owned() };
         let mut all = self.by_broker.lock().unwrap_or_else(PoisonError::into_inner);
         // A refused login is followed by plain disconnects, which say less.
@@ -220,6 +227,22 @@ mod tests {
         assert_eq!((error.code, error.kind), (UNREACHABLE, ErrorKind::Unreachable));
         heard.clear();
         assert_eq!(heard.explain(&config(), "x", K::OperationTimedOut).code, REQUEST_FAILED);
+    }
+
+    #[test]
+    fn a_late_alert_is_a_tls_error() {
+        let heard = Diagnostics::default();
+        let alert = "ssl://h:1/bootstrap: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42";
+        heard.note(K::BrokerTransportFailure, alert);
+        assert_eq!(heard.explain(&config(), "x", K::OperationTimedOut).code, TLS);
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_had_is_a_refused_login() {
+        let heard = Diagnostics::default();
+        heard.note(K::Authentication, "Failed to acquire SASL OAUTHBEARER token: the endpoint answers 401");
+        assert!(heard.is_hopeless());
+        assert_eq!(heard.explain(&config(), "x", K::OperationTimedOut).code, AUTHENTICATION);
     }
 
     #[test]
