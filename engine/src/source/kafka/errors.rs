@@ -125,7 +125,8 @@ impl Diagnostics {
             K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition | K::NoEnt => {
                 return Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, format!("no such topic or partition: {what}")).because(code);
             }
-            K::OperationTimedOut | K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::TimedOutQueue => {}
+            // Fail: an admin call lost its broker.
+            K::Fail | K::OperationTimedOut | K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::TimedOutQueue => {}
             _ => return Error::new(REQUEST_FAILED, ErrorKind::Retryable, what.to_owned()).because(code),
         }
         let advertised = all.iter().find(|(name, _)| !name.ends_with("/bootstrap"));
