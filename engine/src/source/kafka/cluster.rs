@@ -28,8 +28,9 @@ use super::queue::{self, OpenPartitions};
 /// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long one question may take. Longer than a broker's restart would hide that it is gone; the callers repeat.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one question may take; the callers repeat. Shorter: a slow login fails. Longer: a broker that is gone is noticed late, and
+/// librdkafka spends a core while an admin call waits for it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a TCP connection to an advertised address may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -142,7 +143,9 @@ impl KafkaCluster {
         if topics.is_empty() {
             return;
         }
-        let Ok(described) = native::describe_topics(&self.reader().consumer, &topics, REQUEST_TIMEOUT) else {
+        let reader = self.reader();
+        let reached = native::reach(&reader.consumer, REQUEST_TIMEOUT);
+        let Ok(described) = reached.and_then(|()| native::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
             return;
         };
         for topic in described {
@@ -203,8 +206,14 @@ impl KafkaCluster {
         what: &str,
         call: impl FnOnce(&BaseConsumer<ReaderContext>) -> Result<T, K> + Send + 'static,
     ) -> Result<T, Error> {
-        let reader = self.reader();
-        match blocking(move || call(&reader.consumer)).await {
+        let (reader, troubled) = (self.reader(), self.diagnostics.is_troubled());
+        let call = move || {
+            if troubled {
+                native::reach(&reader.consumer, REQUEST_TIMEOUT)?;
+            }
+            call(&reader.consumer)
+        };
+        match blocking(call).await {
             Ok(value) => {
                 self.diagnostics.clear();
                 Ok(value)

@@ -101,6 +101,11 @@ impl Diagnostics {
         self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Whether something went wrong since something last worked.
+    pub(crate) fn is_troubled(&self) -> bool {
+        !self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Whether waiting longer is pointless: a login was refused, or TLS does not come up.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).values().any(|t| is_login(t.code))

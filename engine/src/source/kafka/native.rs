@@ -264,6 +264,21 @@ pub(crate) fn metadata<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Du
     }
 }
 
+/// Whether a broker answers. Waits for one without spinning, which the admin calls do not while their broker is down.
+pub(crate) fn reach<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Duration) -> Result<(), K> {
+    let mut found: *const sys::rd_kafka_metadata = ptr::null();
+    // SAFETY: the client outlives the call; with success `found` is ours and is destroyed at once. No topic is asked for but those that
+    // the client knows.
+    unsafe {
+        let error = K::from(sys::rd_kafka_metadata(client.client().native_ptr(), 0, ptr::null_mut(), &raw mut found, millis(timeout)));
+        if error != K::NoError {
+            return Err(error);
+        }
+        sys::rd_kafka_metadata_destroy(found);
+    }
+    Ok(())
+}
+
 /// A queue for the results of admin calls, destroyed when dropped.
 struct ResultQueue(*mut sys::rd_kafka_queue_t);
 
