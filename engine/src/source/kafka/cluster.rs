@@ -351,6 +351,20 @@ fn probe(host: &str, port: u16) -> Result<(), String> {
     Err(last)
 }
 
+/// Looks offsets up, and tells a partition that does not exist from one without a leader: librdkafka has one code for both.
+fn look_up(client: &BaseConsumer<ReaderContext>, partitions: &[TopicPartition], spec: OffsetSpec) -> Result<Vec<native::Row>, K> {
+    match native::list_offsets(client, partitions, spec, REQUEST_TIMEOUT) {
+        Err(K::NoEnt) => {}
+        other => return other,
+    }
+    let topics: Vec<String> = partitions.iter().map(|tp| tp.topic.to_string()).collect::<HashSet<_>>().into_iter().collect();
+    let described = native::describe_topics(client, &topics, REQUEST_TIMEOUT)?;
+    let exists = |tp: &TopicPartition| {
+        described.iter().any(|t| t.name == *tp.topic && t.code == K::NoError && tp.partition >= 0 && tp.partition < t.partitions)
+    };
+    Err(if partitions.iter().all(exists) { K::LeaderNotAvailable } else { K::UnknownPartition })
+}
+
 /// The offset of the one row that was asked for.
 fn single(rows: &[native::Row]) -> Result<i64, K> {
     match rows {
@@ -375,7 +389,7 @@ impl Source for KafkaCluster {
             check_topic_name(&tp.topic)?;
             let asked = [tp.clone()];
             self.ask(&format!("looking up the bounds of {tp}"), move |c| {
-                let look_up = |spec| single(&native::list_offsets(c, &asked, spec, REQUEST_TIMEOUT)?);
+                let look_up = |spec| single(&look_up(c, &asked, spec)?);
                 // In this order the three agree even while the log moves: start <= stable end <= end.
                 let start = look_up(OffsetSpec::Earliest)?;
                 let stable_end = look_up(OffsetSpec::StableEnd)?;
@@ -399,7 +413,7 @@ impl Source for KafkaCluster {
             }
             let asked = partitions.to_vec();
             self.ask("looking up offsets by time", move |c| {
-                let rows = native::list_offsets(c, &asked, OffsetSpec::Time(timestamp_ms), REQUEST_TIMEOUT)?;
+                let rows = look_up(c, &asked, OffsetSpec::Time(timestamp_ms))?;
                 let found: HashMap<(&str, i32), &native::Row> = rows.iter().map(|r| ((r.topic.as_str(), r.partition), r)).collect();
                 asked
                     .iter()

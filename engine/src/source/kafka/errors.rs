@@ -126,8 +126,7 @@ impl Diagnostics {
                     .because(code)
                     .help("grant Describe and Read on the topics, and Read on the group, to this principal");
             }
-            // NoEnt: a look-up of offsets names a partition that the topic does not have.
-            K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition | K::NoEnt => {
+            K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition => {
                 return Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, format!("no such topic or partition: {what}")).because(code);
             }
             // Fail: an admin call lost its broker.
