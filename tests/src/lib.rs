@@ -11,6 +11,7 @@
 //! | [`bucket`] | a bucket seen by another client than the engine's |
 //! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
+//! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
@@ -27,4 +28,5 @@ pub mod proxy;
 pub mod readers;
 pub mod s3;
 pub mod services;
+pub mod source;
 pub mod store_conformance;

@@ -1,4 +1,4 @@
-//! The Kafka source and group against a real broker, whose address is in `CATCHMENT_TEST_KAFKA`.
+//! The Kafka source and group against a real broker.
 //!
 //! Each test makes topics and groups of its own, so they run side by side.
 
@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use catchment::error::ErrorKind;
-use catchment::lane::LaneLease;
-use catchment::source::kafka::{Joined, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare, errors};
-use catchment::source::{CommitError, Committed, Group, GroupEvent, PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition, Wake};
+use catchment::source::kafka::{KafkaCluster, KafkaConfig, KafkaGroup, errors};
+use catchment::source::{CommitError, Committed, Group, GroupEvent, QueueFault, Source, Wake};
 use catchment_formats::TimestampType;
+use catchment_tests::services::Kafka;
+use catchment_tests::source::{Event, SHARE, assigned, connect, first_fault, next_event, no_wake, read_to_end, tp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rdkafka::ClientConfig;
@@ -23,18 +24,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-const SHARE: ReadShare = ReadShare { bytes: 32 << 20, partitions: 8 };
-
-/// The broker's address; none, with the reason printed, if there is none and this is not CI.
-fn broker() -> Option<String> {
-    match std::env::var("CATCHMENT_TEST_KAFKA") {
-        Ok(broker) => Some(broker),
-        Err(_) if std::env::var_os("CI").is_some() => panic!("CATCHMENT_TEST_KAFKA is not set, and CI runs every test"),
-        Err(_) => {
-            println!("not run: set CATCHMENT_TEST_KAFKA to the address of a Kafka broker");
-            None
-        }
-    }
+/// The address of the broker that all tests share.
+fn broker() -> String {
+    Kafka::shared().bootstrap().to_owned()
 }
 
 fn unique(what: &str) -> String {
@@ -75,106 +67,13 @@ fn produce(producer: &BaseProducer, topic: &str, partition: i32, values: impl In
     producer.flush(Duration::from_secs(30)).expect("flush");
 }
 
-async fn connect(broker: &str, properties: &[(&str, &str)]) -> Arc<KafkaCluster> {
-    let mut config = KafkaConfig::plaintext(broker);
-    config.properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    KafkaCluster::connect(config, SHARE).await.expect("connect")
-}
-
-fn tp(topic: &str, partition: i32) -> TopicPartition {
-    TopicPartition { topic: Arc::from(topic), partition }
-}
-
-fn no_wake() -> Wake {
-    Arc::new(|| {})
-}
-
-/// A record, copied.
-#[derive(Clone, Debug, PartialEq)]
-struct Record {
-    offset: i64,
-    timestamp: i64,
-    timestamp_type: TimestampType,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    epoch: i32,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Event {
-    Record(Record),
-    End(i64),
-    Fault(QueueFault),
-}
-
-fn next_event(queue: &mut dyn PartitionQueue, timeout: Duration) -> Option<Event> {
-    let started = Instant::now();
-    while !queue.fill() {
-        if started.elapsed() > timeout {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let event = match queue.peek().expect("an event after fill") {
-        QueueEvent::End(offset) => Event::End(offset),
-        QueueEvent::Fault(fault) => Event::Fault(fault),
-        QueueEvent::Record(r, epoch) => Event::Record(Record {
-            offset: r.offset,
-            timestamp: r.timestamp,
-            timestamp_type: r.timestamp_type,
-            key: r.key.map(<[u8]>::to_vec),
-            value: r.value.map(<[u8]>::to_vec),
-            headers: r.headers.iter().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect(),
-            epoch,
-        }),
-    };
-    queue.pop();
-    Some(event)
-}
-
-/// Reads to the first end; panics on a fault.
-fn read_to_end(queue: &mut dyn PartitionQueue) -> (Vec<Record>, i64) {
-    let mut records = Vec::new();
-    loop {
-        match next_event(queue, Duration::from_secs(20)).expect("the partition's end within 20 s") {
-            Event::Record(r) => records.push(r),
-            Event::End(end) => return (records, end),
-            Event::Fault(fault) => panic!("{fault:?}"),
-        }
-    }
-}
-
-fn first_fault(queue: &mut dyn PartitionQueue) -> QueueFault {
-    loop {
-        match next_event(queue, Duration::from_secs(20)).expect("a fault within 20 s") {
-            Event::Fault(fault) => return fault,
-            Event::Record(_) | Event::End(_) => {}
-        }
-    }
-}
-
-/// The next assignment that holds at least one lane.
-async fn assigned(joined: &mut Joined) -> Vec<Arc<LaneLease>> {
-    loop {
-        match tokio::time::timeout(Duration::from_secs(60), joined.events.recv()).await.expect("an assignment within 60 s") {
-            Some(GroupEvent::Assigned(leases)) if leases.is_empty() => {}
-            Some(GroupEvent::Assigned(mut leases)) => {
-                leases.sort_by(|a, b| a.tp.cmp(&b.tp));
-                return leases;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 fn commit_of(offset: i64, metadata: &str) -> Committed {
     Committed { offset, leader_epoch: 0, metadata: metadata.to_owned() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_record_survives() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     let producer = producer(&broker, &[]);
     let bytes = |b: &[u8]| Some(b.to_vec());
@@ -224,7 +123,7 @@ async fn every_kind_of_record_survives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_counts_aborted_and_control_records() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     let producer = producer(&broker, &[("transactional.id", &unique("tx")), ("transaction.timeout.ms", "60000")]);
     let second = Duration::from_secs(20);
@@ -257,7 +156,7 @@ async fn the_end_counts_aborted_and_control_records() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_outside_the_log_faults_and_a_new_start_works() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     produce(&producer(&broker, &[]), &topic, 0, (0..10).map(|i| i.to_string()));
     let cluster = connect(&broker, &[]).await;
@@ -285,7 +184,7 @@ async fn a_position_outside_the_log_faults_and_a_new_start_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_epoch_that_does_not_reach_the_position_is_a_truncation() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     produce(&producer(&broker, &[]), &topic, 0, (0..10).map(|i| i.to_string()));
     let cluster = connect(&broker, &[]).await;
@@ -301,7 +200,7 @@ async fn a_leader_epoch_that_does_not_reach_the_position_is_a_truncation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_opened_again_is_taken_over_and_wakes() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     let producer = producer(&broker, &[]);
     let cluster = connect(&broker, &[]).await;
@@ -336,7 +235,7 @@ async fn a_partition_opened_again_is_taken_over_and_wakes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_and_times_are_looked_up() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 3).await;
     let producer = producer(&broker, &[]);
     for at in [1_000, 2_000, 3_000] {
@@ -353,7 +252,7 @@ async fn topics_and_times_are_looked_up() {
     assert_eq!(cluster.offsets_for_time(&partitions, 1_500).await.expect("times"), [None, Some(1), None]);
     assert_eq!(cluster.offsets_for_time(&partitions, -5).await.expect("times"), [None, Some(0), None]);
     assert_eq!(cluster.offsets_for_time(&partitions, 9_000).await.expect("times"), [None, None, None]);
-    assert_eq!(cluster.topics(&format!("^{topic}$")).await.expect("topics"), [topic.clone()]);
+    assert_eq!(cluster.topics(&format!("^{topic}$")).await.expect("topics"), std::slice::from_ref(&topic));
     assert_eq!(cluster.topics(&unique("none")).await.unwrap_err().code, errors::UNKNOWN_TOPIC);
     let missing = cluster.bounds(&tp(&topic, 9)).await.unwrap_err();
     assert_eq!(missing.kind, ErrorKind::NotFound, "{missing}");
@@ -362,7 +261,6 @@ async fn topics_and_times_are_looked_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_where_nobody_listens_is_named() {
-    let Some(_) = broker() else { return };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address").to_string();
     drop(listener);
@@ -373,7 +271,7 @@ async fn an_address_where_nobody_listens_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_of_a_commit_reads_back_equal() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 2).await;
     let cluster = connect(&broker, &[("group.instance.id", "")]).await;
     let mut joined = KafkaGroup::join(&cluster, &unique("meta"), std::slice::from_ref(&topic)).await.expect("join");
@@ -399,7 +297,7 @@ async fn metadata_of_a_commit_reads_back_equal() {
 
 /// Two members share four partitions: each partition has one living lease, revoked lanes cannot commit, and what is left over goes back.
 async fn two_members_share(properties: &[(&str, &str)], names: [&str; 2]) {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 4).await;
     let rule = unique("share");
     let join = async |name: &str| {
@@ -474,7 +372,7 @@ async fn two_members_of_the_new_protocol_share() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_member_that_restarts_gets_its_lanes_back_at_once() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 2).await;
     let rule = unique("restart");
     let mut seen = Vec::new();
@@ -493,7 +391,7 @@ async fn a_static_member_that_restarts_gets_its_lanes_back_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_under_one_name_fences_the_first() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     let rule = unique("fence");
     let cluster = connect(&broker, &[("group.instance.id", "one")]).await;
@@ -554,7 +452,7 @@ impl Drop for Member {
 /// A member is stopped past its session while another takes its lane over and commits; then it wakes with a commit at hand. With
 /// `leaves` the other has left again, so that the group is empty: a coordinator would then take a commit without a generation.
 async fn a_stopped_member_cannot_commit(leaves: bool) {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let topic = make_topic(&broker, 1).await;
     let rule = unique("stopped");
     let mut stopped = Member::start(&broker, &rule, &topic, "stopped");
@@ -604,7 +502,7 @@ async fn a_member_that_wakes_in_an_empty_group_cannot_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_later_joins_by_its_pattern() {
-    let Some(broker) = broker() else { return };
+    let broker = broker();
     let prefix = unique("pattern");
     let (first, second) = (format!("{prefix}.first"), format!("{prefix}.second"));
     make_named_topic(&broker, &first, 1).await;

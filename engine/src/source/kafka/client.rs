@@ -7,7 +7,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -23,26 +22,22 @@ use rdkafka::statistics::Statistics;
 use crate::error::{Error, ErrorKind};
 
 use super::config::{ClientProperties, KafkaConfig};
-use super::deadline::wall_ms;
 use super::errors::{Diagnostics, OPEN_FAILED, client_error};
+use super::token::TokenSource;
 
 /// How long a poll thread waits for an event, and so how late it sees that it should end.
 const POLL: Duration = Duration::from_millis(100);
-
-/// How long a bearer token that does not say so is taken to live. Shorter: the file is read more often. Longer: a token is used after
-/// its end, and a connection is refused until the next refresh.
-const TOKEN_LIFE_MS: i64 = 5 * 60 * 1000;
 
 /// What every client does with logs, errors and token requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) diagnostics: Arc<Diagnostics>,
-    token_file: Option<PathBuf>,
+    tokens: Option<TokenSource>,
 }
 
 impl Shared {
     pub(crate) fn new(config: &KafkaConfig, diagnostics: Arc<Diagnostics>) -> Self {
-        Self { diagnostics, token_file: config.sasl.as_ref().and_then(|s| s.token_file.clone()) }
+        Self { diagnostics, tokens: config.sasl.as_ref().and_then(TokenSource::of) }
     }
 
     pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -63,57 +58,8 @@ impl Shared {
     }
 
     pub(crate) fn token(&self) -> Result<OAuthToken, Box<dyn StdError>> {
-        match &self.token_file {
-            Some(path) => read_token(path, wall_ms()),
-            None => Err("no token file is configured".into()),
-        }
+        self.tokens.as_ref().ok_or("no source of tokens is configured")?.token()
     }
-}
-
-/// Reads a bearer token. Its principal and end come from its claims where it is a JWT.
-fn read_token(path: &Path, now_ms: i64) -> Result<OAuthToken, Box<dyn StdError>> {
-    let token = std::fs::read_to_string(path).map_err(|e| format!("cannot read the token file {}: {e}", path.display()))?;
-    let token = token.trim().to_owned();
-    if token.is_empty() {
-        return Err(format!("the token file {} is empty", path.display()).into());
-    }
-    let claims = claims(&token);
-    let claim = |name: &str| claims.as_ref().and_then(|c| c.get(name));
-    let lifetime_ms = claim("exp").and_then(serde_json::Value::as_f64).map_or(now_ms + TOKEN_LIFE_MS, |s| (s * 1000.0) as i64);
-    if lifetime_ms <= now_ms {
-        return Err(format!("the token in {} has expired", path.display()).into());
-    }
-    let principal_name = claim("sub").and_then(serde_json::Value::as_str).unwrap_or("catchment").to_owned();
-    Ok(OAuthToken { token, principal_name, lifetime_ms })
-}
-
-fn claims(token: &str) -> Option<serde_json::Value> {
-    let mut parts = token.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    serde_json::from_slice(&base64url(payload)?).ok()
-}
-
-/// Decodes base64url without padding.
-fn base64url(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for c in text.trim_end_matches('=').bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => return None,
-        };
-        bits = ((bits << 6) | u32::from(value)) & 0xFFFF;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push(((bits >> held) & 0xFF) as u8);
-        }
-    }
-    Some(out)
 }
 
 /// Makes a client. No network is touched yet.
@@ -194,33 +140,5 @@ impl Drop for Reader {
             // A panic there has been reported by the panic hook; there is nothing to add while dropping.
             let _ = thread.join();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64url_decodes() {
-        assert_eq!(base64url("eyJzdWIiOiJhIn0").unwrap(), br#"{"sub":"a"}"#);
-        assert_eq!(base64url("_-8").unwrap(), [0xFF, 0xEF]);
-        assert!(base64url("!").is_none());
-    }
-
-    #[test]
-    fn a_tokens_claims_give_principal_and_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("token");
-        // {"sub":"a","exp":2000}
-        std::fs::write(&path, "e30.eyJzdWIiOiJhIiwiZXhwIjoyMDAwfQ.x\n").unwrap();
-        let token = read_token(&path, 1_000).unwrap();
-        assert_eq!((token.principal_name.as_str(), token.lifetime_ms), ("a", 2_000_000));
-        assert!(read_token(&path, 2_000_000).is_err());
-        std::fs::write(&path, "opaque").unwrap();
-        assert_eq!(read_token(&path, 1_000).unwrap().lifetime_ms, 1_000 + TOKEN_LIFE_MS);
-        std::fs::write(&path, "\n").unwrap();
-        assert!(read_token(&path, 1_000).is_err());
-        assert!(read_token(&dir.path().join("none"), 1_000).is_err());
     }
 }

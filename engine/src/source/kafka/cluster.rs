@@ -3,10 +3,10 @@
 //! Place in the flow: made once for each connection of the config; consumer threads open their partitions from it, the pipeline asks
 //! it for bounds and topics. Blocking calls of librdkafka run on tokio's blocking threads. It never commits and joins no group.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,13 +14,13 @@ use rdkafka::error::RDKafkaErrorCode as K;
 use regex::Regex;
 
 use crate::error::{Error, ErrorKind};
-use crate::source::{LogBounds, PartitionQueue, Source, TopicInfo, TopicPartition, Wake};
+use crate::source::{LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, TopicPartition, Wake};
 use crate::store::BoxFuture;
 
 use super::client::{Reader, ReaderContext, Shared};
 use super::config::KafkaConfig;
 use super::deadline::Deadline;
-use super::errors::{BAD_TOPIC, Diagnostics, UNKNOWN_TOPIC, advertised_unreachable};
+use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
 use super::limits::FetchLimits;
 use super::native::{self, Broker, OffsetSpec};
 use super::queue::{self, OpenPartitions};
@@ -28,11 +28,16 @@ use super::queue::{self, OpenPartitions};
 /// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long one question may take. Longer than a broker's restart would hide that it is gone; the callers repeat.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one question may take; the callers repeat. Shorter: a slow login fails. Longer: a broker that is gone is noticed late, and
+/// librdkafka spends a core while an admin call waits for it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a TCP connection to an advertised address may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the topics that are read are looked at. Shorter: more metadata requests. Longer: records of a topic that was made anew
+/// may be read for that long as if they were the old one's.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many advertised addresses are tried at the start; the rest shows in use.
 const PROBES_MAX: usize = 16;
@@ -52,6 +57,8 @@ pub struct KafkaCluster {
     cluster_id: String,
     diagnostics: Arc<Diagnostics>,
     open: Arc<OpenPartitions>,
+    /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
+    incarnations: Mutex<HashMap<String, String>>,
     reader: Mutex<(FetchLimits, Arc<Reader>)>,
 }
 
@@ -120,7 +127,43 @@ impl KafkaCluster {
         let reader = Arc::new(Self::make_reader(&config, &limits, &diagnostics)?);
         let (client, heard, settings) = (Arc::clone(&reader.consumer), Arc::clone(&diagnostics), config.clone());
         let cluster_id = blocking(move || first_contact(&client, &heard, &settings)).await?;
-        Ok(Arc::new(Self { config, cluster_id, diagnostics, open: Arc::default(), reader: Mutex::new((limits, reader)) }))
+        let reader = Mutex::new((limits, reader));
+        let cluster = Arc::new(Self { config, cluster_id, diagnostics, open: Arc::default(), incarnations: Mutex::default(), reader });
+        watch_topics(&cluster)?;
+        Ok(cluster)
+    }
+
+    fn incarnations(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.incarnations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Faults the queues of topics that are gone or were made anew. A topic must be absent twice: metadata has hiccups.
+    fn look_after_topics(&self, absent: &mut HashSet<String>) {
+        let topics = self.open.topics();
+        if topics.is_empty() {
+            return;
+        }
+        let reader = self.reader();
+        let reached = native::reach(&reader.consumer, REQUEST_TIMEOUT);
+        let Ok(described) = reached.and_then(|()| native::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
+            return;
+        };
+        for topic in described {
+            if is_absent(topic.code) {
+                if !absent.insert(topic.name.clone()) {
+                    self.open.fault(&topic.name, &QueueFault::Gone(format!("the topic {} does not exist any more", topic.name)));
+                }
+                continue;
+            }
+            absent.remove(&topic.name);
+            if topic.code == K::NoError {
+                let known = self.incarnations().entry(topic.name.clone()).or_insert_with(|| topic.id.clone()).clone();
+                if known != topic.id {
+                    let fault = QueueFault::Gone(format!("the topic {} was made anew: its id was {known} and is {}", topic.name, topic.id));
+                    self.open.fault(&topic.name, &fault);
+                }
+            }
+        }
     }
 
     fn make_reader(config: &KafkaConfig, limits: &FetchLimits, diagnostics: &Arc<Diagnostics>) -> Result<Reader, Error> {
@@ -163,8 +206,14 @@ impl KafkaCluster {
         what: &str,
         call: impl FnOnce(&BaseConsumer<ReaderContext>) -> Result<T, K> + Send + 'static,
     ) -> Result<T, Error> {
-        let reader = self.reader();
-        match blocking(move || call(&reader.consumer)).await {
+        let (reader, troubled) = (self.reader(), self.diagnostics.is_troubled());
+        let call = move || {
+            if troubled {
+                native::reach(&reader.consumer, REQUEST_TIMEOUT)?;
+            }
+            call(&reader.consumer)
+        };
+        match blocking(call).await {
             Ok(value) => {
                 self.diagnostics.clear();
                 Ok(value)
@@ -185,6 +234,27 @@ impl KafkaCluster {
     pub(crate) async fn select(&self, patterns: Vec<TopicPattern>) -> Result<Vec<String>, Error> {
         let all = self.ask("listing the topics", |c| native::metadata(c, REQUEST_TIMEOUT)).await?;
         select(&all.topics, &patterns)
+    }
+}
+
+fn is_absent(code: K) -> bool {
+    matches!(code, K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownTopicId)
+}
+
+/// Looks after the topics that are read, for as long as the cluster is in use.
+fn watch_topics(cluster: &Arc<KafkaCluster>) -> Result<(), Error> {
+    let cluster = Arc::downgrade(cluster);
+    let watch = move || {
+        let mut absent = HashSet::new();
+        loop {
+            std::thread::sleep(WATCH_INTERVAL);
+            let Some(cluster) = cluster.upgrade() else { return };
+            cluster.look_after_topics(&mut absent);
+        }
+    };
+    match std::thread::Builder::new().name("kafka-watch".into()).spawn(watch) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::new(REQUEST_FAILED, ErrorKind::Retryable, "a thread cannot be started").because(e)),
     }
 }
 
@@ -281,12 +351,26 @@ fn probe(host: &str, port: u16) -> Result<(), String> {
     Err(last)
 }
 
+/// Looks offsets up, and tells a partition that does not exist from one without a leader: librdkafka has one code for both.
+fn look_up(client: &BaseConsumer<ReaderContext>, partitions: &[TopicPartition], spec: OffsetSpec) -> Result<Vec<native::Row>, K> {
+    match native::list_offsets(client, partitions, spec, REQUEST_TIMEOUT) {
+        Err(K::NoEnt) => {}
+        other => return other,
+    }
+    let topics: Vec<String> = partitions.iter().map(|tp| tp.topic.to_string()).collect::<HashSet<_>>().into_iter().collect();
+    let described = native::describe_topics(client, &topics, REQUEST_TIMEOUT)?;
+    let exists = |tp: &TopicPartition| {
+        described.iter().any(|t| t.name == *tp.topic && t.code == K::NoError && tp.partition >= 0 && tp.partition < t.partitions)
+    };
+    Err(if partitions.iter().all(exists) { K::LeaderNotAvailable } else { K::UnknownPartition })
+}
+
 /// The offset of the one row that was asked for.
 fn single(rows: &[native::Row]) -> Result<i64, K> {
     match rows {
         [row] if row.code == K::NoError && row.offset >= 0 => Ok(row.offset),
         [row] if row.code != K::NoError => Err(row.code),
-        _ => Err(K::Fail),
+        _ => Err(K::Unknown),
     }
 }
 
@@ -305,7 +389,7 @@ impl Source for KafkaCluster {
             check_topic_name(&tp.topic)?;
             let asked = [tp.clone()];
             self.ask(&format!("looking up the bounds of {tp}"), move |c| {
-                let look_up = |spec| single(&native::list_offsets(c, &asked, spec, REQUEST_TIMEOUT)?);
+                let look_up = |spec| single(&look_up(c, &asked, spec)?);
                 // In this order the three agree even while the log moves: start <= stable end <= end.
                 let start = look_up(OffsetSpec::Earliest)?;
                 let stable_end = look_up(OffsetSpec::StableEnd)?;
@@ -329,14 +413,15 @@ impl Source for KafkaCluster {
             }
             let asked = partitions.to_vec();
             self.ask("looking up offsets by time", move |c| {
-                let rows = native::list_offsets(c, &asked, OffsetSpec::Time(timestamp_ms), REQUEST_TIMEOUT)?;
+                let rows = look_up(c, &asked, OffsetSpec::Time(timestamp_ms))?;
                 let found: HashMap<(&str, i32), &native::Row> = rows.iter().map(|r| ((r.topic.as_str(), r.partition), r)).collect();
                 asked
                     .iter()
                     .map(|tp| match found.get(&(&*tp.topic, tp.partition)) {
-                        Some(row) if row.code == K::NoError => Ok((row.offset >= 0).then_some(row.offset)),
+                        Some(row) if row.code == K::NoError && row.offset >= -1 => Ok((row.offset >= 0).then_some(row.offset)),
+                        Some(row) if row.code == K::NoError => Err(K::Unknown),
                         Some(row) => Err(row.code),
-                        None => Err(K::Fail),
+                        None => Err(K::Unknown),
                     })
                     .collect()
             })
@@ -349,11 +434,14 @@ impl Source for KafkaCluster {
             check_topic_name(name)?;
             let asked = name.to_owned();
             let what = format!("describing the topic {name}");
-            let described = self.ask(&what, move |c| native::describe_topic(c, &asked, REQUEST_TIMEOUT)).await?;
-            match described.code {
-                K::NoError => Ok(Some(TopicInfo { name: name.into(), id: described.id, partitions: described.partitions })),
-                K::UnknownTopicOrPartition | K::UnknownTopic => Ok(None),
-                code => Err(self.explain(&what, code)),
+            let mut described = self.ask(&what, move |c| native::describe_topics(c, &[asked], REQUEST_TIMEOUT)).await?;
+            match described.pop() {
+                Some(topic) if topic.code == K::NoError => {
+                    self.incarnations().insert(name.to_owned(), topic.id.clone());
+                    Ok(Some(TopicInfo { name: name.into(), id: topic.id, partitions: topic.partitions }))
+                }
+                Some(topic) if !is_absent(topic.code) => Err(self.explain(&what, topic.code)),
+                _ => Ok(None),
             }
         })
     }

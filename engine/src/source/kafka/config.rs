@@ -106,8 +106,6 @@ pub struct Sasl {
     pub client_secret: Option<Secret>,
     /// OAUTHBEARER by client credentials: the scope asked for.
     pub scope: Option<String>,
-    /// OAUTHBEARER by client credentials: extensions, `key=value,key=value`.
-    pub extensions: Option<String>,
 }
 
 impl Sasl {
@@ -127,7 +125,6 @@ impl Sasl {
             client_id: None,
             client_secret: None,
             scope: None,
-            extensions: None,
         }
     }
 }
@@ -180,6 +177,7 @@ const OWNED: &[(&str, &str)] = &[
     ("consume.callback.max.messages", "records are drained in batches"),
     ("log.queue", "logs are served by the engine's threads"),
     ("topic.metadata.refresh.interval.ms", "it bounds how late a new partition is seen"),
+    ("sasl.oauthbearer.method", "the engine gets tokens itself; use sasl.token_endpoint or sasl.token_file"),
 ];
 
 /// Properties that only make sense for the client in the group.
@@ -427,7 +425,7 @@ impl Sasl {
     fn apply(&self, p: &mut ClientProperties) -> Result<(), Error> {
         p.set("sasl.mechanism", self.mechanism.name());
         match self.mechanism {
-            Mechanism::OauthBearer => self.apply_token(p),
+            Mechanism::OauthBearer => self.check_token_source(),
             Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
                 let (Some(username), Some(password)) = (&self.username, &self.password) else {
                     return Err(invalid(format!("sasl by {} needs username and password", self.mechanism.name())));
@@ -439,23 +437,11 @@ impl Sasl {
         }
     }
 
-    fn apply_token(&self, p: &mut ClientProperties) -> Result<(), Error> {
+    /// The token is given to librdkafka by the refresh callback ([`token`](super::token)); here is only checked that there is a source.
+    fn check_token_source(&self) -> Result<(), Error> {
         match (&self.token_file, &self.token_endpoint, &self.client_id, &self.client_secret) {
-            // The token is given to librdkafka by the refresh callback.
             (Some(_), None, None, None) => Ok(()),
-            (None, Some(endpoint), Some(id), Some(secret)) => {
-                p.set("sasl.oauthbearer.method", "oidc");
-                p.set("sasl.oauthbearer.token.endpoint.url", endpoint);
-                p.set("sasl.oauthbearer.client.id", id);
-                p.set("sasl.oauthbearer.client.secret", secret.reveal("sasl.client_secret")?);
-                if let Some(scope) = &self.scope {
-                    p.set("sasl.oauthbearer.scope", scope);
-                }
-                if let Some(extensions) = &self.extensions {
-                    p.set("sasl.oauthbearer.extensions", extensions);
-                }
-                Ok(())
-            }
+            (None, Some(_), Some(_), Some(secret)) => secret.reveal("sasl.client_secret").map(drop),
             _ => Err(invalid("sasl by OAUTHBEARER needs either token_file, or token_endpoint, client_id and client_secret")),
         }
     }

@@ -55,6 +55,9 @@ struct Trouble {
     reason: String,
 }
 
+/// Stands for the login itself where no broker is named.
+const NO_BROKER: &str = "login/-";
+
 /// What librdkafka's log lines and error events said, by broker. Bounded by the number of brokers.
 #[derive(Default)]
 pub(crate) struct Diagnostics {
@@ -79,7 +82,11 @@ fn broker_of(reason: &str) -> Option<&str> {
 impl Diagnostics {
     /// Keeps what an error event or a failure's log line said.
     pub(crate) fn note(&self, code: K, reason: &str) {
-        let Some(broker) = broker_of(reason) else { return };
+        // A refused certificate may come as an alert on a connection that was up already (TLS 1.3).
+        let code = if reason.contains("SSL routines") { K::SSL } else { code };
+        // A token that cannot be had is nobody's in particular.
+        let broker = broker_of(reason).or(is_login(code).then_some(NO_BROKER));
+        let Some(broker) = broker else { return };
         let trouble = Trouble { code, reason: reason.to_owned() };
         let mut all = self.by_broker.lock().unwrap_or_else(PoisonError::into_inner);
         // A refused login is followed by plain disconnects, which say less.
@@ -92,6 +99,11 @@ impl Diagnostics {
     /// Forgets everything: something worked.
     pub(crate) fn clear(&self) {
         self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether something went wrong since something last worked.
+    pub(crate) fn is_troubled(&self) -> bool {
+        !self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Whether waiting longer is pointless: a login was refused, or TLS does not come up.
@@ -114,11 +126,11 @@ impl Diagnostics {
                     .because(code)
                     .help("grant Describe and Read on the topics, and Read on the group, to this principal");
             }
-            // NoEnt: a look-up of offsets names a partition that the topic does not have.
-            K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition | K::NoEnt => {
+            K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition => {
                 return Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, format!("no such topic or partition: {what}")).because(code);
             }
-            K::OperationTimedOut | K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::TimedOutQueue => {}
+            // Fail: an admin call lost its broker.
+            K::Fail | K::OperationTimedOut | K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::TimedOutQueue => {}
             _ => return Error::new(REQUEST_FAILED, ErrorKind::Retryable, what.to_owned()).because(code),
         }
         let advertised = all.iter().find(|(name, _)| !name.ends_with("/bootstrap"));
@@ -220,6 +232,22 @@ mod tests {
         assert_eq!((error.code, error.kind), (UNREACHABLE, ErrorKind::Unreachable));
         heard.clear();
         assert_eq!(heard.explain(&config(), "x", K::OperationTimedOut).code, REQUEST_FAILED);
+    }
+
+    #[test]
+    fn a_late_alert_is_a_tls_error() {
+        let heard = Diagnostics::default();
+        let alert = "ssl://h:1/bootstrap: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42";
+        heard.note(K::BrokerTransportFailure, alert);
+        assert_eq!(heard.explain(&config(), "x", K::OperationTimedOut).code, TLS);
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_had_is_a_refused_login() {
+        let heard = Diagnostics::default();
+        heard.note(K::Authentication, "Failed to acquire SASL OAUTHBEARER token: the endpoint answers 401");
+        assert!(heard.is_hopeless());
+        assert_eq!(heard.explain(&config(), "x", K::OperationTimedOut).code, AUTHENTICATION);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod native;
 mod queue;
 pub mod secret;
 mod slot;
+mod token;
 
 pub use cluster::{KafkaCluster, ReadShare, check_topic_name};
 pub use config::{KafkaConfig, Mechanism, Preset, Sasl, Tls};

@@ -264,6 +264,21 @@ pub(crate) fn metadata<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Du
     }
 }
 
+/// Whether a broker answers. Waits for one without spinning, which the admin calls do not while their broker is down.
+pub(crate) fn reach<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Duration) -> Result<(), K> {
+    let mut found: *const sys::rd_kafka_metadata = ptr::null();
+    // SAFETY: the client outlives the call; with success `found` is ours and is destroyed at once. No topic is asked for but those that
+    // the client knows.
+    unsafe {
+        let error = K::from(sys::rd_kafka_metadata(client.client().native_ptr(), 0, ptr::null_mut(), &raw mut found, millis(timeout)));
+        if error != K::NoError {
+            return Err(error);
+        }
+        sys::rd_kafka_metadata_destroy(found);
+    }
+    Ok(())
+}
+
 /// A queue for the results of admin calls, destroyed when dropped.
 struct ResultQueue(*mut sys::rd_kafka_queue_t);
 
@@ -330,50 +345,61 @@ impl Drop for Options {
 /// A topic as DescribeTopics tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Described {
+    pub(crate) name: String,
     /// 32 lower-case hex digits, or `0` where the broker has none.
     pub(crate) id: String,
     pub(crate) partitions: i32,
     pub(crate) code: K,
 }
 
-/// Describes one topic. `topic` holds no NUL.
-pub(crate) fn describe_topic<C: ConsumerContext>(client: &BaseConsumer<C>, topic: &str, timeout: Duration) -> Result<Described, K> {
-    let name = CString::new(topic).map_err(|_| K::InvalidTopic)?;
+/// Describes topics, in any order. The names hold no NUL.
+pub(crate) fn describe_topics<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topics: &[String],
+    timeout: Duration,
+) -> Result<Vec<Described>, K> {
+    let names = topics.iter().map(|t| CString::new(t.as_str())).collect::<Result<Vec<_>, _>>().map_err(|_| K::InvalidTopic)?;
     let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
     let queue = ResultQueue::new(client);
+    let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     // SAFETY: the collection copies the names and is destroyed after the call, which copies it.
     unsafe {
-        let mut names = [name.as_ptr()];
-        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        sys::rd_kafka_DescribeTopics(client.client().native_ptr(), topics, options.0, queue.0);
-        sys::rd_kafka_TopicCollection_destroy(topics);
+        let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        sys::rd_kafka_DescribeTopics(client.client().native_ptr(), collection, options.0, queue.0);
+        sys::rd_kafka_TopicCollection_destroy(collection);
     }
     let event = queue.wait(timeout)?;
     // SAFETY: the event is a DescribeTopics result (no other call uses this queue) and owns everything that is read here.
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
         if result.is_null() {
-            return Err(K::Fail);
+            return Err(K::Unknown);
         }
         let mut count = 0;
-        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        if count != 1 {
-            return Err(K::UnknownTopicOrPartition);
-        }
-        let topic = *topics;
+        let described = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        Ok((0..count).map(|i| topic_of(*described.add(i))).collect())
+    }
+}
+
+/// Copies a description.
+///
+/// # Safety
+/// `topic` belongs to a live result.
+unsafe fn topic_of(topic: *const sys::rd_kafka_TopicDescription_t) -> Described {
+    // SAFETY: by this function's contract; id and error may be null.
+    unsafe {
         let mut partitions = 0;
         sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
         let error = sys::rd_kafka_TopicDescription_error(topic);
         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-        Ok(Described {
-            id: if id.is_null() {
-                topic_id(0, 0)
-            } else {
-                topic_id(sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id))
-            },
+        let bits = |id| (sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id));
+        let (most, least) = if id.is_null() { (0, 0) } else { bits(id) };
+        Described {
+            name: text(sys::rd_kafka_TopicDescription_name(topic)),
+            id: topic_id(most, least),
             partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
             code: if error.is_null() { K::NoError } else { K::from(sys::rd_kafka_error_code(error)) },
-        })
+        }
     }
 }
 
@@ -423,12 +449,18 @@ pub(crate) fn list_offsets<C: ConsumerContext>(
     unsafe {
         let result = sys::rd_kafka_event_ListOffsets_result(event.0);
         if result.is_null() {
-            return Err(K::Fail);
+            return Err(K::Unknown);
         }
         let mut count = 0;
         let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-        Ok((0..count).map(|i| row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i)))).collect())
+        Ok((0..count).map(|i| answered(row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i))))).collect())
     }
+}
+
+/// A leader that could not be asked leaves its partitions as they were made: no error, and the offset -1001. "No such record" is -1.
+fn answered(row: Row) -> Row {
+    let unanswered = row.code == K::NoError && row.offset == i64::from(sys::RD_KAFKA_OFFSET_INVALID);
+    if unanswered { Row { code: K::BrokerTransportFailure, ..row } } else { row }
 }
 
 #[cfg(test)]
@@ -452,6 +484,13 @@ mod tests {
     fn unknown_codes_are_unknown() {
         assert_eq!(code(3), K::UnknownTopicOrPartition);
         assert_eq!(code(12_345), K::Unknown);
+    }
+
+    #[test]
+    fn a_partition_whose_leader_did_not_answer_is_not_one_without_records() {
+        let row = |offset| Row { topic: "t".into(), partition: 0, offset, leader_epoch: -1, metadata: String::new(), code: K::NoError };
+        assert_eq!(answered(row(-1)).code, K::NoError);
+        assert_eq!(answered(row(-1_001)).code, K::BrokerTransportFailure);
     }
 
     #[test]

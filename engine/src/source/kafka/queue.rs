@@ -15,13 +15,13 @@
 //! queue's lock, under which librdkafka calls the closure, so none runs after it), messages, fetch, queue, and last the client.
 #![expect(unsafe_code, reason = "the batch drain; each block says why it holds")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use catchment_formats::{HeadersBuf, RecordView, TimestampType};
@@ -51,6 +51,9 @@ struct Opening {
     topic: *mut sys::rd_kafka_topic_t,
     partition: i32,
     stopped: AtomicBool,
+    /// Set from outside the queue: what the batch API does not tell.
+    fault: OnceLock<QueueFault>,
+    wake: Wake,
     // After `topic` in destruction too: see Drop.
     reader: Arc<Reader>,
 }
@@ -81,6 +84,28 @@ impl Drop for Opening {
 /// Which partitions are fetched, and by which opening. One for each cluster; bounded by its partitions.
 #[derive(Default)]
 pub(crate) struct OpenPartitions(Mutex<HashMap<TopicPartition, Arc<Opening>>>);
+
+impl OpenPartitions {
+    /// The topics that are being read, in order, each once.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let topics: BTreeSet<&str> = open.keys().map(|tp| &*tp.topic).collect();
+        topics.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Makes every queue of a topic fault. The batch API swallows what librdkafka says of a topic that is gone.
+    pub(crate) fn fault(&self, topic: &str, fault: &QueueFault) {
+        let hit: Vec<_> = {
+            let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            open.iter().filter(|(tp, _)| &*tp.topic == topic).map(|(_, o)| Arc::clone(o)).collect()
+        };
+        for opening in hit {
+            if opening.fault.set(fault.clone()).is_ok() {
+                (opening.wake)();
+            }
+        }
+    }
+}
 
 impl fmt::Debug for OpenPartitions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,7 +177,14 @@ pub(crate) fn open(
         return Err(refused("the topic cannot be opened", last_error()));
     }
     // From here on, dropping `opening` gives everything back. Nothing is fetched yet, so there is nothing to stop.
-    let opening = Arc::new(Opening { topic, partition: tp.partition, stopped: AtomicBool::new(true), reader });
+    let opening = Arc::new(Opening {
+        topic,
+        partition: tp.partition,
+        stopped: AtomicBool::new(true),
+        fault: OnceLock::new(),
+        wake: Arc::clone(&wake),
+        reader,
+    });
     // SAFETY: the client is live.
     let queue = unsafe { sys::rd_kafka_queue_new(client) };
     let this = KafkaQueue {
@@ -197,6 +229,10 @@ fn last_error() -> K {
 impl PartitionQueue for KafkaQueue {
     fn fill(&mut self) -> bool {
         if self.next < self.batch.len() || self.own_fault.is_some() {
+            return true;
+        }
+        if let Some(fault) = self.opening.fault.get() {
+            self.own_fault = Some(fault.clone());
             return true;
         }
         if self.opening.stopped.load(Ordering::Acquire) {

