@@ -1,8 +1,43 @@
 //! Catchment backs up Kafka topics to object stores, exactly once per window.
+//!
+//! ```text
+//!            control thread: polls; membership, rebalance             COMMITTER: takes the locks of the lanes that are due, one
+//!                 |  assign / revoke (takes the lanes' locks)         synchronous OffsetCommit for all of them
+//!                 v                                                                ^
+//! librdkafka -> CONSUMER (pinned thread, lanes) --blocks--> BUILDER (windows) --parts--> LANE (task: pin, publish, settle, tidy) -> store
+//!   queues        drains in batches into blocks               encodes, compresses,
+//!                 decides where windows end                   cuts parts
+//!                        ^                                                              |
+//!                        +---------- MemoryBudget: reserved before draining, given back after the upload ----------+
+//! ```
+//!
+//! Modules in the order of the data: [`source`] yields records, [`window`] says where windows end, [`reader`] and [`consumer`] fill
+//! blocks, [`builder`] encodes them, [`commit`] makes objects of them in a [`store`]. [`pipeline`] puts the stages together.
 
+pub mod alloc;
+pub mod budget;
+pub mod builder;
+pub mod clock;
+pub mod commit;
+pub mod cli;
+pub mod config;
+pub mod consumer;
 pub mod error;
+pub mod intent;
+pub mod invariants;
 pub mod lane;
+pub mod limits;
+pub mod metrics;
+pub mod pipeline;
+pub mod reader;
+pub mod report;
+pub mod rule;
+#[cfg(all(feature = "kafka", feature = "s3"))]
+pub mod runtime;
+pub mod segment;
 pub mod source;
 pub mod store;
+pub mod topics;
+pub mod window;
 
 pub use error::{Code, Error, ErrorKind, Result};

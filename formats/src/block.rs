@@ -42,11 +42,20 @@ impl ValueLayout {
     }
 }
 
+/// Bytes kept free in front of the values, for the definition levels of the Parquet page that a full block becomes: a `u32`
+/// length, a run header of at most three bytes ([`BLOCK_ROWS`] doubled, as a varint) and the run's value.
+const PAGE_PREFIX_ROOM: usize = 8;
+
 /// Contiguous records of one window, column by column. `-1` stands for null in the length columns.
 #[derive(Debug)]
 pub struct Block {
     layout: ValueLayout,
-    values: Vec<u8>,
+    /// [`PAGE_PREFIX_ROOM`] bytes, then the framed values.
+    page: Vec<u8>,
+    /// Where the page prefix begins in `page`; [`PAGE_PREFIX_ROOM`] while the block is not a whole page.
+    prefix_at: usize,
+    null_values: usize,
+    null_keys: usize,
     keys: Vec<u8>,
     headers: Vec<u8>,
     offsets: Vec<i64>,
@@ -62,7 +71,10 @@ impl Block {
     pub fn new(layout: ValueLayout) -> Self {
         Self {
             layout,
-            values: Vec::new(),
+            page: vec![0; PAGE_PREFIX_ROOM],
+            prefix_at: PAGE_PREFIX_ROOM,
+            null_values: 0,
+            null_keys: 0,
             keys: Vec::new(),
             headers: Vec::new(),
             offsets: Vec::new(),
@@ -77,7 +89,10 @@ impl Block {
     /// Forgets the records, keeps the memory, and takes `layout` from now on.
     pub fn reset(&mut self, layout: ValueLayout) {
         self.layout = layout;
-        self.values.clear();
+        self.page.truncate(PAGE_PREFIX_ROOM);
+        self.prefix_at = PAGE_PREFIX_ROOM;
+        self.null_values = 0;
+        self.null_keys = 0;
         self.keys.clear();
         self.headers.clear();
         self.offsets.clear();
@@ -95,8 +110,9 @@ impl Block {
         let len = |bytes: Option<&[u8]>| bytes.map_or(-1, |b| i32::try_from(b.len()).expect("Kafka lengths are i32"));
         self.value_lens.push(len(record.value));
         self.key_lens.push(len(record.key));
-        if let Some(key) = record.key {
-            self.keys.extend_from_slice(key);
+        match record.key {
+            Some(key) => self.keys.extend_from_slice(key),
+            None => self.null_keys += 1,
         }
         let headers = record.headers.as_bytes();
         self.headers.extend_from_slice(headers);
@@ -104,30 +120,71 @@ impl Block {
         self.offsets.push(record.offset);
         self.timestamps.push(record.timestamp);
         self.timestamp_types.push(record.timestamp_type as i8);
+        if self.fills_page() {
+            self.write_page_prefix();
+        }
+    }
+
+    /// Whether the records reach the end of a value page, if the page began with the block.
+    fn fills_page(&self) -> bool {
+        self.values().len() >= BLOCK_VALUE_BYTES || self.rows() >= BLOCK_ROWS
+    }
+
+    /// Writes the definition levels of a page without nulls in front of the values, so that the page can be compressed as it
+    /// lies in the block.
+    fn write_page_prefix(&mut self) {
+        let mut header = self.rows() << 1;
+        let mut run = [0_u8; 4];
+        let mut len = 0;
+        while header >= 0x80 && len < 2 {
+            run[len] = (header & 0x7f) as u8 | 0x80;
+            header >>= 7;
+            len += 1;
+        }
+        if header >= 0x80 || self.null_values > 0 {
+            self.prefix_at = PAGE_PREFIX_ROOM;
+            return;
+        }
+        run[len] = header as u8;
+        run[len + 1] = 1;
+        len += 2;
+        self.prefix_at = PAGE_PREFIX_ROOM - 4 - len;
+        self.page[self.prefix_at..self.prefix_at + 4].copy_from_slice(&(len as u32).to_le_bytes());
+        self.page[self.prefix_at + 4..PAGE_PREFIX_ROOM].copy_from_slice(&run[..len]);
+    }
+
+    /// Definition levels and values of the value page that these records make if the page begins with them. None unless the
+    /// block is full without a null and its last record is the one that fills the page.
+    pub(crate) fn whole_page(&self) -> Option<&[u8]> {
+        let last = usize::try_from(*self.value_lens.last()?).ok();
+        let bytes_before_last = self.values().len() - self.layout.framed_len(last);
+        let whole = self.prefix_at < PAGE_PREFIX_ROOM && bytes_before_last < BLOCK_VALUE_BYTES && self.rows() <= BLOCK_ROWS;
+        whole.then(|| &self.page[self.prefix_at..])
     }
 
     fn push_value(&mut self, value: Option<&[u8]>) {
         let Some(bytes) = value else {
             if self.layout == ValueLayout::Len32 {
-                self.values.extend_from_slice(&(-1_i32).to_be_bytes());
+                self.page.extend_from_slice(&(-1_i32).to_be_bytes());
             }
+            self.null_values += 1;
             return;
         };
         let len = u32::try_from(bytes.len()).expect("Kafka lengths are i32");
         match self.layout {
-            ValueLayout::Plain => self.values.extend_from_slice(&len.to_le_bytes()),
-            ValueLayout::Len32 => self.values.extend_from_slice(&len.to_be_bytes()),
+            ValueLayout::Plain => self.page.extend_from_slice(&len.to_le_bytes()),
+            ValueLayout::Len32 => self.page.extend_from_slice(&len.to_be_bytes()),
             ValueLayout::Bare | ValueLayout::Newline => {}
         }
-        self.values.extend_from_slice(bytes);
+        self.page.extend_from_slice(bytes);
         if self.layout == ValueLayout::Newline {
-            self.values.push(b'\n');
+            self.page.push(b'\n');
         }
     }
 
     /// Whether the block should be handed on. Decided by the records alone.
     pub fn is_full(&self) -> bool {
-        self.values.len() >= BLOCK_VALUE_BYTES || self.rows() >= BLOCK_ROWS || self.keys.len() + self.headers.len() >= BLOCK_SIDE_BYTES
+        self.fills_page() || self.keys.len() + self.headers.len() >= BLOCK_SIDE_BYTES
     }
 
     /// Number of records.
@@ -142,7 +199,28 @@ impl Block {
 
     /// All values, framed by the layout.
     pub fn values(&self) -> &[u8] {
-        &self.values
+        &self.page[PAGE_PREFIX_ROOM..]
+    }
+
+    /// Bytes of the bare values, without what the layout adds.
+    pub fn value_bytes(&self) -> usize {
+        let framing = match self.layout {
+            ValueLayout::Plain => 4 * (self.rows() - self.null_values),
+            ValueLayout::Bare => 0,
+            ValueLayout::Newline => self.rows() - self.null_values,
+            ValueLayout::Len32 => 4 * self.rows(),
+        };
+        self.values().len() - framing
+    }
+
+    /// Number of records whose value is null.
+    pub fn null_values(&self) -> usize {
+        self.null_values
+    }
+
+    /// Number of records whose key is null.
+    pub fn null_keys(&self) -> usize {
+        self.null_keys
     }
 
     /// All keys, one after another, without lengths.
@@ -187,7 +265,7 @@ impl Block {
 
     /// Bytes of memory that the block holds, filled or not.
     pub fn capacity_bytes(&self) -> usize {
-        self.values.capacity()
+        self.page.capacity()
             + self.keys.capacity()
             + self.headers.capacity()
             + self.offsets.capacity() * 8
@@ -207,7 +285,7 @@ impl Block {
                     ValueLayout::Plain | ValueLayout::Len32 => 4,
                     ValueLayout::Bare | ValueLayout::Newline => 0,
                 };
-            let value = value_len.map(|n| &self.values[bare_at..bare_at + n]);
+            let value = value_len.map(|n| &self.values()[bare_at..bare_at + n]);
             value_at += framed;
             let key = usize::try_from(self.key_lens[row]).ok().map(|n| &self.keys[key_at..key_at + n]);
             key_at += key.map_or(0, <[u8]>::len);

@@ -8,6 +8,7 @@
 //! of one object and ends with the object's [`Proof`]; the decoders turn the bytes into records again.
 
 pub mod block;
+mod compress;
 pub mod digest;
 pub mod encoder;
 pub mod error;
@@ -16,8 +17,11 @@ pub mod proof;
 pub mod raw;
 pub mod record;
 
+#[cfg(test)]
+mod testing;
+
 pub use block::{Block, ValueLayout};
-pub use digest::Digest;
+pub use digest::{Digest, DigestBuilder};
 pub use encoder::{ByteSink, Codec, Encoding, Format, Framing, SegmentEncoder, segment_encoder};
 pub use error::FormatError;
 pub use proof::{Counts, GapCause, LaneId, Missing, Proof};

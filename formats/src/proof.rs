@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::error::FormatError;
 use crate::record::OffsetRange;
 
 /// One partition of one rule, and which incarnation of the topic it belongs to.
@@ -55,7 +56,19 @@ impl GapCause {
 
 /// A range of offsets that an object should hold and does not. Written as `[from, to, cause]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(i64, i64, GapCause)")]
 pub struct Missing(pub i64, pub i64, pub GapCause);
+
+impl TryFrom<(i64, i64, GapCause)> for Missing {
+    type Error = FormatError;
+
+    fn try_from((from, to, cause): (i64, i64, GapCause)) -> Result<Self, FormatError> {
+        if from > to {
+            return Err(FormatError::Corrupt(format!("missing range [{from}, {to}) runs backwards")));
+        }
+        Ok(Self(from, to, cause))
+    }
+}
 
 impl Missing {
     /// The missing offsets.
@@ -106,4 +119,24 @@ pub struct Proof {
     /// The object's size in bytes; absent in a footer, which cannot know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+}
+
+impl Proof {
+    /// The proof as canonical JSON: no spaces, fields in the order of this struct, `size` last and only if it is known.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a proof is plain data")
+    }
+
+    /// The proof as a footer holds it.
+    pub fn to_json_without_size(&self) -> String {
+        Self { size: None, ..self.clone() }.to_json()
+    }
+
+    /// Reads a proof's JSON.
+    ///
+    /// # Errors
+    /// If the text is not a proof, or a range in it runs backwards.
+    pub fn from_json(text: &str) -> Result<Self, FormatError> {
+        serde_json::from_str(text).map_err(|e| FormatError::Corrupt(format!("not a proof: {e}")))
+    }
 }

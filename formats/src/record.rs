@@ -7,13 +7,34 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::FormatError;
+
 /// A half-open range of offsets. Its end is what Kafka calls the committed offset: the next one to read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "UncheckedRange")]
 pub struct OffsetRange {
     /// First offset of the range.
     pub start: i64,
     /// First offset after the range.
     pub end: i64,
+}
+
+/// A range as it is read, before its ends are compared.
+#[derive(Deserialize)]
+struct UncheckedRange {
+    start: i64,
+    end: i64,
+}
+
+impl TryFrom<UncheckedRange> for OffsetRange {
+    type Error = FormatError;
+
+    fn try_from(range: UncheckedRange) -> Result<Self, FormatError> {
+        if range.start > range.end {
+            return Err(FormatError::Corrupt(format!("offset range [{}, {}) runs backwards", range.start, range.end)));
+        }
+        Ok(Self { start: range.start, end: range.end })
+    }
 }
 
 impl OffsetRange {
@@ -82,6 +103,25 @@ impl<'a> HeadersView<'a> {
     /// Takes bytes that [`HeadersBuf`] wrote.
     pub fn from_canonical(bytes: &'a [u8]) -> Self {
         Self(bytes)
+    }
+
+    /// Takes bytes of unknown origin.
+    ///
+    /// # Errors
+    /// If they are not a canonical header list.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let corrupt = || FormatError::Corrupt("a header list is cut short or has a negative length".to_owned());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (name_len, after) = rest.split_first_chunk().ok_or_else(corrupt)?;
+            let name_len = usize::try_from(i32::from_le_bytes(*name_len)).map_err(|_| corrupt())?;
+            let (value_len, after) = after.get(name_len..).and_then(<[u8]>::split_first_chunk).ok_or_else(corrupt)?;
+            rest = match i32::from_le_bytes(*value_len) {
+                -1 => after,
+                n => usize::try_from(n).ok().and_then(|n| after.get(n..)).ok_or_else(corrupt)?,
+            };
+        }
+        Ok(Self(bytes))
     }
 
     /// The canonical bytes.

@@ -8,14 +8,17 @@
 //! | [`admin`] | topics, retention, group offsets: what an operator or an accident does to a cluster |
 //! | [`oracle`] | what a topic really holds, read by a client of its own, and the comparison with what was stored |
 //! | [`readers`] | the same comparison by programs that share no code with Catchment |
-//! | [`s3`] | a bucket seen by another client than the engine's |
+//! | [`bucket`] | a bucket seen by another client than the engine's |
+//! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
+//! | [`store_conformance`] | what every object store must do |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
 //! Nothing here skips: a service that cannot be had fails the test that asked for it. `docs/TESTING.md` names the environment
 //! variables that point the harness at servers that already run.
 
 pub mod admin;
+pub mod bucket;
 pub mod generate;
 mod native;
 pub mod oracle;
@@ -24,3 +27,4 @@ pub mod proxy;
 pub mod readers;
 pub mod s3;
 pub mod services;
+pub mod store_conformance;

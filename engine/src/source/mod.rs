@@ -14,6 +14,9 @@ use crate::store::BoxFuture;
 
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod version;
+
+pub use version::client_version;
 
 /// One partition of a topic.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,10 +5,22 @@
 //!
 //! What is deliberately missing: rename, copy, multi-delete, append. Deletion is not part of the protocol.
 
+pub mod file;
+pub mod key;
+pub mod memory;
+pub mod open;
+pub mod parts;
+pub mod probe;
+pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
+pub mod url;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -86,6 +98,21 @@ pub enum Guard {
     Overwrite,
 }
 
+/// Longest user metadata of an object, names and values together, in bytes: what S3 takes (COS takes 4 KB). More is
+/// refused by AWS; less would push proofs into objects of their own for no reason.
+pub const METADATA_BYTES_MAX: usize = 2048;
+
+/// What is known of a store's create-only guard, per operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum GuardClass {
+    /// Atomic: of several writers of one key exactly one succeeds.
+    A,
+    /// Present, but not known to be atomic.
+    B,
+    /// None, or ignored by the store.
+    C,
+}
+
 /// What a HEAD tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
@@ -95,7 +122,7 @@ pub struct ObjectInfo {
     pub size: u64,
     /// The ETag, without quotes.
     pub etag: String,
-    /// User metadata, where the call returns it (HEAD does, LIST does not).
+    /// User metadata in order of names, where the call returns it (HEAD does, LIST does not).
     pub metadata: Metadata,
 }
 
@@ -141,8 +168,10 @@ pub struct StoreLimits {
     pub parts_max: u32,
     /// Largest body of a single PUT, in bytes.
     pub put_bytes_max: u64,
-    /// Longest key, in bytes, the store's own prefix included.
+    /// Longest key below the store's own prefix, in bytes.
     pub key_bytes_max: usize,
+    /// Longest piece of a key between two slashes, in bytes.
+    pub segment_bytes_max: usize,
     /// Whether objects carry user metadata.
     pub metadata: bool,
     /// Whether multipart uploads exist (local files and the memory twin have them too).
@@ -183,6 +212,13 @@ pub struct StoreError {
     pub attempts: u32,
 }
 
+impl StoreError {
+    /// An error of a single attempt.
+    pub fn new(kind: StoreErrorKind, op: &'static str, key: &str, detail: impl Into<String>) -> Self {
+        Self { kind, op, key: key.to_owned(), detail: detail.into(), attempts: 1 }
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}: {} after {} attempt(s)", self.op, self.key, self.detail, self.attempts)
@@ -193,6 +229,15 @@ impl std::error::Error for StoreError {}
 
 /// The result of a store operation.
 pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Is told about every request to a store, for metrics. Calls must return at once.
+pub trait RequestObserver: Send + Sync + fmt::Debug {
+    /// One request ended. `code` is the HTTP status, or 0 if there was none (timeout, reset).
+    fn request(&self, op: &'static str, code: u16, duration: Duration);
+
+    /// A request will be repeated for this reason.
+    fn retry(&self, op: &'static str, reason: StoreErrorKind);
+}
 
 /// An object store below one prefix. All keys are relative to that prefix.
 ///
@@ -207,6 +252,13 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
     /// What the store can take.
     fn limits(&self) -> StoreLimits;
+
+    /// How writes are made create-only: the header's name, `link` for files, `none`.
+    fn guard_name(&self) -> &'static str;
+
+    /// The best class that the guard can have here, whatever a probe sees: [`GuardClass::C`] if no guard is sent,
+    /// [`GuardClass::B`] for services whose guard is documented or reported not to be atomic.
+    fn guard_class_best(&self) -> GuardClass;
 
     /// Writes an object in one request and answers its ETag.
     fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>>;
@@ -237,6 +289,32 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
     /// Lists unfinished uploads of exactly `key`.
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>>;
+}
+
+/// Checks user metadata against what every store takes; the error says what is wrong.
+fn check_metadata(metadata: &Metadata) -> Result<(), String> {
+    let mut bytes = 0;
+    for (name, value) in metadata {
+        bytes += name.len() + value.len();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            return Err(format!("metadata name {name:?} has characters outside [a-z0-9-]"));
+        }
+        if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) || value.trim() != value {
+            return Err(format!("metadata value of {name:?} is not printable ASCII without outer spaces"));
+        }
+    }
+    if bytes > METADATA_BYTES_MAX {
+        return Err(format!("metadata of {bytes} bytes, more than {METADATA_BYTES_MAX}"));
+    }
+    Ok(())
+}
+
+/// Checks a key: relative, no empty, `.` or `..` segment, no control character.
+fn check_key(key: &str) -> Result<(), String> {
+    if key.is_empty() || key.split('/').any(|s| s.is_empty() || s == "." || s == "..") || key.chars().any(char::is_control) {
+        return Err(format!("key {key:?} has an empty, \".\" or \"..\" segment or a control character"));
+    }
+    Ok(())
 }
 
 impl From<StoreError> for Error {

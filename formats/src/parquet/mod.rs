@@ -1,22 +1,41 @@
-//! Placeholder until the encoder lands.
-use crate::{Block, ByteSink, Encoding, LaneId, Missing, Proof, SegmentEncoder};
-/// The encoder.
-#[derive(Debug)]
-pub struct ParquetEncoder;
-impl ParquetEncoder {
-    /// New.
-    pub fn new(_e: Encoding, _l: LaneId, _s: i64) -> Self {
-        Self
-    }
-}
-impl SegmentEncoder for ParquetEncoder {
-    fn append(&mut self, _b: &Block, _o: &mut dyn ByteSink) {
-        unimplemented!()
-    }
-    fn finish(&mut self, _e: i64, _m: &[Missing], _o: &mut dyn ByteSink) -> Proof {
-        unimplemented!()
-    }
-    fn held_bytes(&self) -> usize {
-        0
-    }
-}
+//! Parquet, one row a record.
+//!
+//! Place in the flow: [`ParquetEncoder`] turns blocks into an object, [`ParquetDecoder`] turns an object into blocks again.
+//! Everything that is written (pages, page headers, footer) is written by this module, so that an object's bytes are a
+//! function of its format version and never of a library's. Reading goes through the `parquet` crate, which thereby checks
+//! what was written. `docs/FORMATS.md` is the byte-level description.
+
+mod chunk;
+mod columns;
+mod cursor;
+mod decode;
+mod delta;
+mod encode;
+mod footer;
+mod levels;
+mod schema;
+mod side;
+mod tail;
+mod thrift;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{ParquetDecoder, read_proof};
+pub use tail::read_proof_tail;
+pub use encode::ParquetEncoder;
+
+/// PLAIN value bytes after which a row group ends, with the value page that reaches them. Smaller row groups cost footer
+/// bytes and read requests; larger ones cost readers memory and parallelism.
+pub const ROW_GROUP_VALUE_BYTES: u64 = 64 << 20;
+
+/// Rows that a row group never exceeds.
+pub const ROW_GROUP_ROWS: u64 = 1 << 20;
+
+/// Bytes of keys and canonical headers after which a row group ends, with the record that reaches them. These columns wait in
+/// memory until the row group ends, so this bounds what an open window holds; smaller would cut topics with large keys into
+/// needlessly small row groups.
+pub const ROW_GROUP_SIDE_BYTES: u64 = 16 << 20;
+
+/// The last millisecond of year 9999. Readers in Python fail on timestamps after it, so they are kept in the raw column.
+pub const TIMESTAMP_MAX: i64 = 253_402_300_799_999;

@@ -1,22 +1,18 @@
-//! Placeholder until the encoder lands.
-use crate::{Block, ByteSink, Encoding, LaneId, Missing, Proof, SegmentEncoder};
-/// The encoder.
-#[derive(Debug)]
-pub struct RawEncoder;
-impl RawEncoder {
-    /// New.
-    pub fn new(_e: Encoding, _l: LaneId, _s: i64) -> Self {
-        Self
-    }
-}
-impl SegmentEncoder for RawEncoder {
-    fn append(&mut self, _b: &Block, _o: &mut dyn ByteSink) {
-        unimplemented!()
-    }
-    fn finish(&mut self, _e: i64, _m: &[Missing], _o: &mut dyn ByteSink) -> Proof {
-        unimplemented!()
-    }
-    fn held_bytes(&self) -> usize {
-        0
-    }
-}
+//! Raw: the values of a range in order, framed and compressed, and nothing else.
+//!
+//! Place in the flow: [`RawEncoder`] turns blocks into an object, [`RawDecoder`] turns an object into values again. Keys,
+//! headers, offsets and timestamps are not stored; the digest covers them all the same, so that an object can be compared with
+//! Kafka. `docs/FORMATS.md` is the byte-level description.
+
+mod decode;
+mod encode;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{RawDecoder, RawItem};
+pub use encode::RawEncoder;
+
+/// Framed bytes in a frame. Every frame but the last has exactly this many, so that any reader can start at any of them.
+/// Smaller costs compression, larger costs memory on both sides.
+pub const FRAME_BYTES: usize = 1 << 20;

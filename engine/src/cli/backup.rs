@@ -1,0 +1,262 @@
+//! `catchment backup`: flags and config file become a [`BackupPlan`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::sync::watch;
+
+use super::metrics::{MetricsServer, WithMetrics};
+use super::progress::Progress;
+use super::{Outcome, words};
+use crate::config::{
+    Accept, BackupPlan, ByteSize, CodecKind, Config, FormatKind, FramingKind, Given, LayoutKind, OnStop, Overrides, Preset, RuleSettings,
+    RunOptions, Span, StartPoint, WindowBy,
+};
+use crate::error::{Error, ErrorKind, codes};
+use crate::runtime::Observer;
+
+/// Threads that talk to the store. Uploading is waiting; two keep one slow handshake from holding up the other lanes.
+const UPLOAD_THREADS: usize = 2;
+
+/// Flags of `backup`. Everything is optional here, since a config file may give it.
+#[derive(Args, Clone, Debug)]
+pub struct BackupArgs {
+    /// Topics, or regular expressions with a leading ^
+    #[arg(value_name = "TOPIC")]
+    topics: Vec<String>,
+    /// A topic, as in the positional form; may be repeated
+    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
+    more_topics: Vec<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    /// Destination: s3://BUCKET/PREFIX/, cos://BUCKET-APPID/PREFIX/?region=R or file:///DIR/
+    #[arg(long, value_name = "URL", env = "CATCHMENT_TO")]
+    to: Option<String>,
+    /// Name of the rule, which gives the group id catchment-NAME [default: the only topic]
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// Config file; flags win over it
+    #[arg(long, value_name = "FILE", env = "CATCHMENT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the first run starts: earliest, latest, @TIME, @-1h, an offset, or PARTITION:OFFSET,... [default: earliest]
+    #[arg(long, value_name = "START")]
+    start: Option<StartPoint>,
+    /// Stop once everything that was readable at start is committed
+    #[arg(long)]
+    until_end: bool,
+    /// Answer the question of a stopped lane; may be repeated
+    #[arg(long, value_name = "WHAT", value_parser = words::<Accept>())]
+    accept: Vec<Accept>,
+    /// Serve /metrics here
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    directory: DirectoryArgs,
+    #[command(flatten)]
+    member: MemberArgs,
+}
+
+/// How to reach the cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct KafkaArgs {
+    /// Bootstrap brokers
+    #[arg(short, long, value_name = "HOST:PORT", value_delimiter = ',', env = "CATCHMENT_BROKERS", help_heading = "Kafka")]
+    pub(super) brokers: Vec<String>,
+    /// librdkafka property; may be repeated
+    #[arg(short = 'X', long = "property", value_name = "PROP=VAL", value_parser = property, help_heading = "Kafka")]
+    pub(super) properties: Vec<(String, String)>,
+    /// Settings that a kind of cluster needs
+    #[arg(long, value_name = "KIND", value_parser = words::<Preset>(), help_heading = "Kafka")]
+    pub(super) preset: Option<Preset>,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Windows")]
+struct WindowArgs {
+    /// Length of a window, 1s to 24h [default: 5m]
+    #[arg(long, value_name = "DUR")]
+    window: Option<Span>,
+    /// Which clock closes a window [default: record-time]
+    #[arg(long, value_name = "CLOCK", value_parser = words::<WindowBy>())]
+    window_by: Option<WindowBy>,
+    /// Uncompressed bytes after which a window is closed early [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    max_bytes: Option<ByteSize>,
+    /// Memory for everything that is buffered [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    budget: Option<ByteSize>,
+    /// What becomes of open windows at shutdown [default: drop]
+    #[arg(long, value_name = "HOW", value_parser = words::<OnStop>())]
+    on_stop: Option<OnStop>,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Format")]
+struct FormatArgs {
+    /// File format [default: parquet]
+    #[arg(long, value_name = "FORMAT", value_parser = words::<FormatKind>())]
+    format: Option<FormatKind>,
+    /// How raw values are told apart [default: newline]
+    #[arg(long, value_name = "FRAMING", value_parser = words::<FramingKind>())]
+    framing: Option<FramingKind>,
+    /// Compression [default: zstd]
+    #[arg(long, value_name = "CODEC", value_parser = words::<CodecKind>())]
+    codec: Option<CodecKind>,
+    /// Compression level: zstd 1 to 22, gzip 1 to 9 [default: zstd 1, gzip 6]
+    #[arg(long, value_name = "N")]
+    level: Option<u8>,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Directories")]
+struct DirectoryArgs {
+    /// How directories are named [default: hive]
+    #[arg(long, value_name = "LAYOUT", value_parser = words::<LayoutKind>())]
+    layout: Option<LayoutKind>,
+    /// Template of the directory, instead of a layout
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "layout")]
+    path: Option<String>,
+    /// Instance id, for the tencent layout
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    /// Topic id, for the tencent layout [default: the topic's name]
+    #[arg(long, value_name = "ID")]
+    topic_id: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Group")]
+struct MemberArgs {
+    /// Consumer group id [default: catchment-RULE]
+    #[arg(long, value_name = "ID")]
+    group: Option<String>,
+    /// group.instance.id of this process, or `none` for a dynamic member [default: RULE-HOST-SLOT]
+    #[arg(long, value_name = "ID")]
+    instance_id: Option<String>,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        // The text is not repeated: what stands in the place of a name may be a secret.
+        _ => Err("write it as PROPERTY=VALUE, such as client.id=backup-1".to_owned()),
+    }
+}
+
+fn given<T>(name: &str, value: Option<T>) -> Option<Given<T>> {
+    value.map(|v| Given::flag(name, v))
+}
+
+fn given_list(name: &str, values: Vec<String>) -> Option<Given<Vec<String>>> {
+    (!values.is_empty()).then(|| Given::flag(name, values))
+}
+
+impl BackupArgs {
+    /// Lays the flags over the config file, if there is one.
+    ///
+    /// # Errors
+    /// Every problem found in either.
+    pub fn into_plan(self) -> Result<BackupPlan, Vec<Error>> {
+        let config = self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+        let options = RunOptions { until_end: self.until_end, accept: self.accept.clone() };
+        let preset = self.kafka.preset;
+        let mut plan = BackupPlan::new(&config, self.into_overrides(), options)?;
+        plan.kafka.preset = preset.or(plan.kafka.preset);
+        Ok(plan)
+    }
+
+    fn into_overrides(self) -> Overrides {
+        let Self { kafka, window, format, directory, member, .. } = self;
+        let settings = RuleSettings {
+            topics: given_list("TOPIC", [self.topics, self.more_topics].concat()),
+            start: given("--start", self.start),
+            metrics: given("--metrics", self.metrics),
+            window_every: given("--window", window.window),
+            window_by: given("--window-by", window.window_by),
+            max_bytes: given("--max-bytes", window.max_bytes),
+            budget: given("--budget", window.budget),
+            on_stop: given("--on-stop", window.on_stop),
+            format: given("--format", format.format),
+            framing: given("--framing", format.framing),
+            codec: given("--codec", format.codec),
+            level: given("--level", format.level),
+            layout: given("--layout", directory.layout),
+            path: given("--path", directory.path),
+            instance: given("--instance", directory.instance),
+            topic_id: given("--topic-id", directory.topic_id),
+            group: given("--group", member.group),
+            instance_id: given("--instance-id", member.instance_id),
+            ..RuleSettings::default()
+        };
+        Overrides {
+            rule: self.rule,
+            brokers: (!kafka.brokers.is_empty()).then_some(kafka.brokers),
+            to: self.to,
+            properties: kafka.properties,
+            settings,
+        }
+    }
+}
+
+pub(super) fn main(args: BackupArgs) -> Outcome {
+    run(args.into_plan()?)
+}
+
+/// Runs a backup until it is told to stop, has reached the end it was asked to reach, or cannot go on.
+///
+/// # Errors
+/// What ended it.
+pub fn run(plan: BackupPlan) -> Outcome {
+    crate::alloc::verify()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(UPLOAD_THREADS)
+        .thread_name("upload")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(codes::OUTPUT, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
+    let progress = Arc::new(Progress::new(false));
+    let ended = runtime.block_on(async {
+        let mut stop = stop_on_signal()?;
+        let observer: Arc<dyn Observer> = match plan.metrics {
+            Some(address) => Arc::new(WithMetrics { progress: Arc::clone(&progress), server: MetricsServer::bind(address).await? }),
+            None => Arc::clone(&progress) as Arc<dyn Observer>,
+        };
+        crate::runtime::backup(&plan, observer, &mut stop).await
+    });
+    progress.finish();
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match ended? {
+        crate::pipeline::Outcome::ReachedEnd | crate::pipeline::Outcome::Stopped => Ok(ExitCode::SUCCESS),
+        crate::pipeline::Outcome::Failed(error) => Err(vec![error]),
+    }
+}
+
+/// Becomes true at the first SIGTERM or SIGINT; a second one ends the process at once, which is as safe as a crash.
+fn stop_on_signal() -> Result<watch::Receiver<bool>, Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |e| Error::new(codes::OUTPUT, ErrorKind::Retryable, "signals cannot be handled").because(e);
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (stopped, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if stopped.send_replace(true) {
+                tracing::warn!("stopping at once");
+                std::process::exit(130);
+            }
+            tracing::info!("stopping: finishing what is pinned");
+        }
+    });
+    Ok(stop)
+}

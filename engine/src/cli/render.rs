@@ -1,0 +1,94 @@
+//! An error as the operator reads it.
+//!
+//! ```text
+//! error[C0221]: broker advertises an address this machine cannot reach
+//!   broker: redpanda-0:9092
+//!   cause:  DNS: no such host "redpanda-0"
+//!   help:   set advertised_kafka_api on the broker
+//! ```
+//!
+//! Whatever comes from outside is shown without its control characters: a topic's name or a server's answer must not be
+//! able to steer the terminal.
+
+use std::io::Write as _;
+
+use crate::error::Error;
+
+const RED: &str = "\x1b[1;31m";
+const BOLD: &str = "\x1b[1m";
+const CYAN: &str = "\x1b[36m";
+const RESET: &str = "\x1b[0m";
+
+/// The error as text, with a newline at its end.
+pub fn render(error: &Error, colored: bool) -> String {
+    let paint = |style: &str, text: &str| if colored { format!("{style}{text}{RESET}") } else { text.to_owned() };
+    let head = format!("error[{}]", error.code);
+    let mut text = format!("{}{}\n", paint(RED, &head), paint(BOLD, &format!(": {}", printable(&error.message))));
+    let context = error.context.iter().map(|(label, value)| (*label, value.as_str()));
+    let tail = [("cause", error.cause.as_deref()), ("help", error.help.as_deref())];
+    let lines: Vec<(&str, &str)> = context.chain(tail.iter().filter_map(|(label, value)| value.map(|v| (*label, v)))).collect();
+    let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+    for (label, value) in lines {
+        let pad = " ".repeat(width - label.len() + 1);
+        let indent = " ".repeat(width + 4);
+        let value = printable(value).trim_end().replace('\n', &format!("\n{indent}"));
+        text.push_str(&format!("  {}{pad}{value}\n", paint(CYAN, &format!("{label}:"))));
+    }
+    text
+}
+
+/// Writes the error to stderr. If that fails there is nobody left to tell.
+pub fn to_stderr(error: &Error, colored: bool) {
+    let _ = std::io::stderr().write_all(render(error, colored).as_bytes());
+}
+
+/// Text without control characters (newlines stay), bidirectional overrides and other invisible steering.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let steers = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if c == '\n' || !(c.is_control() || steers) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{ErrorKind, codes};
+
+    fn error() -> Error {
+        Error::new(codes::USAGE, ErrorKind::Invalid, "broker advertises an address this machine cannot reach")
+            .with("broker", "redpanda-0:9092")
+            .because("DNS: no such host\nat all")
+            .help("--map redpanda-0:9092=127.0.0.1:9092")
+    }
+
+    #[test]
+    fn an_error_reads_as_the_book_says() {
+        assert_eq!(
+            render(&error(), false),
+            "error[C0101]: broker advertises an address this machine cannot reach\n  broker: redpanda-0:9092\n  cause:  DNS: no such host\n          at all\n  help:   --map redpanda-0:9092=127.0.0.1:9092\n"
+        );
+    }
+
+    #[test]
+    fn colour_adds_styles_and_nothing_else() {
+        let colored = render(&error(), true);
+        let plain = [RED, BOLD, CYAN, RESET].iter().fold(colored.clone(), |text, style| text.replace(style, ""));
+        assert!(colored.contains(RED));
+        assert_eq!(plain, render(&error(), false));
+    }
+
+    #[test]
+    fn nothing_from_outside_steers_the_terminal() {
+        let error = Error::new(codes::USAGE, ErrorKind::Invalid, "topic \x1b[2J").with("key", "a\rb\u{202e}c").because("\u{9b}31m\x07");
+        let text = render(&error, false);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(!text.contains('\u{202e}'));
+    }
+}

@@ -1,0 +1,161 @@
+//! The commit protocol: how a window becomes an object exactly once.
+//!
+//! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
+//! carry them out: [`driver`] is a lane's life, [`recover`] its start (rules R1 to R7), [`publish`] steps 3 to 6,
+//! [`control`] the anchors and owner records, [`proof`] reads what an object says of itself.
+//!
+//! The order that everything here keeps: an offset never moves before its object is durable, nothing becomes visible
+//! before it was pinned, and an outcome that is not known is looked up, never guessed.
+
+use catchment_formats::Proof;
+
+use crate::intent::Intent;
+use crate::store::StoreErrorKind;
+
+pub mod control;
+pub mod driver;
+pub mod proof;
+pub mod publish;
+pub mod recover;
+
+/// What stands under the key of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing.
+    Absent,
+    /// The pinned range of the same lane: ours, whoever sent it.
+    Ours,
+    /// The same lane and start, but another end. It cannot happen while the fence holds.
+    OtherEnd(i64),
+    /// Another lane's object, or one that does not say whose it is.
+    Foreign(String),
+}
+
+/// Compares what an object says of itself with an intent of `lane`.
+pub fn compare(intent: &Intent, lane: &catchment_formats::LaneId, stored: Option<&Proof>) -> Finding {
+    let Some(proof) = stored else {
+        return Finding::Foreign("the object has no readable proof".into());
+    };
+    if proof.lane != *lane {
+        return Finding::Foreign(format!("the object belongs to {:?}", proof.lane));
+    }
+    if proof.range.start != intent.start {
+        return Finding::Foreign(format!("the object's range is {}", proof.range));
+    }
+    if proof.range.end == intent.end { Finding::Ours } else { Finding::OtherEnd(proof.range.end) }
+}
+
+/// What to do next with a pinned window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is visible, and its end is this.
+    Settled(i64),
+    /// HEAD the key.
+    Look,
+    /// Wait, then send the same request again.
+    Repeat,
+    /// The upload is gone: read the range again and publish it anew.
+    Rebuild,
+    /// Wait, name what is missing, then HEAD the key.
+    AwaitPermission,
+    /// Stop the lane: the key is taken by something else.
+    StopForeign(String),
+    /// Stop the lane and keep the intent: the store refuses this request for good.
+    StopRefused,
+}
+
+/// Judges the answer to PutObject or CompleteMultipartUpload (step 5 of the protocol).
+pub fn after_publish(answer: Result<(), StoreErrorKind>, end: i64) -> Next {
+    match answer {
+        Ok(()) => Next::Settled(end),
+        Err(StoreErrorKind::Denied) => Next::AwaitPermission,
+        Err(StoreErrorKind::Invalid | StoreErrorKind::NotFound) => Next::StopRefused,
+        Err(StoreErrorKind::Exists | StoreErrorKind::Conflict | StoreErrorKind::NoSuchUpload | StoreErrorKind::Unknown) => Next::Look,
+    }
+}
+
+/// Judges what was found after a publish that did not answer with success.
+pub fn after_look(answer: StoreErrorKind, finding: &Finding, intent: &Intent) -> Next {
+    match finding {
+        Finding::Ours => Next::Settled(intent.end),
+        Finding::OtherEnd(end) => Next::Settled(*end),
+        Finding::Foreign(why) => Next::StopForeign(why.clone()),
+        Finding::Absent => match answer {
+            // The upload cannot be completed any more, or a conflict took it: another upload or PUT of the same range.
+            StoreErrorKind::NoSuchUpload | StoreErrorKind::Conflict if intent.upload.is_some() => Next::Rebuild,
+            _ => Next::Repeat,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catchment_formats::{Counts, Digest, LaneId, OffsetRange};
+
+    use super::*;
+    use crate::intent::{UploadNote, VERSION};
+
+    fn lane(topic: &str) -> LaneId {
+        LaneId { rule: "r".into(), cluster: "c".into(), topic: topic.into(), topic_id: "0".into(), partition: 1 }
+    }
+
+    fn intent(upload: bool) -> Intent {
+        Intent {
+            v: VERSION,
+            start: 10,
+            end: 20,
+            missing: vec![],
+            key: "k".into(),
+            enc: "parquet.zstd1.v1".into(),
+            t: String::new(),
+            d: String::new(),
+            at: 0,
+            nonce: String::new(),
+            upload: upload.then(|| UploadNote { id: "u".into(), parts: 1, bytes: 1, digest: String::new() }),
+        }
+    }
+
+    fn proof(topic: &str, start: i64, end: i64) -> Proof {
+        Proof {
+            lane: lane(topic),
+            range: OffsetRange::new(start, end),
+            missing: vec![],
+            counts: Counts::default(),
+            digest: Digest { values: 0, rest: 0 },
+            encoding: "parquet.zstd1.v1".into(),
+            size: None,
+        }
+    }
+
+    #[test]
+    fn only_lane_start_and_end_make_an_object_ours() {
+        let mine = lane("a");
+        assert_eq!(compare(&intent(false), &mine, Some(&proof("a", 10, 20))), Finding::Ours);
+        assert_eq!(compare(&intent(false), &mine, Some(&proof("a", 10, 25))), Finding::OtherEnd(25));
+        assert!(matches!(compare(&intent(false), &mine, Some(&proof("a", 11, 20))), Finding::Foreign(_)));
+        assert!(matches!(compare(&intent(false), &mine, Some(&proof("b", 10, 20))), Finding::Foreign(_)));
+        assert!(matches!(compare(&intent(false), &mine, None), Finding::Foreign(_)));
+    }
+
+    #[test]
+    fn no_failed_answer_is_taken_for_success_or_failure_without_a_look() {
+        use StoreErrorKind as K;
+        for kind in [K::Exists, K::Conflict, K::NoSuchUpload, K::Unknown] {
+            assert_eq!(after_publish(Err(kind), 20), Next::Look);
+        }
+        assert_eq!(after_publish(Err(K::Denied), 20), Next::AwaitPermission);
+        assert_eq!(after_publish(Err(K::Invalid), 20), Next::StopRefused);
+        assert_eq!(after_publish(Ok(()), 20), Next::Settled(20));
+    }
+
+    #[test]
+    fn an_absent_object_is_sent_again_and_a_lost_upload_is_rebuilt() {
+        use StoreErrorKind as K;
+        assert_eq!(after_look(K::Unknown, &Finding::Absent, &intent(true)), Next::Repeat);
+        assert_eq!(after_look(K::NoSuchUpload, &Finding::Absent, &intent(true)), Next::Rebuild);
+        assert_eq!(after_look(K::Conflict, &Finding::Absent, &intent(true)), Next::Rebuild);
+        assert_eq!(after_look(K::Conflict, &Finding::Absent, &intent(false)), Next::Repeat);
+        assert_eq!(after_look(K::Exists, &Finding::OtherEnd(7), &intent(false)), Next::Settled(7));
+        assert!(matches!(after_look(K::Exists, &Finding::Foreign("x".into()), &intent(false)), Next::StopForeign(_)));
+    }
+}

@@ -1,0 +1,470 @@
+//! Steps 3 to 6 for one segment: upload its parts while it is open, pin it, publish it, settle what became of it.
+//!
+//! Guarantee: nothing of a segment is visible before the group has accepted its intent, and this file returns success only
+//! when an object that holds exactly the pinned range of this lane stands under the pinned key.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use catchment_formats::{Encoding, OffsetRange};
+use crc_fast::{CrcAlgorithm, checksum_combine};
+use tokio::task::JoinSet;
+
+use super::driver::{Exit, Lane};
+use super::proof::{self, metadata, needs_record, record_key};
+use super::{Finding, Next, after_look, after_publish, compare};
+use crate::budget::Reservation;
+use crate::clock::Backoff;
+use crate::error::{Code, Error, ErrorKind};
+use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
+use crate::limits::{INTENT_BYTES_MAX, MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_PRESSED};
+use crate::report::LaneNote;
+use crate::segment::{BuiltPart, SealedSegment};
+use crate::source::CommitError;
+use crate::store::{Guard, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreResult};
+
+/// Longest pause between two attempts to reach a store that does not answer or refuses access.
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// The parts of a segment that is still open: held until it is known whether it becomes one PUT or a multipart upload.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    held: Vec<BuiltPart>,
+    held_bytes: u64,
+    directory_ms: Option<i64>,
+    pinned: Option<(String, i64)>,
+    upload: Option<Upload>,
+}
+
+#[derive(Debug)]
+struct Upload {
+    store: Arc<dyn ObjectStore>,
+    key: String,
+    id: String,
+    next_number: u32,
+    on_way: JoinSet<StoreResult<Part>>,
+    done: Vec<Part>,
+    named_by_intent: bool,
+}
+
+impl Drop for Upload {
+    /// An upload that no intent names is of no use to anybody.
+    fn drop(&mut self) {
+        if self.named_by_intent || self.id.is_empty() {
+            return;
+        }
+        let (store, key, id) = (Arc::clone(&self.store), std::mem::take(&mut self.key), std::mem::take(&mut self.id));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(e) = store.abort_upload(&key, &id).await {
+                    tracing::info!(key, error = %e, "an unused upload was not aborted; a later recovery of its key will");
+                }
+            });
+        }
+    }
+}
+
+/// How a segment is made visible.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// One PutObject.
+    Put { payload: Payload, metadata: Metadata },
+    /// CompleteMultipartUpload.
+    Complete { id: String, parts: Vec<Part> },
+}
+
+impl Assembly {
+    /// For the next segment of `lane`, or for the range of `pinned`.
+    pub(super) fn new(lane: &Lane, pinned: Option<&Intent>) -> Self {
+        let _ = lane;
+        Self { held: Vec::new(), held_bytes: 0, directory_ms: None, pinned: pinned.map(|i| (i.key.clone(), i.start)), upload: None }
+    }
+
+    /// Takes a full part; from the multipart threshold on parts are uploaded at once.
+    pub(super) async fn add(&mut self, lane: &mut Lane, part: BuiltPart, directory_ms: Option<i64>) -> Result<(), Exit> {
+        self.directory_ms = self.directory_ms.or(directory_ms);
+        self.held_bytes += part.payload.len();
+        self.held.push(part);
+        if self.upload.is_some() || self.held_bytes >= MULTIPART_BYTES_MIN {
+            self.ship(lane).await?;
+        }
+        Ok(())
+    }
+
+    /// Under memory pressure one full part is enough to begin an upload.
+    pub(super) async fn ship_early(&mut self, lane: &mut Lane) -> Result<(), Exit> {
+        if self.held_bytes >= MULTIPART_BYTES_MIN_PRESSED {
+            self.ship(lane).await?;
+        }
+        Ok(())
+    }
+
+    async fn ship(&mut self, lane: &mut Lane) -> Result<(), Exit> {
+        // A directory that nothing has named yet keeps the parts here; the consumer closes such a window at the threshold.
+        if !lane.env.store.limits().multipart || (self.pinned.is_none() && self.directory_ms.is_none()) {
+            return Ok(());
+        }
+        if self.upload.is_none() {
+            self.upload = Some(self.open(lane).await?);
+        }
+        let upload = self.upload.as_mut().expect("opened above");
+        for part in self.held.drain(..) {
+            upload.send(lane, part).await?;
+        }
+        self.held_bytes = 0;
+        Ok(())
+    }
+
+    async fn open(&self, lane: &Lane) -> Result<Upload, Exit> {
+        let object_key = match &self.pinned {
+            Some((key, _)) => key.clone(),
+            None => lane.key(lane.start, self.directory_ms, lane.env.rule.encoding.extension()),
+        };
+        lane.abort_stale_uploads(&object_key, None).await?;
+        let guard = lane.env.rule.guard();
+        let none = Metadata::new();
+        let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;
+        lane.env.metrics.open_uploads.inc();
+        Ok(Upload {
+            store: Arc::clone(&lane.env.store),
+            key: object_key,
+            id,
+            next_number: 1,
+            on_way: JoinSet::new(),
+            done: Vec::new(),
+            named_by_intent: false,
+        })
+    }
+}
+
+impl Upload {
+    /// Sends a part as soon as there is room among the parts on their way.
+    async fn send(&mut self, lane: &Lane, part: BuiltPart) -> Result<(), Exit> {
+        while let Some(done) = self.on_way.try_join_next() {
+            self.done.push(part_done(done)?);
+        }
+        let room = Arc::clone(&lane.env.parts_in_flight).acquire_owned().await.map_err(|_| Exit::Dead)?;
+        let (number, store, clock) = (self.next_number, Arc::clone(&self.store), Arc::clone(&lane.env.clock));
+        let (object_key, id) = (self.key.clone(), self.id.clone());
+        self.next_number += 1;
+        self.on_way.spawn(async move {
+            let _room = room;
+            let BuiltPart { payload, reservation } = part;
+            let _held: Reservation = reservation;
+            let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
+            loop {
+                match store.upload_part(&object_key, &id, number, payload.clone()).await {
+                    Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied) => {
+                        tracing::warn!(error = %e, "a part was not uploaded yet");
+                        backoff.wait(&*clock).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits for all parts.
+    async fn finish(&mut self) -> Result<Vec<Part>, Exit> {
+        while let Some(done) = self.on_way.join_next().await {
+            self.done.push(part_done(done)?);
+        }
+        let mut parts = std::mem::take(&mut self.done);
+        parts.sort_by_key(|p| p.number);
+        Ok(parts)
+    }
+}
+
+fn part_done(done: Result<StoreResult<Part>, tokio::task::JoinError>) -> Result<Part, Exit> {
+    match done {
+        Ok(Ok(part)) => Ok(part),
+        Ok(Err(e)) if e.kind == StoreErrorKind::NoSuchUpload => Err(Exit::Restart(format!("the upload is gone: {e}"))),
+        Ok(Err(e)) => Err(Error::from(e).into()),
+        Err(e) => Err(Exit::Restart(format!("a part's upload failed: {e}"))),
+    }
+}
+
+impl Lane {
+    /// Pins, publishes and settles a sealed segment. With `pinned`, the range was pinned by an intent that was read at recovery.
+    pub(super) async fn commit_segment(&mut self, assembly: Assembly, sealed: SealedSegment, pinned: Option<Intent>) -> Result<(), Exit> {
+        let range = sealed.proof.range;
+        assert_eq!(range.start, self.start, "segments tile");
+        if let Some(intent) = &pinned {
+            assert_eq!(range, OffsetRange::new(intent.start, intent.end), "an intent's range never changes");
+        }
+        let _publishing = Publishing::new(self);
+        let Assembly { held, directory_ms, upload, .. } = assembly;
+        let directory_ms = sealed.tail.directory_ms.or(directory_ms);
+        let encoding: Encoding = sealed.proof.encoding.parse().map_err(|e| Exit::Restart(format!("{e}")))?;
+        let object_key = match (&pinned, &upload) {
+            (Some(intent), _) => intent.key.clone(),
+            (None, Some(upload)) => upload.key.clone(),
+            (None, None) => self.key(range.start, directory_ms, encoding.extension()),
+        };
+        if pinned.is_none() {
+            self.check_first_key(&object_key).await?;
+        }
+        let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
+        let mut intent = pinned.clone().unwrap_or_else(|| self.new_intent(&sealed, &object_key));
+        intent.upload = note;
+        if let Some(upload) = &mut upload {
+            upload.named_by_intent = true;
+        }
+        if pinned.is_none() || intent.upload.is_some() {
+            self.pin(&intent).await?;
+        }
+        if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
+            self.write_record(&object_key, &sealed).await?;
+        }
+        let (end, requests) = self.publish(&intent, &mut body).await?;
+        self.settled(&intent, end);
+        self.leader_epoch = sealed.tail.leader_epoch.max(self.leader_epoch);
+        self.report_window(&sealed, &intent.key, requests);
+        Ok(())
+    }
+
+    /// Joins what is held into one PUT, or finishes the upload.
+    async fn make_body(
+        &self,
+        mut held: Vec<BuiltPart>,
+        sealed: &SealedSegment,
+        upload: Option<Upload>,
+    ) -> Result<(Body, Option<UploadNote>, Vec<Reservation>, Option<Upload>), Exit> {
+        let last = BuiltPart { payload: sealed.last_part.payload.clone(), reservation: self.env.shared.pool.budget().charge(0) };
+        let Some(mut upload) = upload else {
+            held.push(last);
+            let chunks: Vec<Bytes> = held.iter().flat_map(|p| p.payload.chunks().iter().cloned()).collect();
+            let crc64 = held.iter().fold(0, |crc, p| checksum_combine(CrcAlgorithm::Crc64Xz, crc, p.payload.crc64(), p.payload.len()));
+            debug_assert_eq!(crc64, sealed.crc64, "the parts are the object");
+            let metadata = if self.env.store.limits().metadata { metadata(&sealed.proof) } else { Metadata::new() };
+            let reservations = held.into_iter().map(|p| p.reservation).collect();
+            return Ok((Body::Put { payload: Payload::new(chunks, crc64), metadata }, None, reservations, None));
+        };
+        if !last.payload.is_empty() {
+            upload.send(self, last).await?;
+        }
+        let parts = upload.finish().await?;
+        let note = UploadNote {
+            id: upload.id.clone(),
+            parts: u32::try_from(parts.len()).expect("at most 10,000 parts"),
+            bytes: parts.iter().map(|p| p.size).sum(),
+            digest: parts_digest(&parts),
+        };
+        if Some(note.bytes) != sealed.proof.size {
+            return Err(Exit::Restart(format!("the store has {} bytes of an object of {:?}", note.bytes, sealed.proof.size)));
+        }
+        Ok((Body::Complete { id: upload.id.clone(), parts }, Some(note), Vec::new(), Some(upload)))
+    }
+
+    fn new_intent(&self, sealed: &SealedSegment, object_key: &str) -> Intent {
+        Intent {
+            v: VERSION,
+            start: sealed.proof.range.start,
+            end: sealed.proof.range.end,
+            missing: sealed.tail.missing.clone(),
+            key: object_key.to_owned(),
+            enc: sealed.proof.encoding.clone(),
+            t: self.claim.topic_hash.clone(),
+            d: self.env.rule.destination_hash.clone(),
+            at: self.env.clock.wall_ms(),
+            nonce: format!("{:08x}", (self.env.clock.random() * f64::from(u32::MAX)) as u32),
+            upload: None,
+        }
+    }
+
+    /// Step 3. A note too large for the broker is sent again without the upload, which then cannot be finished by others.
+    async fn pin(&mut self, intent: &Intent) -> Result<(), Exit> {
+        let note = CommitNote::Intent(Box::new(intent.clone()));
+        let fits = note.print().len() <= INTENT_BYTES_MAX;
+        if fits || intent.upload.is_none() {
+            match self.try_commit(&note).await? {
+                Ok(()) => {
+                    self.untidied = None;
+                    return Ok(());
+                }
+                Err(CommitError::MetadataTooLarge) if intent.upload.is_some() => {}
+                Err(e) => {
+                    return Err(Error::new(Code(403), ErrorKind::Denied, "the group coordinator refuses the pin")
+                        .because(e)
+                        .help("grant READ on the group and raise offset.metadata.max.bytes to 4096 if it was lowered, then start again")
+                        .into());
+                }
+            }
+        }
+        let bare = CommitNote::Intent(Box::new(Intent { upload: None, ..intent.clone() }));
+        self.commit(&bare).await?;
+        self.untidied = None;
+        Ok(())
+    }
+
+    async fn write_record(&self, object_key: &str, sealed: &SealedSegment) -> Result<(), Exit> {
+        let Some(record_key) = record_key(&self.env.rule.layout, object_key) else { return Ok(()) };
+        let body = Payload::from_bytes(serde_json::to_vec(&sealed.proof).expect("a proof holds nothing that JSON cannot"));
+        let none = Metadata::new();
+        self.until_answered("PutObject", || self.env.store.put(&record_key, body.clone(), &none, Guard::Overwrite)).await?;
+        Ok(())
+    }
+
+    /// Steps 4 and 5. Returns the end of the object that stands, and how many publishing requests it took.
+    pub(super) async fn publish(&self, intent: &Intent, body: &mut Body) -> Result<(i64, u32), Exit> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
+        let mut requests = 0;
+        loop {
+            requests += 1;
+            let answer = self.send_body(intent, body).await;
+            let kind = answer.as_ref().err().map(|e| e.kind);
+            let mut next = after_publish(kind.map_or(Ok(()), Err), intent.end);
+            if let Err(e) = &answer {
+                self.env.metrics.publish_retries.inc();
+                tracing::warn!(tp = %self.lease.tp, error = %e, next = ?next, "publish");
+            }
+            loop {
+                match next {
+                    Next::Settled(end) => return Ok((end, requests)),
+                    Next::Look => {
+                        let finding = self.find(intent).await?;
+                        next = after_look(kind.unwrap_or(StoreErrorKind::Unknown), &finding, intent);
+                    }
+                    Next::AwaitPermission => {
+                        self.report_waiting(answer.as_ref().err());
+                        backoff.wait(&*self.env.clock).await;
+                        next = Next::Look;
+                    }
+                    Next::Repeat => {
+                        self.report_waiting(answer.as_ref().err());
+                        backoff.wait(&*self.env.clock).await;
+                        break;
+                    }
+                    Next::Rebuild => return Err(Exit::Restart("the upload is gone: its range will be read again".into())),
+                    Next::StopForeign(why) => return Err(taken(&intent.key, &why).into()),
+                    Next::StopRefused => return Err(answer.map_or_else(Error::from, |()| taken(&intent.key, "refused")).into()),
+                }
+            }
+        }
+    }
+
+    async fn send_body(&self, intent: &Intent, body: &Body) -> StoreResult<()> {
+        let (store, guard) = (&self.env.store, self.env.rule.guard());
+        match body {
+            Body::Put { payload, metadata } => store.put(&intent.key, payload.clone(), metadata, guard).await?,
+            Body::Complete { id, parts } => store.complete_upload(&intent.key, id, parts, guard).await?,
+        };
+        Ok(())
+    }
+
+    /// HEADs an intent's key until the store answers.
+    pub(super) async fn find(&self, intent: &Intent) -> Result<Finding, Exit> {
+        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
+        let finding = found.map_or(Finding::Absent, |(_, proof)| compare(intent, &self.id, proof.as_ref()));
+        if let Finding::OtherEnd(end) = finding {
+            self.env.metrics.adopted_ends.inc();
+            tracing::error!(tp = %self.lease.tp, key = intent.key, pinned = intent.end, stored = end, "an object of the same start has another end");
+        }
+        Ok(finding)
+    }
+
+    fn settled(&mut self, intent: &Intent, end: i64) {
+        self.position = end;
+        self.start = end;
+        self.last_key = Some(intent.key.clone());
+        self.untidied = Some(self.env.clock.steady());
+    }
+
+    /// Rule R2: before the first pin of an assignment, the key about to be pinned must be free.
+    async fn check_first_key(&mut self, object_key: &str) -> Result<(), Exit> {
+        if self.first_key_checked {
+            return Ok(());
+        }
+        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
+        let Some((_, stored)) = found else {
+            self.first_key_checked = true;
+            return Ok(());
+        };
+        let Some(stored) = stored.filter(|p| p.lane == self.id && p.range.start == self.start) else {
+            return Err(taken(object_key, "the object belongs to another lane, or does not say whose it is").into());
+        };
+        self.env.metrics.group_regressions.inc();
+        tracing::error!(tp = %self.lease.tp, key = object_key, range = %stored.range, "the group's offset had gone back behind a stored object");
+        self.position = stored.range.end;
+        self.start = stored.range.end;
+        self.last_key = Some(object_key.to_owned());
+        self.untidied = Some(self.env.clock.steady());
+        self.tidy().await?;
+        Err(Exit::Restart(format!("the group's offset had gone back; {} is stored already", stored.range)))
+    }
+
+    /// Rule R7: aborts uploads of exactly this key that no intent names and that are too old to be alive.
+    pub(super) async fn abort_stale_uploads(&self, object_key: &str, named: Option<&str>) -> Result<(), Exit> {
+        let limits = self.env.store.limits();
+        if !limits.multipart {
+            return Ok(());
+        }
+        let age_max = self.env.rule.stale_upload_age_ms();
+        let uploads = match self.env.store.list_uploads(object_key).await {
+            Ok(uploads) => uploads,
+            Err(e) => {
+                // Cleaning up is worth a request, not a stop.
+                tracing::warn!(key = object_key, error = %e, "open uploads could not be listed");
+                return Ok(());
+            }
+        };
+        for upload in uploads.into_iter().filter(|u| u.age_ms > age_max && Some(u.id.as_str()) != named) {
+            match self.env.store.abort_upload(object_key, &upload.id).await {
+                Ok(()) => self.env.metrics.uploads_aborted.inc(),
+                Err(e) => tracing::warn!(key = object_key, error = %e, "a stale upload was not aborted"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats an idempotent store operation until it is answered. Only an answer that cannot change ends it with an error.
+    pub(super) async fn until_answered<T, F>(&self, op: &'static str, call: impl Fn() -> F) -> Result<T, Exit>
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
+        loop {
+            match call().await {
+                Ok(value) => return Ok(value),
+                Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
+                    self.report_waiting(Some(&e));
+                    backoff.wait(&*self.env.clock).await;
+                }
+                Err(e) if e.kind == StoreErrorKind::NoSuchUpload => return Err(Exit::Restart(format!("{op}: {e}"))),
+                Err(e) => return Err(Error::from(e).into()),
+            }
+        }
+    }
+
+    fn report_waiting(&self, error: Option<&StoreError>) {
+        if let Some(e) = error {
+            self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(e));
+        }
+    }
+}
+
+/// Counts a lane as having something on its way, so that a stop can wait for it.
+struct Publishing(Arc<super::driver::LaneEnv>);
+
+impl Publishing {
+    fn new(lane: &Lane) -> Self {
+        lane.env.publishing.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&lane.env))
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.0.publishing.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn taken(object_key: &str, why: &str) -> Error {
+    Error::new(Code(413), ErrorKind::Fenced, "an object of somebody else stands under the key")
+        .with("key", object_key)
+        .because(why)
+        .help("look at it with `catchment show`; use another prefix (--to), or move the object away and start again")
+}

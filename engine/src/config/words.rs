@@ -1,0 +1,212 @@
+//! Settings that take one of a few words: one list each, for the file, the flags, the schema and the messages.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A setting that takes one of a few words.
+pub trait Words: Copy + FromStr<Err = String> + 'static {
+    /// The words, in the order in which they are shown.
+    const WORDS: &'static [&'static str];
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// The word that stands for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl Words for $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(one_of(text, Self::WORDS)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+fn one_of(text: &str, words: &[&str]) -> String {
+    let hint = nearest(text, words).map(|w| format!("; did you mean {w:?}?")).unwrap_or_default();
+    format!("{text:?} is not one of {}{hint}", words.join(", "))
+}
+
+words! {
+    /// Which clock closes a window.
+    WindowBy {
+        /// The timestamps of the records.
+        RecordTime = "record-time",
+        /// The wall clock alone.
+        Arrival = "arrival",
+    }
+}
+
+words! {
+    /// The file format.
+    FormatKind {
+        /// One row a record.
+        Parquet = "parquet",
+        /// Values only.
+        Raw = "raw",
+    }
+}
+
+words! {
+    /// How values are told apart in a raw object.
+    FramingKind {
+        /// Not at all.
+        None = "none",
+        /// Each ends with a newline.
+        Newline = "newline",
+        /// Each has its length before it.
+        Len32 = "len32",
+    }
+}
+
+words! {
+    /// The codec of pages or frames.
+    CodecKind {
+        /// zstd, levels 1 to 22.
+        Zstd = "zstd",
+        /// gzip, levels 1 to 9.
+        Gzip = "gzip",
+        /// As is.
+        None = "none",
+    }
+}
+
+words! {
+    /// How a window's directory is named.
+    LayoutKind {
+        /// `<topic>/dt=2026-11-22/hour=5/`.
+        Hive = "hive",
+        /// `<instance>/<topic id>/<yyyyMMddHHmmss>/`.
+        Tencent = "tencent",
+        /// `topics/<topic>/partition=N/`.
+        Confluent = "confluent",
+    }
+}
+
+words! {
+    /// What a lane does when records are missing in Kafka.
+    OnGap {
+        /// Goes on; the missing range is listed in the next object.
+        Continue = "continue",
+        /// Stops and asks.
+        Halt = "halt",
+    }
+}
+
+words! {
+    /// What becomes of open windows at shutdown.
+    OnStop {
+        /// Dropped; the next run reads them again.
+        Drop = "drop",
+        /// Closed and written where they stand.
+        Close = "close",
+    }
+}
+
+words! {
+    /// An operator's answer to the question of a stopped lane.
+    Accept {
+        /// The group's offset was committed by somebody else: resume from the anchor.
+        ForeignCommit = "foreign-commit",
+        /// The topic was deleted and created again: start its new incarnation.
+        TopicRecreated = "topic-recreated",
+        /// The rule now writes elsewhere: go on there.
+        Destination = "destination",
+        /// The log was truncated: list what was lost and go on.
+        Truncation = "truncation",
+    }
+}
+
+words! {
+    /// Settings that a kind of cluster needs.
+    Preset {
+        /// Tencent Cloud CKafka.
+        CKafka = "ckafka",
+        /// Redpanda.
+        Redpanda = "redpanda",
+    }
+}
+
+words! {
+    /// SASL mechanisms.
+    Mechanism {
+        /// User name and password.
+        Plain = "PLAIN",
+        /// Salted challenge, SHA-256.
+        ScramSha256 = "SCRAM-SHA-256",
+        /// Salted challenge, SHA-512.
+        ScramSha512 = "SCRAM-SHA-512",
+        /// A token.
+        OAuthBearer = "OAUTHBEARER",
+    }
+}
+
+/// The candidate nearest to `text`, if one is near enough to be meant.
+pub fn nearest<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let text = text.to_lowercase();
+    let near = |c: &&str| edit_distance(&text, &c.to_lowercase());
+    candidates.iter().copied().map(|c| (near(&c), c)).min().filter(|(d, c)| *d <= 1 + c.len() / 4).map(|(_, c)| c)
+}
+
+/// Levenshtein distance with swaps of neighbours counted once (optimal string alignment).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let substitution = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = substitution.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(rows[i - 2][j - 2] + 1);
+            }
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_parse_and_print() {
+        for word in Accept::WORDS {
+            assert_eq!(word.parse::<Accept>().unwrap().to_string(), *word);
+        }
+        assert_eq!("arival".parse::<WindowBy>().unwrap_err(), "\"arival\" is not one of record-time, arrival; did you mean \"arrival\"?");
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_only_if_it_is_near() {
+        let keys = ["source", "window", "format", "to", "max_bytes"];
+        assert_eq!(nearest("widnow", &keys), Some("window"));
+        assert_eq!(nearest("Max-Bytes", &keys), Some("max_bytes"));
+        assert_eq!(nearest("compression", &keys), None);
+        assert_eq!(nearest("", &keys), None);
+    }
+}

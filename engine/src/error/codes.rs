@@ -1,0 +1,37 @@
+//! The codes of the command line (01xx) and of objects and `verify` (05xx). Stores, Kafka and the commit protocol keep
+//! theirs beside their code; `docs/errors.md` has a section for every one, and a test holds the two together.
+
+use super::Code;
+
+/// The command line cannot be understood.
+pub const USAGE: Code = Code(101);
+/// A config file cannot be read.
+pub const CONFIG_UNREADABLE: Code = Code(102);
+/// A config file is not TOML.
+pub const CONFIG_SYNTAX: Code = Code(103);
+/// A key that no section has.
+pub const CONFIG_UNKNOWN_KEY: Code = Code(104);
+/// A value of a wrong type or form.
+pub const CONFIG_VALUE: Code = Code(105);
+/// Two settings that do not go together, or one outside its range.
+pub const CONFIG_RELATION: Code = Code(106);
+/// A rule, Kafka profile or store that is named but not defined.
+pub const CONFIG_NAME: Code = Code(107);
+/// A setting without which nothing can start.
+pub const CONFIG_MISSING: Code = Code(108);
+/// A secret that cannot be read.
+pub const SECRET_UNREADABLE: Code = Code(109);
+/// Standard output cannot be written.
+pub const OUTPUT: Code = Code(110);
+
+/// Metrics cannot be served where they should.
+pub const METRICS_ADDRESS: Code = Code(111);
+
+/// `verify` found damage.
+pub const VERIFY_DAMAGE: Code = Code(501);
+/// Nothing to look at where `verify`, `ls` or `show` was sent.
+pub const NOTHING_THERE: Code = Code(502);
+/// An object whose footer, frames or pages cannot be read.
+pub const OBJECT_UNREADABLE: Code = Code(503);
+/// A temporary file for an object cannot be written.
+pub const SPOOL: Code = Code(504);

@@ -1,0 +1,217 @@
+//! The metadata string of a lane's OffsetCommit: a tidy, or an intent.
+//!
+//! Place in the flow: written by the commit protocol, read at recovery. An intent binds whoever reads it: the range, the key
+//! and the encoding never change once it was accepted (rule R6). Both forms are JSON with a version, so that a foreign commit, an
+//! older build and a newer build can be told apart.
+
+use catchment_formats::Missing;
+use serde::{Deserialize, Serialize};
+
+/// The version that this build writes, and the only one that it reads.
+pub const VERSION: u32 = 1;
+
+/// What a committed offset's metadata says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitNote {
+    /// Nothing is pinned.
+    Tidy(Tidy),
+    /// A range is pinned and perhaps not visible yet.
+    Intent(Box<Intent>),
+}
+
+/// Nothing is pinned: the committed offset is the position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tidy {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Hash of the topic's UUID.
+    pub t: String,
+    /// Hash of the destination: endpoint, bucket, prefix and layout.
+    pub d: String,
+    /// Start of the next object: the end of the last one, or the lane's start.
+    #[serde(rename = "S")]
+    pub start: i64,
+}
+
+/// A window whose range, key and encoding are decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Start of the object's range.
+    #[serde(rename = "S")]
+    pub start: i64,
+    /// End of the object's range.
+    #[serde(rename = "E")]
+    pub end: i64,
+    /// Ranges that the object will not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+    /// The whole key, below the store's prefix.
+    pub key: String,
+    /// The encoding's text form.
+    pub enc: String,
+    /// Hash of the topic's UUID.
+    pub t: String,
+    /// Hash of the destination.
+    pub d: String,
+    /// When it was pinned, in milliseconds of the wall clock.
+    pub at: i64,
+    /// Tells two pins apart in logs.
+    pub nonce: String,
+    /// A multipart upload that lacks only its Complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadNote>,
+}
+
+/// A multipart upload, named so that another process can complete it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UploadNote {
+    /// The store's id of the upload.
+    pub id: String,
+    /// Number of parts.
+    pub parts: u32,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// Digest over the sorted lines `number:size:etag`.
+    pub digest: String,
+}
+
+/// Why a commit's metadata is not one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteError {
+    /// Empty: somebody committed with a plain client.
+    Empty,
+    /// Not parsable.
+    Foreign,
+    /// Written by another version.
+    Version(u32),
+}
+
+impl CommitNote {
+    /// Parses a commit's metadata.
+    ///
+    /// # Errors
+    /// If it is empty, foreign or of another version.
+    pub fn parse(metadata: &str) -> Result<Self, NoteError> {
+        if metadata.is_empty() {
+            return Err(NoteError::Empty);
+        }
+        let value: serde_json::Value = serde_json::from_str(metadata).map_err(|_| NoteError::Foreign)?;
+        let version = value.get("v").and_then(serde_json::Value::as_u64).ok_or(NoteError::Foreign)?;
+        if version != u64::from(VERSION) {
+            return Err(NoteError::Version(u32::try_from(version).unwrap_or(u32::MAX)));
+        }
+        if value.get("E").is_none() {
+            return serde_json::from_value(value).map(Self::Tidy).map_err(|_| NoteError::Foreign);
+        }
+        let intent: Intent = serde_json::from_value(value).map_err(|_| NoteError::Foreign)?;
+        if intent.start < 0 || intent.end < intent.start {
+            return Err(NoteError::Foreign);
+        }
+        Ok(Self::Intent(Box::new(intent)))
+    }
+
+    /// The metadata string.
+    pub fn print(&self) -> String {
+        let text = match self {
+            Self::Tidy(tidy) => serde_json::to_string(tidy),
+            Self::Intent(intent) => serde_json::to_string(intent),
+        };
+        text.expect("notes hold nothing that JSON cannot")
+    }
+
+    /// Hash of the topic's UUID.
+    pub fn topic_hash(&self) -> &str {
+        match self {
+            Self::Tidy(tidy) => &tidy.t,
+            Self::Intent(intent) => &intent.t,
+        }
+    }
+
+    /// Hash of the destination.
+    pub fn destination_hash(&self) -> &str {
+        match self {
+            Self::Tidy(tidy) => &tidy.d,
+            Self::Intent(intent) => &intent.d,
+        }
+    }
+
+    /// Start of the next object, or of the pinned one.
+    pub fn start(&self) -> i64 {
+        match self {
+            Self::Tidy(tidy) => tidy.start,
+            Self::Intent(intent) => intent.start,
+        }
+    }
+}
+
+/// A short hash for notes: 16 hex digits of CRC-64. It tells honest mistakes apart; it is no seal.
+pub fn note_hash(text: &str) -> String {
+    format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Xz, text.as_bytes()))
+}
+
+/// The digest of an upload's parts.
+pub fn parts_digest(parts: &[crate::store::Part]) -> String {
+    let mut lines: Vec<_> = parts.iter().map(|p| (p.number, format!("{}:{}:{}\n", p.number, p.size, p.etag))).collect();
+    lines.sort();
+    note_hash(&lines.into_iter().map(|(_, line)| line).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use catchment_formats::GapCause;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn intent(missing: usize, key: String) -> Intent {
+        Intent {
+            v: VERSION,
+            start: i64::MAX - 1,
+            end: i64::MAX,
+            missing: (0..missing).map(|_| Missing(i64::MAX - 1, i64::MAX, GapCause::TopicRecreated)).collect(),
+            key,
+            enc: "raw.newline.zstd22.v1".into(),
+            t: note_hash("t"),
+            d: note_hash("d"),
+            at: i64::MAX,
+            nonce: "0123456789abcdef".into(),
+            upload: None,
+        }
+    }
+
+    #[test]
+    fn the_largest_intent_without_an_upload_fits() {
+        let note = CommitNote::Intent(Box::new(intent(crate::limits::MISSING_RANGES_MAX, "k".repeat(1024))));
+        assert!(note.print().len() <= crate::limits::INTENT_BYTES_MAX, "{}", note.print().len());
+    }
+
+    #[test]
+    fn foreign_metadata_is_told_apart() {
+        assert_eq!(CommitNote::parse(""), Err(NoteError::Empty));
+        assert_eq!(CommitNote::parse("consumer-7"), Err(NoteError::Foreign));
+        assert_eq!(CommitNote::parse("{\"v\":2,\"S\":1}"), Err(NoteError::Version(2)));
+        assert_eq!(CommitNote::parse("{\"v\":1,\"S\":1}"), Err(NoteError::Foreign));
+        assert_eq!(CommitNote::parse("{\"v\":1,\"S\":1,\"t\":\"\",\"d\":\"\",\"x\":1}"), Err(NoteError::Foreign));
+    }
+
+    proptest! {
+        #[test]
+        fn print_and_parse_agree(start in 0_i64..1 << 40, len in 0_i64..1 << 40, key in "\\PC{0,80}", upload in any::<bool>()) {
+            let mut intent = intent(2, key);
+            (intent.start, intent.end) = (start, start + len);
+            intent.upload = upload.then(|| UploadNote { id: "u".into(), parts: 3, bytes: 9, digest: "d".into() });
+            let note = CommitNote::Intent(Box::new(intent));
+            prop_assert_eq!(CommitNote::parse(&note.print()), Ok(note));
+        }
+
+        #[test]
+        fn any_text_parses_or_is_refused(text in "\\PC{0,200}") {
+            let _ = CommitNote::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Every maximum of the engine, and the arithmetic that ties it to the memory budget.
+//!
+//! The budget covers four things and nothing else grows: records that librdkafka has fetched ahead, blocks, what encoders hold
+//! of open row groups, and encoded bytes until the store has them. The fetch-ahead share is fixed when the clients are made;
+//! the rest is counted by [`MemoryBudget`](crate::budget::MemoryBudget).
+
+use std::time::Duration;
+
+/// Default memory budget in bytes.
+pub const BUDGET_DEFAULT: u64 = 512 << 20;
+
+/// Smallest budget that is accepted: below it one part and one block of each thread do not fit.
+pub const BUDGET_MIN: u64 = 64 << 20;
+
+/// The part of the budget that is never handed out: code, stacks, allocator slack, TLS, compression contexts.
+/// Less would let the process pass its budget; more wastes what was granted.
+const FIXED_SHARE: u64 = 8;
+
+/// The part of the budget that librdkafka may fill with records fetched ahead, as a divisor.
+/// Less starves the consumers between two fetches; more leaves windows too little.
+const FETCH_SHARE: u64 = 4;
+
+/// Encoded bytes at which a window goes to multipart. Below, a single PUT is one request instead of four.
+pub const MULTIPART_BYTES_MIN: u64 = 64 << 20;
+
+/// Encoded bytes at which a window may go to multipart under memory pressure: one full part.
+pub const MULTIPART_BYTES_MIN_PRESSED: u64 = 16 << 20;
+
+/// Sealed windows of one lane that may wait for the store. One is being published; another one lets the lane go on meanwhile.
+/// More would only hold memory: the store is the bottleneck then.
+pub const SEALED_WINDOWS_MAX: usize = 2;
+
+/// Parts of one upload that are on the way at once. Fewer leave a fast store idle, more hold memory for no gain.
+pub const PARTS_IN_FLIGHT_MAX: usize = 4;
+
+/// Messages that may wait between a consumer and a builder. A block is about 1 MiB, so this is the slack between the two.
+pub const BLOCKS_QUEUED_MAX: usize = 4;
+
+/// Events that may wait between a builder and a lane. More than the parts that any budget can hold, so that a builder
+/// does not wait for one lane's store while another lane's windows are due.
+pub const SEGMENT_EVENTS_MAX: usize = 256;
+
+/// Missing ranges an intent can name; one more closes the window before it.
+pub const MISSING_RANGES_MAX: usize = 16;
+
+/// Longest metadata of an OffsetCommit that we send, in bytes. Brokers allow 4,096 by default.
+pub const INTENT_BYTES_MAX: usize = 3_000;
+
+/// How long an upload may be under way before others may think it dead.
+pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);
+
+/// How long a log end below a position may last before it counts as truncation: a new leader's high watermark lags.
+pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a stop may take.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(9);
+
+/// A tidy follows its publish within this, unless the next pin carries it.
+pub const TIDY_DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// How often an anchor is renewed.
+pub const ANCHOR_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// How often the offset of an idle lane is committed again, since brokers forget offsets that are not.
+pub const RECOMMIT_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// Bytes that librdkafka may hold in records fetched ahead.
+pub fn fetch_bytes(budget: u64) -> u64 {
+    budget / FETCH_SHARE
+}
+
+/// Bytes that blocks, encoders and parts share.
+pub fn pipeline_bytes(budget: u64) -> u64 {
+    budget - budget / FIXED_SHARE - fetch_bytes(budget)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_stay_within_the_budget() {
+        for budget in [BUDGET_MIN, BUDGET_DEFAULT, 8 << 30] {
+            assert!(fetch_bytes(budget) + pipeline_bytes(budget) < budget);
+            assert!(pipeline_bytes(budget) >= 2 * MULTIPART_BYTES_MIN_PRESSED, "a part being filled and one being sent fit");
+        }
+    }
+}

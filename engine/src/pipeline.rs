@@ -1,0 +1,275 @@
+//! Builds the stages back to front, owns their threads, and shuts them down front to back.
+//!
+//! Place in the flow: the only file that knows the whole chain. Clock, store, source and group are handed in, so that a test or a
+//! simulation builds the pipeline as the command does. Order of a stop: consumers stop reading, builders finish what they
+//! were given, lanes finish what is pinned, anchors are written, leases end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::budget::{BlockPool, MemoryBudget};
+use crate::builder::Builder;
+use crate::clock::Clock;
+use crate::commit::driver::{self, ConsumerPort, LaneEnv, Progress};
+use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_DEADLINE};
+use crate::metrics::Metrics;
+use crate::report::Reporter;
+use crate::rule::Rule;
+use crate::segment::BuilderMessage;
+use crate::source::{Group, GroupEvent, Source, TopicPartition};
+use crate::store::ObjectStore;
+use crate::topics::TopicClaims;
+
+/// Commands that may wait for a consumer: one for each lane that starts.
+const COMMANDS_QUEUED_MAX: usize = 256;
+
+/// How often the ends of an `--until-end` run that other members own are asked for.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a pipeline is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The rule.
+    pub rule: Rule,
+    /// Where records come from.
+    pub source: Arc<dyn Source>,
+    /// Where progress is committed.
+    pub group: Arc<dyn Group>,
+    /// Where objects go.
+    pub store: Arc<dyn ObjectStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Tells the operator.
+    pub reporter: Arc<dyn Reporter>,
+    /// Claims of topics.
+    pub claims: TopicClaims,
+    /// Where each partition's run ends; empty: nowhere.
+    pub until: HashMap<TopicPartition, i64>,
+    /// Bytes for blocks, encoders and parts.
+    pub memory: usize,
+    /// Number of threads.
+    pub threads: Threads,
+}
+
+/// How many threads do what, and where they run.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads {
+    /// Threads that drain queues.
+    pub consumers: usize,
+    /// Threads that encode.
+    pub builders: usize,
+    /// Whether consumers are pinned to cores.
+    pub pinned: bool,
+}
+
+impl Threads {
+    /// One consumer a partition up to the number of cores, and a builder for each core.
+    pub fn for_machine(partitions: usize, cores: usize, pinned: bool) -> Self {
+        Self { consumers: partitions.clamp(1, cores.max(1)), builders: cores.max(1), pinned }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Everything that was readable at start is committed.
+    ReachedEnd,
+    /// It was told to stop.
+    Stopped,
+    /// It cannot go on.
+    Failed(Error),
+}
+
+/// A running pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    env: Arc<LaneEnv>,
+    lanes: JoinSet<()>,
+    consumers: Vec<JoinHandle<()>>,
+    builders: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Starts builders and consumers. Lanes start with [`run`](Self::run).
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub fn start(parts: Parts) -> Result<Self> {
+        let budget = MemoryBudget::new(parts.memory);
+        let shared = Arc::new(ConsumerShared {
+            policy: parts.rule.window,
+            pool: BlockPool::new(Arc::clone(&budget)),
+            clock: Arc::clone(&parts.clock),
+            pressure: watch::Sender::new(0),
+        });
+        let (mut builders, mut inlets) = (Vec::new(), Vec::new());
+        for n in 0..parts.threads.builders {
+            let (inlet, outlet) = bounded::<BuilderMessage>(BLOCKS_QUEUED_MAX);
+            let builder = Builder::new(Arc::clone(&budget), parts.store.limits());
+            builders.push(spawn(format!("builder-{n}"), move || builder.run(&outlet))?);
+            inlets.push(inlet);
+        }
+        let (mut consumers, mut ports) = (Vec::new(), Vec::new());
+        for n in 0..parts.threads.consumers {
+            let (commands, command_inlet) = bounded(COMMANDS_QUEUED_MAX);
+            let (wake, woken) = bounded(1);
+            let consumer = Consumer::new(Arc::clone(&shared), inlets[n % inlets.len()].clone());
+            let core = parts.threads.pinned.then_some(n);
+            let body = move || {
+                pin(core);
+                consumer.run(&command_inlet, &woken);
+            };
+            consumers.push(spawn(format!("consumer-{n}"), body)?);
+            ports.push(ConsumerPort { commands, wake });
+        }
+        let format = if parts.rule.encoding.extension() == "parquet" { "parquet" } else { "raw" };
+        let env = Arc::new(LaneEnv {
+            rule: parts.rule,
+            source: parts.source,
+            group: parts.group,
+            store: parts.store,
+            clock: parts.clock,
+            shared,
+            consumers: ports,
+            claims: parts.claims,
+            parts_in_flight: Arc::new(Semaphore::new(PARTS_IN_FLIGHT_MAX)),
+            metrics: Arc::new(Metrics::new(format, budget)),
+            reporter: parts.reporter,
+            until: parts.until,
+            runs: AtomicU64::new(1),
+            publishing: AtomicUsize::new(0),
+            progress: Progress::default(),
+            open_queues: Mutex::default(),
+            anchors: Mutex::default(),
+        });
+        Ok(Self { env, lanes: JoinSet::new(), consumers, builders })
+    }
+
+    /// What lanes share; for metrics and claims.
+    pub fn env(&self) -> &Arc<LaneEnv> {
+        &self.env
+    }
+
+    /// Serves assignments until the end is reached, `stop` becomes true, or the group cannot go on.
+    pub async fn run(&mut self, events: &mut mpsc::Receiver<GroupEvent>, stop: &mut watch::Receiver<bool>) -> Outcome {
+        let env = Arc::clone(&self.env);
+        let end = Self::reach_end(&env);
+        tokio::pin!(end);
+        let mut changes = env.progress.changes.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Outcome::Stopped,
+                event = events.recv() => match event {
+                    Some(GroupEvent::Assigned(leases)) => {
+                        for lease in leases {
+                            self.lanes.spawn(driver::run(Arc::clone(&self.env), lease));
+                        }
+                    }
+                    Some(GroupEvent::Fatal(error)) => return Outcome::Failed(error),
+                    None => return Outcome::Failed(Error::new(Code(901), ErrorKind::Bug, "the group client ended without a word")),
+                },
+                Some(done) = self.lanes.join_next() => {
+                    if let Err(e) = done {
+                        return Outcome::Failed(Error::new(Code(902), ErrorKind::Bug, "a lane's task failed").because(e));
+                    }
+                }
+                _ = changes.changed() => {
+                    if let Some(error) = self.stopped_for_good() {
+                        return Outcome::Failed(error);
+                    }
+                }
+                () = &mut end => return Outcome::ReachedEnd,
+            }
+        }
+    }
+
+    /// A stopped lane ends a run that is to reach an end; else the others go on until none is left.
+    fn stopped_for_good(&self) -> Option<Error> {
+        let mut errors = self.env.progress.stopped();
+        let all = errors.len() >= self.lanes.len();
+        let fatal = errors.iter().position(|e| e.kind == ErrorKind::Fenced && e.code == Code(404));
+        let at = fatal.or_else(|| (!errors.is_empty() && (all || !self.env.until.is_empty())).then_some(0))?;
+        Some(errors.swap_remove(at))
+    }
+
+    /// Waits until every partition's committed position has reached its end, whoever committed it.
+    async fn reach_end(env: &LaneEnv) {
+        if env.until.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        let mut changes = env.progress.changes.subscribe();
+        let mut left: Vec<(&TopicPartition, i64)> = env.until.iter().map(|(tp, end)| (tp, *end)).collect();
+        loop {
+            left.retain(|(tp, end)| env.progress.get(tp).is_none_or(|at| at < *end));
+            let mut open = Vec::new();
+            for (tp, end) in left {
+                // Another member may own the partition; the group knows what it has committed.
+                let committed = env.group.fetch(tp).await.ok().flatten();
+                if committed.is_none_or(|c| c.offset < end) {
+                    open.push((tp, end));
+                }
+            }
+            left = open;
+            if left.is_empty() {
+                return;
+            }
+            tokio::select! {
+                _ = changes.changed() => env.clock.sleep(Duration::from_millis(50)).await,
+                () = env.clock.sleep(OTHERS_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Stops front to back. With `close`, open windows are closed and published; else they are dropped and will be read again.
+    pub async fn stop(mut self, close: bool) {
+        let env = Arc::clone(&self.env);
+        for port in &env.consumers {
+            let _ = port.commands.send(ConsumerCommand::Stop { close });
+            let _ = port.wake.try_send(());
+        }
+        let began = env.clock.steady();
+        let grace = if close { Duration::from_millis(500) } else { Duration::ZERO };
+        loop {
+            let waited = env.clock.steady().saturating_sub(began);
+            let idle = env.publishing.load(Ordering::SeqCst) == 0 && env.shared.pool.budget().waiting() == 0;
+            if waited >= STOP_DEADLINE || (idle && waited >= grace) {
+                break;
+            }
+            env.clock.sleep(Duration::from_millis(20)).await;
+        }
+        self.lanes.shutdown().await;
+        env.write_anchors().await;
+        drop(env);
+        drop(self.env);
+        let threads: Vec<_> = self.consumers.drain(..).chain(self.builders.drain(..)).collect();
+        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join()))).await;
+    }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(body).map_err(|e| {
+        Error::new(Code(120), ErrorKind::Retryable, "a thread could not be started")
+            .because(e)
+            .help("raise the limit of processes (ulimit -u) for this user")
+    })
+}
+
+/// Pins the calling thread. A refusal only costs speed.
+fn pin(core: Option<usize>) {
+    let Some(core) = core else { return };
+    let mut set = nix::sched::CpuSet::new();
+    if set.set(core).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)).is_err() {
+        tracing::info!(core, "the consumer could not be pinned");
+    }
+}

@@ -1,0 +1,87 @@
+//! A rule as the running lanes see it: settings that do not change while they run.
+
+use std::time::Duration;
+
+use catchment_formats::{Encoding, GapCause};
+
+use crate::config::{Accept, GapPolicy, OnGap};
+use crate::intent::note_hash;
+use crate::store::key::{KeyParts, Layout, TopicName};
+use crate::store::probe::GuardClasses;
+use crate::store::{Guard, GuardClass, ObjectStore};
+use crate::window::WindowPolicy;
+
+/// A rule's settings.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Its consumer group.
+    pub group: String,
+    /// How objects are encoded.
+    pub encoding: Encoding,
+    /// How directories are named.
+    pub layout: Layout,
+    /// When windows close.
+    pub window: WindowPolicy,
+    /// What to do about missing records.
+    pub on_gap: GapPolicy,
+    /// The operator's answers to the questions of stopped lanes, for this run.
+    pub accept: Vec<Accept>,
+    /// How long an upload may be under way before others may think it dead.
+    pub upload_deadline: Duration,
+    /// Hash of endpoint, bucket, prefix and layout.
+    pub destination_hash: String,
+    /// What the store's guards are worth.
+    pub classes: GuardClasses,
+}
+
+impl Rule {
+    /// The hash that notes carry of a destination.
+    pub fn hash_destination(store: &dyn ObjectStore, layout: &Layout) -> String {
+        note_hash(&format!("{}|{layout}", store.identity()))
+    }
+
+    /// The key of an object.
+    pub fn object_key(&self, topic: &TopicName, partition: i32, start: i64, directory_ms: Option<i64>, extension: &str) -> String {
+        let parts = KeyParts { topic, partition, timestamp_ms: directory_ms, window_ms: self.window.every_ms };
+        self.layout.object_key(&parts, start, extension)
+    }
+
+    /// Whether the store's guards are atomic, for both ways to publish.
+    pub fn has_atomic_guards(&self) -> bool {
+        self.classes.put == GuardClass::A && self.classes.complete == GuardClass::A
+    }
+
+    /// Whether the operator answered so.
+    pub fn accepts(&self, answer: Accept) -> bool {
+        self.accept.contains(&answer)
+    }
+
+    /// What the rule says of a gap.
+    pub fn on_gap(&self, cause: GapCause) -> OnGap {
+        match cause {
+            GapCause::Retention => self.on_gap.retention,
+            GapCause::Truncation => self.on_gap.truncation,
+            GapCause::CorruptBatch => self.on_gap.corrupt_batch,
+            GapCause::TopicRecreated => self.on_gap.topic_recreated,
+            GapCause::OperatorSkip => OnGap::Continue,
+        }
+    }
+
+    /// Data objects are never overwritten on purpose; stores without a guard are told nothing by this.
+    pub fn guard(&self) -> Guard {
+        Guard::IfAbsent
+    }
+
+    /// [`upload_deadline`](Self::upload_deadline) in milliseconds.
+    pub fn upload_deadline_ms(&self) -> i64 {
+        i64::try_from(self.upload_deadline.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Age at which an upload that no intent names may be aborted (rule R7).
+    pub fn stale_upload_age_ms(&self) -> u64 {
+        let age = self.upload_deadline_ms().max(self.window.every_ms.saturating_mul(2));
+        u64::try_from(age).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,267 @@
+//! From a plan to a running backup: opens the store, connects, claims, joins, runs, stops.
+//!
+//! Place in the flow: between the command line (or a service) and the pipeline. Everything that can be wrong from outside is
+//! found here, in an order in which nothing is written before the next thing that could refuse was asked.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{BackupPlan, KafkaSettings, LayoutSettings, OnStop, StoreSettings};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
+use crate::report::Reporter;
+use crate::rule::Rule;
+use crate::source::kafka::{self, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
+use crate::source::{Source, TopicPartition};
+use crate::store::key::{Layout, Template};
+use crate::store::open::{OpenOptions, StaticCredentials, open};
+use crate::store::{ObjectStore, StoreError, StoreErrorKind, probe};
+use crate::topics::TopicClaims;
+use crate::window::WindowPolicy;
+
+/// How long leaving the group may take. A member that is not gone by then is fenced by its session.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a running backup shows to others.
+pub trait Observer: Reporter {
+    /// The pipeline runs; here are its counters.
+    fn started(&self, started: &Started);
+}
+
+/// What is known once a backup runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The static member's name, if it has one.
+    pub member: Option<String>,
+    /// Guard classes of the store, as letters of PUT and Complete.
+    pub classes: String,
+    /// The store's address without secrets.
+    pub store: String,
+    /// Topics at the start.
+    pub topics: Vec<String>,
+    /// Partitions at the start.
+    pub partitions: usize,
+}
+
+/// Runs a backup until its end, a stop, or an error. Returns what ended it.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub async fn backup(plan: &BackupPlan, observer: Arc<dyn Observer>, stop: &mut watch::Receiver<bool>) -> Result<Outcome> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let store = open_store(&plan.to.store, &plan.to.prefix).await?;
+    let budget = plan.budget.bytes();
+    let fetch = limits::fetch_bytes(budget);
+    let cluster = KafkaCluster::connect(kafka_config(plan), ReadShare { bytes: fetch, partitions: 1 }).await?;
+    let topics = matching_topics(&*cluster, &plan.topics).await?;
+    let partitions = partitions_of(&*cluster, &topics).await?;
+    cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) })?;
+    let until = if plan.options.until_end { ends_of(&*cluster, &partitions).await? } else { HashMap::new() };
+    let now_ms = clock.wall_ms();
+    let classes = probe::classes(&store, u64::try_from(now_ms).unwrap_or_default()).await.map_err(|e| store_error(&*store, e))?;
+    let joined = KafkaGroup::join(&cluster, &plan.rule, &plan.group, &plan.topics).await?;
+    let layout = layout(&plan.to.layout)?;
+    let rule = Rule {
+        name: plan.rule.clone(),
+        group: plan.group.clone(),
+        encoding: plan.encoding,
+        destination_hash: Rule::hash_destination(&*store, &layout),
+        layout,
+        window: WindowPolicy {
+            every_ms: i64::try_from(plan.window.every.as_millis()).unwrap_or(i64::MAX),
+            by: plan.window.by,
+            bytes_max: plan.max_bytes.bytes(),
+        },
+        on_gap: plan.on_gap,
+        accept: plan.options.accept.clone(),
+        upload_deadline: plan.upload_deadline.to_duration(),
+        classes,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = Threads::for_machine(partitions.len(), cores, is_unlimited());
+    let mut pipeline = Pipeline::start(Parts {
+        rule,
+        source: Arc::clone(&cluster) as Arc<dyn Source>,
+        group: joined.group,
+        store: Arc::clone(&store),
+        clock,
+        reporter: Arc::clone(&observer) as Arc<dyn Reporter>,
+        claims: TopicClaims::new(plan.start.clone().resolved(now_ms), topics.clone()),
+        until,
+        memory: usize::try_from(limits::pipeline_bytes(budget)).unwrap_or(usize::MAX),
+        threads,
+    })?;
+    let mut events = joined.events;
+    let outcome = match pipeline.env().claims.claim_all(pipeline.env(), &topics).await {
+        Err(e) => Outcome::Failed(e),
+        Ok(()) => {
+            observer.started(&Started {
+                metrics: Arc::clone(&pipeline.env().metrics),
+                member: joined.handle.member.clone(),
+                classes: format!("{:?}/{:?}", classes.put, classes.complete),
+                store: store.url().to_owned(),
+                topics,
+                partitions: partitions.len(),
+            });
+            pipeline.run(&mut events, stop).await
+        }
+    };
+    let close = plan.on_stop == OnStop::Close && matches!(outcome, Outcome::Stopped);
+    pipeline.stop(close).await;
+    let left = tokio::task::spawn_blocking(move || joined.handle.close(LEAVE_DEADLINE)).await;
+    if let Ok(Err(e)) = left {
+        tracing::info!(error = %e, "left without waiting for the group");
+    }
+    Ok(outcome)
+}
+
+/// Opens a store below a prefix.
+///
+/// # Errors
+/// If the address or the credentials cannot be used.
+pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Arc<dyn ObjectStore>> {
+    let mut options = OpenOptions::default();
+    if let (Some(access), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
+        let session_token = settings.session_token.as_ref().map(crate::config::Secret::reveal).transpose()?;
+        options.credentials = Some(StaticCredentials { access_key: access.reveal()?, secret_key: secret.reveal()?, session_token });
+    }
+    open(&with_prefix(&settings.url, prefix), &options).await
+}
+
+fn with_prefix(url: &str, prefix: &str) -> String {
+    if prefix.is_empty() {
+        return url.to_owned();
+    }
+    let (address, query) = url.split_once('?').map_or((url, String::new()), |(a, q)| (a, format!("?{q}")));
+    format!("{}/{prefix}{query}", address.trim_end_matches('/'))
+}
+
+fn store_error(store: &dyn ObjectStore, e: StoreError) -> Error {
+    let help = match e.kind {
+        StoreErrorKind::NotFound => "create the bucket, or correct its name in --to",
+        StoreErrorKind::Denied => "check the credentials, and that they may put, get, head and list below the prefix",
+        StoreErrorKind::Unknown => "check the endpoint and the network; nothing was written",
+        _ => "check --to",
+    };
+    Error::from(e).with("store", store.url()).help(help)
+}
+
+fn layout(settings: &LayoutSettings) -> Result<Layout> {
+    Ok(match settings {
+        LayoutSettings::Hive => Layout::Hive,
+        LayoutSettings::Tencent { instance, topic_id } => {
+            Layout::Tencent { instance: instance.clone(), topic_id: topic_id.clone() }
+        }
+        LayoutSettings::Confluent => Layout::Confluent,
+        LayoutSettings::Template(text) => Layout::Template(Template::parse(text)?),
+    })
+}
+
+async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec<String>> {
+    let mut topics = Vec::new();
+    for pattern in patterns {
+        let found = source.topics(pattern).await?;
+        if found.is_empty() && !pattern.starts_with('^') {
+            return Err(Error::new(Code(203), ErrorKind::NotFound, "the topic does not exist")
+                .with("topic", pattern)
+                .help("check the name; a regular expression begins with ^"));
+        }
+        topics.extend(found);
+    }
+    topics.sort();
+    topics.dedup();
+    Ok(topics)
+}
+
+async fn partitions_of(source: &dyn Source, topics: &[String]) -> Result<Vec<TopicPartition>> {
+    let mut partitions = Vec::new();
+    for topic in topics {
+        if let Some(info) = source.topic(topic).await? {
+            partitions.extend((0..info.partitions).map(|partition| TopicPartition { topic: Arc::clone(&info.name), partition }));
+        }
+    }
+    Ok(partitions)
+}
+
+async fn ends_of(source: &dyn Source, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>> {
+    let mut ends = HashMap::new();
+    for tp in partitions {
+        ends.insert(tp.clone(), source.bounds(tp).await?.stable_end);
+    }
+    Ok(ends)
+}
+
+/// Pinning helps when every core is ours; under a CPU quota a pinned thread waits for a core that others use up.
+fn is_unlimited() -> bool {
+    let quota = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").is_ok_and(|text| !text.starts_with("max"));
+    let quota_v1 = std::fs::read_to_string("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").is_ok_and(|text| !text.starts_with('-'));
+    !quota && !quota_v1
+}
+
+/// A plan's Kafka settings as the client takes them.
+pub fn kafka_config(plan: &BackupPlan) -> KafkaConfig {
+    let mut config = kafka_settings(&plan.kafka);
+    match (&plan.instance_id, plan.dynamic_member) {
+        (Some(id), _) => drop(config.properties.insert("group.instance.id".into(), id.clone())),
+        (None, true) => drop(config.properties.insert("group.instance.id".into(), String::new())),
+        (None, false) => {}
+    }
+    config
+}
+
+/// Kafka settings as the client takes them.
+pub fn kafka_settings(settings: &KafkaSettings) -> KafkaConfig {
+    use crate::config::{Mechanism, Preset};
+    let secret = |s: &crate::config::Secret| kafka::Secret::from(s.as_written().as_str());
+    KafkaConfig {
+        brokers: settings.brokers.clone(),
+        preset: settings.preset.map(|p| match p {
+            Preset::CKafka => kafka::Preset::Ckafka,
+            Preset::Redpanda => kafka::Preset::Redpanda,
+        }),
+        sasl: settings.sasl.as_ref().map(|s| kafka::Sasl {
+            username: s.username.clone(),
+            password: s.password.as_ref().map(secret),
+            token_file: s.token_file.clone(),
+            token_endpoint: s.token_endpoint.clone(),
+            client_id: s.client_id.clone(),
+            client_secret: s.client_secret.as_ref().map(secret),
+            scope: s.scope.clone(),
+            ..kafka::Sasl::new(match s.mechanism {
+                Mechanism::Plain => kafka::Mechanism::Plain,
+                Mechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
+                Mechanism::ScramSha512 => kafka::Mechanism::ScramSha512,
+                Mechanism::OAuthBearer => kafka::Mechanism::OauthBearer,
+            })
+        }),
+        tls: settings.tls.as_ref().map(|t| kafka::Tls {
+            ca: t.ca.clone().map(PathBuf::from),
+            certificate: t.certificate.clone(),
+            key: t.key.clone(),
+            key_password: t.key_password.as_ref().map(secret),
+            verify: t.verify,
+        }),
+        properties: settings.properties.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_goes_before_the_query() {
+        assert_eq!(with_prefix("s3://b/a/?region=x", "p/"), "s3://b/a/p/?region=x");
+        assert_eq!(with_prefix("file:///d", "p/"), "file:///d/p/");
+        assert_eq!(with_prefix("s3://b/?region=x", ""), "s3://b/?region=x");
+    }
+}

@@ -1,0 +1,400 @@
+//! A Kafka cluster as a [`Source`]: opens partitions, and answers questions about topics and offsets.
+//!
+//! Place in the flow: made once for each connection of the config; consumer threads open their partitions from it, the pipeline asks
+//! it for bounds and topics. Blocking calls of librdkafka run on tokio's blocking threads. It never commits and joins no group.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode as K;
+use regex::Regex;
+
+use crate::error::{Error, ErrorKind};
+use crate::source::{LogBounds, PartitionQueue, Source, TopicInfo, TopicPartition, Wake};
+use crate::store::BoxFuture;
+
+use super::client::{Reader, ReaderContext, Shared};
+use super::config::KafkaConfig;
+use super::deadline::Deadline;
+use super::errors::{BAD_TOPIC, Diagnostics, UNKNOWN_TOPIC, advertised_unreachable};
+use super::limits::FetchLimits;
+use super::native::{self, Broker, OffsetSpec};
+use super::queue::{self, OpenPartitions};
+
+/// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long one question may take. Longer than a broker's restart would hide that it is gone; the callers repeat.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a TCP connection to an advertised address may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How many advertised addresses are tried at the start; the rest shows in use.
+const PROBES_MAX: usize = 16;
+
+/// How much memory the fetch queues may take, and how many partitions share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadShare {
+    /// Bytes.
+    pub bytes: u64,
+    /// Partitions open at a time.
+    pub partitions: u32,
+}
+
+/// A cluster to read from.
+pub struct KafkaCluster {
+    config: KafkaConfig,
+    cluster_id: String,
+    diagnostics: Arc<Diagnostics>,
+    open: Arc<OpenPartitions>,
+    reader: Mutex<(FetchLimits, Arc<Reader>)>,
+}
+
+impl fmt::Debug for KafkaCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaCluster").field("id", &self.cluster_id).field("brokers", &self.config.brokers).finish_non_exhaustive()
+    }
+}
+
+/// Runs a blocking call on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(value) => value,
+        Err(failure) => match failure.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Refuses names that no Kafka topic can have.
+///
+/// # Errors
+/// `C0216`.
+pub fn check_topic_name(name: &str) -> Result<(), Error> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.bytes().all(legal) {
+        return Ok(());
+    }
+    Err(Error::new(BAD_TOPIC, ErrorKind::Invalid, "not a legal topic name")
+        .with("topic", format!("{name:?}"))
+        .help("names have 1 to 249 of A-Z a-z 0-9 . _ -; a regular expression starts with ^"))
+}
+
+/// What names topics: a name, or a regular expression with a leading `^`.
+#[derive(Clone, Debug)]
+pub(crate) enum TopicPattern {
+    Name(String),
+    Matching { regex: Regex, with_internal: bool },
+}
+
+impl TopicPattern {
+    pub(crate) fn parse(pattern: &str) -> Result<Self, Error> {
+        if !pattern.starts_with('^') {
+            check_topic_name(pattern)?;
+            return Ok(Self::Name(pattern.to_owned()));
+        }
+        // The anchor holds for every branch: `^a|b` takes what begins with a or with b.
+        match Regex::new(&format!("^(?:{})", &pattern[1..])) {
+            Ok(regex) => Ok(Self::Matching { regex, with_internal: pattern.starts_with("^_") }),
+            Err(e) => Err(Error::new(BAD_TOPIC, ErrorKind::Invalid, "not a regular expression").with("topic", pattern).because(e)),
+        }
+    }
+}
+
+impl KafkaCluster {
+    /// Connects: the cluster answers, and at least one broker that it advertises can be reached.
+    ///
+    /// # Errors
+    /// `C0210` to `C0217` for the config, `C0201` and `C0221` for addresses, `C0211` and `C0212` for a login.
+    pub async fn connect(config: KafkaConfig, share: ReadShare) -> Result<Arc<Self>, Error> {
+        config.validate()?;
+        let diagnostics = Arc::new(Diagnostics::default());
+        let limits = FetchLimits::new(share.bytes, share.partitions);
+        let reader = Arc::new(Self::make_reader(&config, &limits, &diagnostics)?);
+        let (client, heard, settings) = (Arc::clone(&reader.consumer), Arc::clone(&diagnostics), config.clone());
+        let cluster_id = blocking(move || first_contact(&client, &heard, &settings)).await?;
+        Ok(Arc::new(Self { config, cluster_id, diagnostics, open: Arc::default(), reader: Mutex::new((limits, reader)) }))
+    }
+
+    fn make_reader(config: &KafkaConfig, limits: &FetchLimits, diagnostics: &Arc<Diagnostics>) -> Result<Reader, Error> {
+        Reader::new(&config.reader_properties(limits)?, Shared::new(config, Arc::clone(diagnostics)))
+    }
+
+    /// Adapts to another number of partitions: partitions opened from now on come from a client with the limits for it. Those that
+    /// are open keep theirs.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), less the network.
+    pub fn resize(&self, share: ReadShare) -> Result<(), Error> {
+        let limits = FetchLimits::new(share.bytes, share.partitions);
+        let mut current = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != limits {
+            *current = (limits, Arc::new(Self::make_reader(&self.config, &limits, &self.diagnostics)?));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn config(&self) -> &KafkaConfig {
+        &self.config
+    }
+
+    pub(crate) fn shared(&self) -> Shared {
+        Shared::new(&self.config, Arc::clone(&self.diagnostics))
+    }
+
+    fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    pub(crate) fn explain(&self, what: &str, code: K) -> Error {
+        self.diagnostics.explain(&self.config, what, code)
+    }
+
+    /// Asks the client something, off the async threads.
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: &str,
+        call: impl FnOnce(&BaseConsumer<ReaderContext>) -> Result<T, K> + Send + 'static,
+    ) -> Result<T, Error> {
+        let reader = self.reader();
+        match blocking(move || call(&reader.consumer)).await {
+            Ok(value) => {
+                self.diagnostics.clear();
+                Ok(value)
+            }
+            Err(code) => Err(self.explain(what, code)),
+        }
+    }
+
+    /// The names of the topics that `patterns` select, in order, each once. Blocks.
+    ///
+    /// # Errors
+    /// `C0203` for a name that does not exist, and whatever asking the cluster brings. A pattern that matches nothing is no error.
+    pub(crate) fn select_blocking(&self, patterns: &[TopicPattern]) -> Result<Vec<String>, Error> {
+        let all = native::metadata(&self.reader().consumer, REQUEST_TIMEOUT).map_err(|code| self.explain("listing the topics", code))?;
+        select(&all.topics, patterns)
+    }
+
+    pub(crate) async fn select(&self, patterns: Vec<TopicPattern>) -> Result<Vec<String>, Error> {
+        let all = self.ask("listing the topics", |c| native::metadata(c, REQUEST_TIMEOUT)).await?;
+        select(&all.topics, &patterns)
+    }
+}
+
+fn select(all: &[(String, i32, K)], patterns: &[TopicPattern]) -> Result<Vec<String>, Error> {
+    let names = || all.iter().map(|(name, ..)| name.as_str());
+    let mut selected: Vec<&str> = Vec::new();
+    for pattern in patterns {
+        match pattern {
+            TopicPattern::Name(name) => {
+                selected.push(names().find(|n| n == name).ok_or_else(|| unknown_topic(name, names()))?);
+            }
+            // The broker's own topics are backed up only when the pattern asks for such names.
+            TopicPattern::Matching { regex, with_internal } => selected
+                .extend(names().filter(|n| regex.is_match(n) && (*with_internal || !n.starts_with("__")) && check_topic_name(n).is_ok())),
+        }
+    }
+    selected.sort_unstable();
+    selected.dedup();
+    Ok(selected.into_iter().map(str::to_owned).collect())
+}
+
+fn unknown_topic<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Error {
+    let similar: Vec<&str> = others.filter(|o| o.contains(name) || name.contains(o)).take(3).collect();
+    let error = Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist, or this principal may not describe it")
+        .with("topic", name);
+    if similar.is_empty() { error } else { error.help(format!("did you mean {}?", similar.join(", "))) }
+}
+
+/// Waits for the first answer, and checks that an advertised broker can be reached.
+fn first_contact(client: &BaseConsumer<ReaderContext>, heard: &Diagnostics, config: &KafkaConfig) -> Result<String, Error> {
+    let deadline = Deadline::after(CONNECT_TIMEOUT);
+    let metadata = loop {
+        match native::metadata(client, deadline.left().min(Duration::from_secs(1))) {
+            Ok(metadata) => break metadata,
+            Err(code) if heard.is_hopeless() || deadline.has_passed() => return Err(heard.explain(config, "connecting", code)),
+            // Refused at once: do not ask in a tight loop.
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    };
+    probe_advertised(&metadata.brokers, config)?;
+    let cluster_id = client.client().fetch_cluster_id(deadline.left().max(Duration::from_secs(5)));
+    heard.clear();
+    // Brokers before 0.10.1 have none; then the lane's identity rests on rule, topic and partition alone.
+    Ok(cluster_id.unwrap_or_default())
+}
+
+/// The bootstrap address answered; does any address that the cluster advertises? One that was a bootstrap address has.
+fn probe_advertised(brokers: &[Broker], config: &KafkaConfig) -> Result<(), Error> {
+    let advertised = |b: &Broker| format!("{}:{}", b.host, b.port);
+    if brokers.is_empty() || brokers.iter().any(|b| config.brokers.contains(&advertised(b))) {
+        return Ok(());
+    }
+    let probes: Vec<_> = brokers
+        .iter()
+        .take(PROBES_MAX)
+        .map(|b| {
+            let (host, port) = (b.host.clone(), u16::try_from(b.port).unwrap_or_default());
+            (b, std::thread::spawn(move || probe(&host, port)))
+        })
+        .collect();
+    let mut first_failure = None;
+    let mut reached = false;
+    for (broker, thread) in probes {
+        match thread.join() {
+            Ok(Err(reason)) if first_failure.is_none() => {
+                first_failure = Some(advertised_unreachable(&format!("{}/{}", advertised(broker), broker.id), &reason));
+            }
+            Ok(Err(reason)) => {
+                tracing::warn!(broker = broker.id, advertised = advertised(broker), "advertised address not reachable: {reason}")
+            }
+            // A probe that panicked says nothing about the network.
+            Ok(Ok(())) | Err(_) => reached = true,
+        }
+    }
+    match first_failure {
+        Some(failure) if !reached => Err(failure),
+        Some(failure) => {
+            tracing::warn!("{failure}");
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn probe(host: &str, port: u16) -> Result<(), String> {
+    let addresses = (host, port).to_socket_addrs().map_err(|e| format!("cannot resolve {host}: {e}"))?;
+    let mut last = format!("{host} has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PROBE_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(e) => last = format!("connect to {address}: {e}"),
+        }
+    }
+    Err(last)
+}
+
+/// The offset of the one row that was asked for.
+fn single(rows: &[native::Row]) -> Result<i64, K> {
+    match rows {
+        [row] if row.code == K::NoError && row.offset >= 0 => Ok(row.offset),
+        [row] if row.code != K::NoError => Err(row.code),
+        _ => Err(K::Fail),
+    }
+}
+
+impl Source for KafkaCluster {
+    fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
+        check_topic_name(&tp.topic)?;
+        Ok(Box::new(queue::open(self.reader(), &self.open, tp, offset, leader_epoch, wake)?))
+    }
+
+    fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {
+        Box::pin(async move {
+            check_topic_name(&tp.topic)?;
+            let asked = [tp.clone()];
+            self.ask(&format!("looking up the bounds of {tp}"), move |c| {
+                let look_up = |spec| single(&native::list_offsets(c, &asked, spec, REQUEST_TIMEOUT)?);
+                // In this order the three agree even while the log moves: start <= stable end <= end.
+                let start = look_up(OffsetSpec::Earliest)?;
+                let stable_end = look_up(OffsetSpec::StableEnd)?;
+                Ok(LogBounds { start: start.min(stable_end), stable_end, end: look_up(OffsetSpec::End)?.max(stable_end) })
+            })
+            .await
+        })
+    }
+
+    fn offsets_for_time<'a>(
+        &'a self,
+        partitions: &'a [TopicPartition],
+        timestamp_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
+        Box::pin(async move {
+            for tp in partitions {
+                check_topic_name(&tp.topic)?;
+            }
+            if partitions.is_empty() {
+                return Ok(Vec::new());
+            }
+            let asked = partitions.to_vec();
+            self.ask("looking up offsets by time", move |c| {
+                let rows = native::list_offsets(c, &asked, OffsetSpec::Time(timestamp_ms), REQUEST_TIMEOUT)?;
+                let found: HashMap<(&str, i32), &native::Row> = rows.iter().map(|r| ((r.topic.as_str(), r.partition), r)).collect();
+                asked
+                    .iter()
+                    .map(|tp| match found.get(&(&*tp.topic, tp.partition)) {
+                        Some(row) if row.code == K::NoError => Ok((row.offset >= 0).then_some(row.offset)),
+                        Some(row) => Err(row.code),
+                        None => Err(K::Fail),
+                    })
+                    .collect()
+            })
+            .await
+        })
+    }
+
+    fn topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<TopicInfo>, Error>> {
+        Box::pin(async move {
+            check_topic_name(name)?;
+            let asked = name.to_owned();
+            let what = format!("describing the topic {name}");
+            let described = self.ask(&what, move |c| native::describe_topic(c, &asked, REQUEST_TIMEOUT)).await?;
+            match described.code {
+                K::NoError => Ok(Some(TopicInfo { name: name.into(), id: described.id, partitions: described.partitions })),
+                K::UnknownTopicOrPartition | K::UnknownTopic => Ok(None),
+                code => Err(self.explain(&what, code)),
+            }
+        })
+    }
+
+    fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        Box::pin(async move { self.select(vec![TopicPattern::parse(pattern)?]).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn illegal_topic_names_are_refused() {
+        let long = "x".repeat(250);
+        for name in ["", ".", "..", "a b", "a\0b", "a/b", "ä", long.as_str()] {
+            assert_eq!(check_topic_name(name).unwrap_err().code, BAD_TOPIC, "{name:?}");
+        }
+        for name in ["a", "A.b_c-1", "...", &long[..249]] {
+            check_topic_name(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn patterns_select_by_their_beginning() {
+        let all: Vec<_> = ["orders", "orders.x", "xorders", "b", "__consumer_offsets"].map(|n| (n.to_owned(), 1, K::NoError)).into();
+        let select = |pattern: &str| select(&all, &[TopicPattern::parse(pattern).unwrap()]).unwrap();
+        assert_eq!(select("^orders"), ["orders", "orders.x"]);
+        assert_eq!(select("^orders$|b"), ["b", "orders"]);
+        assert_eq!(select("^.*"), ["b", "orders", "orders.x", "xorders"]);
+        assert_eq!(select("^__.*"), ["__consumer_offsets"]);
+        assert!(select("^none").is_empty());
+        assert_eq!(TopicPattern::parse("^(").unwrap_err().code, BAD_TOPIC);
+    }
+
+    #[test]
+    fn a_topic_that_does_not_exist_is_named_with_its_neighbours() {
+        let all = [("orders.v1".to_owned(), 1, K::NoError)];
+        let error = select(&all, &[TopicPattern::parse("orders").unwrap()]).unwrap_err();
+        assert_eq!((error.code, error.kind), (UNKNOWN_TOPIC, ErrorKind::NotFound));
+        assert!(error.help.unwrap().contains("orders.v1"));
+    }
+}

@@ -1,0 +1,469 @@
+//! From the operator's settings to the property maps of librdkafka's clients. Pure, but for reading secrets.
+//!
+//! What the engine's promise rests on is set here and refused by name when given ([`OWNED`]); everything else passes through.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind};
+
+use super::errors::{CONNECTION_INVALID, PROPERTY_OWNED};
+use super::limits::FetchLimits;
+use super::membership::{MemberName, Membership, Protocol};
+use super::secret::{MASK, Secret, is_secret};
+
+/// One Kafka connection, as `[kafka.NAME]` of the config.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// Bootstrap addresses, `host:port`.
+    pub brokers: Vec<String>,
+    /// What kind of cluster it is.
+    pub preset: Option<Preset>,
+    /// How to log in; none: no SASL.
+    pub sasl: Option<Sasl>,
+    /// TLS; none: plain text, unless the preset says otherwise.
+    pub tls: Option<Tls>,
+    /// librdkafka properties passed through. Those that hold secrets may be `env:NAME` or `file:/path`.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("preset", &self.preset)
+            .field("sasl", &self.sasl)
+            .field("tls", &self.tls)
+            .field("properties", &Masked(&self.properties))
+            .finish()
+    }
+}
+
+/// A kind of cluster, with the settings it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Tencent CKafka: serves Kafka 2.4 to 3.2; user names are `instance#user`.
+    Ckafka,
+    /// Redpanda.
+    Redpanda,
+    /// Amazon MSK: TLS unless set otherwise.
+    Msk,
+    /// Confluent Cloud: TLS and SASL PLAIN with an API key.
+    Confluent,
+}
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Mechanism {
+    /// User name and password in clear (over TLS, one hopes).
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Challenge and response with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// Challenge and response with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    /// A bearer token: from a token endpoint by client credentials, or from a file.
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
+}
+
+impl Mechanism {
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OauthBearer => "OAUTHBEARER",
+        }
+    }
+}
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    /// PLAIN and SCRAM: user name.
+    pub username: Option<String>,
+    /// PLAIN and SCRAM: password.
+    pub password: Option<Secret>,
+    /// OAUTHBEARER: a file with the token, read again whenever librdkafka wants a new one.
+    pub token_file: Option<PathBuf>,
+    /// OAUTHBEARER by client credentials: the issuer's token endpoint.
+    pub token_endpoint: Option<String>,
+    /// OAUTHBEARER by client credentials: the client's id.
+    pub client_id: Option<String>,
+    /// OAUTHBEARER by client credentials: the client's secret.
+    pub client_secret: Option<Secret>,
+    /// OAUTHBEARER by client credentials: the scope asked for.
+    pub scope: Option<String>,
+    /// OAUTHBEARER by client credentials: extensions, `key=value,key=value`.
+    pub extensions: Option<String>,
+}
+
+impl Sasl {
+    /// A login by user name and password.
+    pub fn password(mechanism: Mechanism, username: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self { username: Some(username.into()), password: Some(password.into()), ..Self::new(mechanism) }
+    }
+
+    /// A login of which nothing but the mechanism is known yet.
+    pub fn new(mechanism: Mechanism) -> Self {
+        Self {
+            mechanism,
+            username: None,
+            password: None,
+            token_file: None,
+            token_endpoint: None,
+            client_id: None,
+            client_secret: None,
+            scope: None,
+            extensions: None,
+        }
+    }
+}
+
+/// TLS to the brokers. The broker's certificate and host name are verified unless `verify` is off.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// CA certificates, PEM; none: the system's.
+    pub ca: Option<PathBuf>,
+    /// Mutual TLS: the client's certificate, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Mutual TLS: the client's key, PEM.
+    pub key: Option<PathBuf>,
+    /// Mutual TLS: the key's password.
+    pub key_password: Option<Secret>,
+    /// Verify the broker's certificate and host name.
+    pub verify: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, key_password: None, verify: true }
+    }
+}
+
+/// Properties that the engine owns, and why.
+const OWNED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "progress is committed with each window, never by a timer"),
+    ("auto.commit.interval.ms", "progress is committed with each window, never by a timer"),
+    ("auto.commit.enable", "progress is committed with each window, never by a timer"),
+    ("enable.auto.offset.store", "positions are the engine's own"),
+    ("offset.store.method", "positions are kept by the consumer group"),
+    ("offset.store.path", "positions are kept by the consumer group"),
+    ("offset.store.sync.interval.ms", "positions are kept by the consumer group"),
+    ("auto.offset.reset", "a reset loses or repeats records silently; use the rule's start"),
+    ("isolation.level", "aborted records must never be stored; it is read_committed"),
+    ("enable.partition.eof", "a window's end counts on end-of-partition events"),
+    ("check.crcs", "a corrupt batch must never be stored; it is on"),
+    ("group.id", "it is catchment-<rule>; name the rule instead"),
+    ("group.remote.assignor", "the broker's default keeps members comparable"),
+    ("bootstrap.servers", "name the brokers by brokers or --brokers"),
+    ("metadata.broker.list", "name the brokers by brokers or --brokers"),
+    ("allow.auto.create.topics", "reading must never create a topic"),
+    ("queued.min.messages", "it is derived from the memory budget"),
+    ("queued.max.messages.kbytes", "it is derived from the memory budget"),
+    ("fetch.message.max.bytes", "it is derived from the memory budget"),
+    ("max.partition.fetch.bytes", "it is derived from the memory budget"),
+    ("fetch.max.bytes", "it is derived from the memory budget"),
+    ("consume.callback.max.messages", "records are drained in batches"),
+    ("log.queue", "logs are served by the engine's threads"),
+    ("topic.metadata.refresh.interval.ms", "it bounds how late a new partition is seen"),
+];
+
+/// Properties that only make sense for the client in the group.
+const GROUP_ONLY: &[&str] = &[
+    "group.instance.id",
+    "group.protocol",
+    "group.protocol.type",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "coordinator.query.interval.ms",
+];
+
+/// How often metadata is refreshed, ms: bounds how late a new partition or topic is seen. Shorter: more requests on large
+/// clusters. Longer: records of a new partition wait for that long.
+const METADATA_REFRESH_MS: u32 = 10_000;
+
+/// A client's properties, with secrets in clear. Its `Debug` masks them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ClientProperties(BTreeMap<String, String>);
+
+impl fmt::Debug for ClientProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Masked(&self.0).fmt(f)
+    }
+}
+
+struct Masked<'a>(&'a BTreeMap<String, String>);
+
+impl fmt::Debug for Masked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(k, v)| (k, if is_secret(k) { MASK } else { v.as_str() }))).finish()
+    }
+}
+
+impl ClientProperties {
+    fn set(&mut self, key: &str, value: impl ToString) {
+        self.0.insert(key.to_owned(), value.to_string());
+    }
+
+    /// Sets what the operator did not.
+    fn set_default(&mut self, key: &str, value: impl ToString) {
+        self.0.entry(key.to_owned()).or_insert_with(|| value.to_string());
+    }
+
+    /// The value of a property.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// All properties.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+}
+
+impl KafkaConfig {
+    /// A connection without TLS or SASL.
+    pub fn plaintext(brokers: &str) -> Self {
+        Self { brokers: brokers.split(',').map(str::to_owned).collect(), ..Self::default() }
+    }
+
+    /// Checks everything that can be checked without a network, and that every secret can be read.
+    ///
+    /// # Errors
+    /// `C0210` to `C0217`, each naming the setting.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.membership()?;
+        self.common().map(drop)
+    }
+
+    /// The membership that the properties ask for.
+    ///
+    /// # Errors
+    /// `C0214`.
+    pub fn membership(&self) -> Result<Membership, Error> {
+        Membership::of(&self.properties, self.preset)
+    }
+
+    /// The mechanism and the settings to look at when a login is refused.
+    pub(crate) fn login(&self) -> (&str, &'static str) {
+        let given = self.properties.get("sasl.mechanism").or_else(|| self.properties.get("sasl.mechanisms"));
+        let mechanism = self.sasl.as_ref().map(|s| s.mechanism.name()).or(given.map(String::as_str)).unwrap_or("TLS");
+        let settings = match mechanism {
+            "OAUTHBEARER" => "sasl.token_file or sasl.token_endpoint, sasl.client_id and sasl.client_secret",
+            "TLS" => "that the listener wants no SASL, and tls.certificate and tls.key",
+            _ if self.preset == Some(Preset::Ckafka) => "sasl.username (CKafka wants instance#user) and sasl.password",
+            _ => "sasl.username and sasl.password",
+        };
+        (mechanism, settings)
+    }
+
+    /// The properties of a reader client: no group, fetches by `limits`.
+    ///
+    /// # Errors
+    /// `C0210` to `C0217`.
+    pub fn reader_properties(&self, limits: &FetchLimits) -> Result<ClientProperties, Error> {
+        let mut p = self.common()?;
+        for key in GROUP_ONLY {
+            p.0.remove(*key);
+        }
+        p.set("enable.partition.eof", true);
+        p.set("check.crcs", true);
+        p.set("queued.max.messages.kbytes", limits.queue_kib);
+        p.set("queued.min.messages", limits.queue_records);
+        p.set("fetch.message.max.bytes", limits.slice);
+        p.set("fetch.max.bytes", limits.response);
+        // Also caps a decompressed batch. Not part of the budget: it is a limit for one response, and a broker that honours
+        // fetch.max.bytes comes near it only for a batch that is itself that large.
+        p.set_default("receive.message.max.bytes", 100_000_000.max(limits.response + 512));
+        // Few, large responses; the wait bounds what that costs an idle partition (and how late its end is seen).
+        p.set_default("fetch.min.bytes", limits.slice.min(256 << 10));
+        p.set_default("fetch.wait.max.ms", 100);
+        // After a queue was full its partition rests for this long. Shorter: wake-ups for nothing. Longer: the queue runs dry
+        // (librdkafka's default of 1,000 ms halves the throughput).
+        p.set_default("fetch.queue.backoff.ms", 10);
+        Ok(p)
+    }
+
+    /// The properties of the group client: membership and commits, no fetching. `instance` is the static member's name.
+    ///
+    /// # Errors
+    /// `C0210` to `C0217`.
+    pub fn group_properties(&self, group: &str, membership: &Membership, instance: Option<&str>) -> Result<ClientProperties, Error> {
+        let mut p = self.common()?;
+        p.set("group.id", group);
+        match (&membership.name, instance) {
+            (MemberName::None, _) | (_, None) => drop(p.0.remove("group.instance.id")),
+            (_, Some(name)) => p.set("group.instance.id", name),
+        }
+        match membership.protocol {
+            Protocol::Classic(assignor) => p.set("partition.assignment.strategy", assignor.name()),
+            Protocol::Consumer => p.set("group.protocol", "consumer"),
+        }
+        // Its partitions are paused from the start; should one ever be fetched, it stays small.
+        p.set("queued.min.messages", 1);
+        p.set("queued.max.messages.kbytes", 64);
+        p.set("fetch.message.max.bytes", 1024);
+        Ok(p)
+    }
+
+    fn common(&self) -> Result<ClientProperties, Error> {
+        self.refuse_owned()?;
+        if self.brokers.iter().all(|b| b.trim().is_empty()) {
+            return Err(invalid("no brokers are named").help("name them by brokers = [\"host:9092\"] or --brokers host:9092"));
+        }
+        let mut p = ClientProperties::default();
+        for (key, value) in &self.properties {
+            let value = if is_secret(key) { Secret::from(value.as_str()).reveal(key)? } else { value.clone() };
+            p.set(key, value);
+        }
+        p.set("bootstrap.servers", self.brokers.join(","));
+        p.set_default("client.id", "catchment");
+        self.apply_security(&mut p)?;
+        p.set("enable.auto.commit", false);
+        p.set("enable.auto.offset.store", false);
+        p.set("auto.offset.reset", "error");
+        p.set("isolation.level", "read_committed");
+        p.set("allow.auto.create.topics", false);
+        p.set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS);
+        p.set_default("socket.keepalive.enable", true);
+        // A broker that restarts is found again within this time.
+        p.set_default("reconnect.backoff.max.ms", 2_000);
+        p.set_default("log.connection.close", false);
+        Ok(p)
+    }
+
+    fn refuse_owned(&self) -> Result<(), Error> {
+        for (key, why) in OWNED {
+            if self.properties.contains_key(*key) {
+                return Err(Error::new(PROPERTY_OWNED, ErrorKind::Invalid, format!("the property {key} is the engine's own: {why}"))
+                    .with("property", key)
+                    .help(format!("leave {key} out")));
+            }
+        }
+        Ok(())
+    }
+
+    fn tls_wanted(&self) -> Option<Tls> {
+        let by_preset = matches!(self.preset, Some(Preset::Msk | Preset::Confluent)).then(Tls::default);
+        self.tls.clone().or(by_preset)
+    }
+
+    fn apply_security(&self, p: &mut ClientProperties) -> Result<(), Error> {
+        let given = p.get("security.protocol").map(str::to_ascii_lowercase);
+        let tls = match given.as_deref() {
+            Some("plaintext" | "sasl_plaintext") if self.tls.is_none() => None,
+            Some("ssl" | "sasl_ssl") => Some(self.tls_wanted().unwrap_or_default()),
+            _ => self.tls_wanted(),
+        };
+        if self.preset == Some(Preset::Confluent) && self.sasl.is_none() && given.is_none() {
+            return Err(
+                invalid("the preset confluent needs sasl").help("set sasl = { mechanism = \"PLAIN\", username = KEY, password = SECRET }")
+            );
+        }
+        let sasl = self.sasl.is_some() || p.get("sasl.mechanism").or(p.get("sasl.mechanisms")).is_some();
+        let protocol = match (tls.is_some(), sasl) {
+            (false, false) => "plaintext",
+            (true, false) => "ssl",
+            (false, true) => "sasl_plaintext",
+            (true, true) => "sasl_ssl",
+        };
+        if let Some(given) = given.filter(|g| g != protocol) {
+            return Err(invalid(format!("security.protocol={given} contradicts tls and sasl, which make it {protocol}"))
+                .help("leave security.protocol out"));
+        }
+        p.set("security.protocol", protocol);
+        if let Some(tls) = tls {
+            tls.apply(p)?;
+        }
+        if let Some(sasl) = &self.sasl {
+            sasl.apply(p)?;
+        }
+        Ok(())
+    }
+}
+
+impl Tls {
+    fn apply(&self, p: &mut ClientProperties) -> Result<(), Error> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err(invalid("tls.certificate and tls.key must be given together"));
+        }
+        if let Some(ca) = &self.ca {
+            p.set("ssl.ca.location", ca.display());
+        }
+        if let Some(certificate) = &self.certificate {
+            p.set("ssl.certificate.location", certificate.display());
+        }
+        if let Some(key) = &self.key {
+            p.set("ssl.key.location", key.display());
+        }
+        if let Some(password) = &self.key_password {
+            p.set("ssl.key.password", password.reveal("tls.key_password")?);
+        }
+        if !self.verify {
+            p.set("enable.ssl.certificate.verification", false);
+            p.set("ssl.endpoint.identification.algorithm", "none");
+        }
+        Ok(())
+    }
+}
+
+impl Sasl {
+    fn apply(&self, p: &mut ClientProperties) -> Result<(), Error> {
+        p.set("sasl.mechanism", self.mechanism.name());
+        match self.mechanism {
+            Mechanism::OauthBearer => self.apply_token(p),
+            Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
+                let (Some(username), Some(password)) = (&self.username, &self.password) else {
+                    return Err(invalid(format!("sasl by {} needs username and password", self.mechanism.name())));
+                };
+                p.set("sasl.username", username);
+                p.set("sasl.password", password.reveal("sasl.password")?);
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_token(&self, p: &mut ClientProperties) -> Result<(), Error> {
+        match (&self.token_file, &self.token_endpoint, &self.client_id, &self.client_secret) {
+            // The token is given to librdkafka by the refresh callback.
+            (Some(_), None, None, None) => Ok(()),
+            (None, Some(endpoint), Some(id), Some(secret)) => {
+                p.set("sasl.oauthbearer.method", "oidc");
+                p.set("sasl.oauthbearer.token.endpoint.url", endpoint);
+                p.set("sasl.oauthbearer.client.id", id);
+                p.set("sasl.oauthbearer.client.secret", secret.reveal("sasl.client_secret")?);
+                if let Some(scope) = &self.scope {
+                    p.set("sasl.oauthbearer.scope", scope);
+                }
+                if let Some(extensions) = &self.extensions {
+                    p.set("sasl.oauthbearer.extensions", extensions);
+                }
+                Ok(())
+            }
+            _ => Err(invalid("sasl by OAUTHBEARER needs either token_file, or token_endpoint, client_id and client_secret")),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(CONNECTION_INVALID, ErrorKind::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,462 @@
+//! Calls into librdkafka that the safe crate lacks, or that lose something there.
+//!
+//! Audited unsafe, with [`queue`](super::queue): commits with a result per partition, committed offsets with epoch and any
+//! metadata, topic UUIDs, the last stable offset, metadata without a panic on names that are not UTF-8. Every function takes a
+//! client by reference, so the client outlives the call; every native object made here is destroyed here. All calls block.
+#![expect(unsafe_code, reason = "librdkafka calls that the crate lacks; each block says why it holds")]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode as K;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::source::{Committed, TopicPartition};
+
+/// A raw error code as the crate's; codes that it does not know become `Unknown`.
+pub(crate) fn code(raw: i32) -> K {
+    RDKafkaRespErr::try_from(raw).map_or(K::Unknown, K::from)
+}
+
+/// A code's text as librdkafka writes it into its messages.
+pub(crate) fn text_of(code: K) -> String {
+    match RDKafkaRespErr::try_from(code as i32) {
+        // SAFETY: takes any value of the enum and gives a static string.
+        Ok(raw) => unsafe { text(sys::rd_kafka_err2str(raw)) },
+        Err(_) => code.to_string(),
+    }
+}
+
+/// Milliseconds as librdkafka takes them.
+fn millis(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// Copies a C string; null gives the empty string.
+///
+/// # Safety
+/// `text` is null or points to a NUL-terminated string that outlives the call.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and NUL-terminated by this function's contract.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// One element of a partition list, copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: String,
+    pub(crate) code: K,
+}
+
+/// Copies one element.
+///
+/// # Safety
+/// `element` points to a live element of a partition list.
+unsafe fn row(element: *const sys::rd_kafka_topic_partition_t) -> Row {
+    // SAFETY: the element is live. The error is read as an integer, since a broker may send a code that the enum lacks.
+    unsafe {
+        let metadata = (*element).metadata.cast::<u8>();
+        let metadata =
+            if metadata.is_null() { &[][..] } else { std::slice::from_raw_parts(metadata.cast_const(), (*element).metadata_size) };
+        Row {
+            topic: text((*element).topic),
+            partition: (*element).partition,
+            offset: (*element).offset,
+            leader_epoch: sys::rd_kafka_topic_partition_get_leader_epoch(element),
+            metadata: String::from_utf8_lossy(metadata).into_owned(),
+            code: code(ptr::addr_of!((*element).err).cast::<i32>().read()),
+        }
+    }
+}
+
+/// Copies a list.
+///
+/// # Safety
+/// `list` points to a live partition list that nobody changes meanwhile.
+unsafe fn rows_of(list: *const sys::rd_kafka_topic_partition_list_t) -> Vec<Row> {
+    // SAFETY: the list is live, and `elems` holds `cnt` elements.
+    unsafe {
+        let count = usize::try_from((*list).cnt).unwrap_or_default();
+        (0..count).map(|i| row((*list).elems.add(i))).collect()
+    }
+}
+
+/// Copies a list's elements.
+pub(crate) fn rows(list: &TopicPartitionList) -> Vec<Row> {
+    // SAFETY: the list is borrowed, so it is live and unchanged.
+    unsafe { rows_of(list.ptr()) }
+}
+
+/// A list of partitions with offset, leader epoch and metadata. Topic names hold no NUL (they are checked when they come in).
+pub(crate) fn list<'a>(entries: impl IntoIterator<Item = (&'a TopicPartition, &'a Committed)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (i, (tp, commit)) in entries.into_iter().enumerate() {
+        let mut element = list.add_partition(&tp.topic, tp.partition);
+        if !commit.metadata.is_empty() {
+            element.set_metadata(&commit.metadata);
+        }
+        // SAFETY: the list is owned here and has just got its i-th element.
+        unsafe {
+            let element = (*list.ptr()).elems.add(i);
+            (*element).offset = commit.offset;
+            sys::rd_kafka_topic_partition_set_leader_epoch(element, commit.leader_epoch);
+        }
+    }
+    list
+}
+
+/// What an OffsetCommit brought: the request's own error, and one for each partition.
+#[derive(Debug, Default)]
+struct CommitReply(Vec<Row>);
+
+unsafe extern "C" fn keep_commit_reply(
+    _client: *mut sys::rd_kafka_t,
+    _error: sys::rd_kafka_resp_err_t,
+    offsets: *mut sys::rd_kafka_topic_partition_list_t,
+    opaque: *mut c_void,
+) {
+    if !offsets.is_null() {
+        // SAFETY: `opaque` is the `CommitReply` on the stack of `commit`, which waits for this call; the list is librdkafka's and
+        // live during the callback.
+        unsafe { (*opaque.cast::<CommitReply>()).0 = rows_of(offsets) };
+    }
+}
+
+/// One OffsetCommit for all entries. Waits for as long as librdkafka holds it: it may be deferred until a coordinator is found, for up
+/// to the session time-out. The results are in the order of the entries.
+///
+/// One caveat of librdkafka: where only some partitions failed, it reports the last error for *all* of them. The caller repeats
+/// commits one by one to tell them apart.
+pub(crate) fn commit<C: ConsumerContext>(client: &BaseConsumer<C>, entries: &[(&TopicPartition, &Committed)]) -> Vec<K> {
+    let list = list(entries.iter().copied());
+    let mut reply = CommitReply::default();
+    // SAFETY: client and list outlive the call. Without a queue the call is synchronous: the callback runs on this thread, before it
+    // returns, so the reply on this stack is live and not shared.
+    let error = unsafe {
+        sys::rd_kafka_commit_queue(
+            client.client().native_ptr(),
+            list.ptr(),
+            ptr::null_mut(),
+            Some(keep_commit_reply),
+            ptr::from_mut(&mut reply).cast(),
+        )
+    };
+    let whole = K::from(error);
+    let of = |tp: &TopicPartition| reply.0.iter().find(|r| r.topic == *tp.topic && r.partition == tp.partition).map(|r| r.code);
+    entries
+        .iter()
+        .map(|(tp, _)| match of(tp) {
+            Some(K::NoError) | None => whole,
+            Some(code) => code,
+        })
+        .collect()
+}
+
+/// The member's generation (or epoch) and id, as the next commit would carry them; none if the client has no group.
+pub(crate) fn generation<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<(i32, String)> {
+    // SAFETY: the client is live; the object is owned by us until it is destroyed, and its strings are copied before that.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata(client.client().native_ptr());
+        if metadata.is_null() {
+            return None;
+        }
+        let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        let member = text(sys::rd_kafka_consumer_group_metadata_member_id(metadata));
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        Some((generation, member))
+    }
+}
+
+/// Makes a partition known to the client and pauses it, so that an assignment of it does not fetch.
+pub(crate) fn pause<C: ConsumerContext>(client: &BaseConsumer<C>, partitions: &TopicPartitionList) -> Result<(), K> {
+    for row in rows(partitions) {
+        let topic = CString::new(row.topic).map_err(|_| K::InvalidTopic)?;
+        // SAFETY: client and name outlive the call; the queue reference is given back at once. The call's use is its side effect:
+        // pausing skips partitions that the client has never seen.
+        unsafe {
+            let queue = sys::rd_kafka_queue_get_partition(client.client().native_ptr(), topic.as_ptr(), row.partition);
+            if !queue.is_null() {
+                sys::rd_kafka_queue_destroy(queue);
+            }
+        }
+    }
+    // SAFETY: client and list outlive the call, which waits until the pause is in place.
+    let error = unsafe { sys::rd_kafka_pause_partitions(client.client().native_ptr(), partitions.ptr()) };
+    match K::from(error) {
+        K::NoError => Ok(()),
+        code => Err(code),
+    }
+}
+
+/// Moves a fetch to `offset`, whose previous record has `leader_epoch`: librdkafka asks the leader whether that epoch reaches so far
+/// before it fetches.
+pub(crate) fn seek_with_epoch<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    tp: &TopicPartition,
+    offset: i64,
+    leader_epoch: i32,
+    timeout: Duration,
+) -> Result<(), K> {
+    let position = Committed { offset, leader_epoch, metadata: String::new() };
+    let list = list([(tp, &position)]);
+    // SAFETY: client and list outlive the call; the error object is destroyed after its code was read.
+    let whole = unsafe {
+        let error = sys::rd_kafka_seek_partitions(client.client().native_ptr(), list.ptr(), millis(timeout));
+        let whole = sys::rd_kafka_error_code(error);
+        sys::rd_kafka_error_destroy(error);
+        K::from(whole)
+    };
+    match (whole, rows(&list).first().map(|r| r.code)) {
+        (K::NoError, Some(K::NoError) | None) => Ok(()),
+        (K::NoError, Some(code)) | (code, _) => Err(code),
+    }
+}
+
+/// A broker as the cluster's metadata names it.
+#[derive(Clone, Debug)]
+pub(crate) struct Broker {
+    pub(crate) id: i32,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+}
+
+/// The cluster's brokers and the names of all its topics.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClusterMetadata {
+    pub(crate) brokers: Vec<Broker>,
+    /// Name, number of partitions, error.
+    pub(crate) topics: Vec<(String, i32, K)>,
+}
+
+/// Metadata of all topics.
+pub(crate) fn metadata<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Duration) -> Result<ClusterMetadata, K> {
+    let mut found: *const sys::rd_kafka_metadata = ptr::null();
+    // SAFETY: the client outlives the call; with success `found` is ours until it is destroyed, its arrays hold as many elements
+    // as their counts say, and everything is copied before.
+    unsafe {
+        let error = K::from(sys::rd_kafka_metadata(client.client().native_ptr(), 1, ptr::null_mut(), &raw mut found, millis(timeout)));
+        if error != K::NoError {
+            return Err(error);
+        }
+        let count = |n: i32| usize::try_from(n).unwrap_or_default();
+        let brokers = (0..count((*found).broker_cnt)).map(|i| {
+            let b = (*found).brokers.add(i);
+            Broker { id: (*b).id, host: text((*b).host), port: (*b).port }
+        });
+        let topics = (0..count((*found).topic_cnt)).map(|i| {
+            let t = (*found).topics.add(i);
+            (text((*t).topic), (*t).partition_cnt, code(ptr::addr_of!((*t).err).cast::<i32>().read()))
+        });
+        let copy = ClusterMetadata { brokers: brokers.collect(), topics: topics.collect() };
+        sys::rd_kafka_metadata_destroy(found);
+        Ok(copy)
+    }
+}
+
+/// A queue for the results of admin calls, destroyed when dropped.
+struct ResultQueue(*mut sys::rd_kafka_queue_t);
+
+impl ResultQueue {
+    fn new<C: ConsumerContext>(client: &BaseConsumer<C>) -> Self {
+        // SAFETY: the client is live, and outlives the queue by the borrows of the functions that use it.
+        Self(unsafe { sys::rd_kafka_queue_new(client.client().native_ptr()) })
+    }
+
+    /// Waits for the next event. The call's own time-out makes one come; ours is a second belt.
+    fn wait(&self, timeout: Duration) -> Result<ResultEvent, K> {
+        // SAFETY: the queue is live; a non-null event is ours to destroy.
+        let event = unsafe { sys::rd_kafka_queue_poll(self.0, millis(timeout + Duration::from_secs(1))) };
+        if event.is_null() {
+            return Err(K::OperationTimedOut);
+        }
+        let event = ResultEvent(event);
+        // SAFETY: the event is live.
+        match K::from(unsafe { sys::rd_kafka_event_error(event.0) }) {
+            K::NoError => Ok(event),
+            code => Err(code),
+        }
+    }
+}
+
+impl Drop for ResultQueue {
+    fn drop(&mut self) {
+        // SAFETY: made by rd_kafka_queue_new, destroyed once. Results still under way are discarded by librdkafka.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) };
+    }
+}
+
+struct ResultEvent(*mut sys::rd_kafka_event_t);
+
+impl Drop for ResultEvent {
+    fn drop(&mut self) {
+        // SAFETY: came from rd_kafka_queue_poll, destroyed once.
+        unsafe { sys::rd_kafka_event_destroy(self.0) };
+    }
+}
+
+/// Options of an admin call, destroyed when dropped.
+struct Options(*mut sys::rd_kafka_AdminOptions_t);
+
+impl Options {
+    fn new<C: ConsumerContext>(client: &BaseConsumer<C>, op: sys::rd_kafka_admin_op_t, timeout: Duration) -> Self {
+        let mut reason = [0 as c_char; 128];
+        // SAFETY: the client is live; the reason's buffer is as long as it is said to be. A refused time-out leaves the default of 60 s.
+        unsafe {
+            let options = sys::rd_kafka_AdminOptions_new(client.client().native_ptr(), op);
+            let _ = sys::rd_kafka_AdminOptions_set_request_timeout(options, millis(timeout), reason.as_mut_ptr(), reason.len());
+            Self(options)
+        }
+    }
+}
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: made by rd_kafka_AdminOptions_new, destroyed once; calls copy what they need.
+        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
+    }
+}
+
+/// A topic as DescribeTopics tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    /// 32 lower-case hex digits, or `0` where the broker has none.
+    pub(crate) id: String,
+    pub(crate) partitions: i32,
+    pub(crate) code: K,
+}
+
+/// Describes one topic. `topic` holds no NUL.
+pub(crate) fn describe_topic<C: ConsumerContext>(client: &BaseConsumer<C>, topic: &str, timeout: Duration) -> Result<Described, K> {
+    let name = CString::new(topic).map_err(|_| K::InvalidTopic)?;
+    let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+    let queue = ResultQueue::new(client);
+    // SAFETY: the collection copies the names and is destroyed after the call, which copies it.
+    unsafe {
+        let mut names = [name.as_ptr()];
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        sys::rd_kafka_DescribeTopics(client.client().native_ptr(), topics, options.0, queue.0);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+    }
+    let event = queue.wait(timeout)?;
+    // SAFETY: the event is a DescribeTopics result (no other call uses this queue) and owns everything that is read here.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
+        if result.is_null() {
+            return Err(K::Fail);
+        }
+        let mut count = 0;
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if count != 1 {
+            return Err(K::UnknownTopicOrPartition);
+        }
+        let topic = *topics;
+        let mut partitions = 0;
+        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+        let error = sys::rd_kafka_TopicDescription_error(topic);
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        Ok(Described {
+            id: if id.is_null() {
+                topic_id(0, 0)
+            } else {
+                topic_id(sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id))
+            },
+            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+            code: if error.is_null() { K::NoError } else { K::from(sys::rd_kafka_error_code(error)) },
+        })
+    }
+}
+
+/// A topic's UUID in the form of `TopicInfo::id`.
+fn topic_id(most: i64, least: i64) -> String {
+    if most == 0 && least == 0 { "0".to_owned() } else { format!("{most:016x}{least:016x}") }
+}
+
+/// What an offset look-up asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OffsetSpec {
+    /// The first offset.
+    Earliest,
+    /// The end, for readers of committed records: the last stable offset.
+    StableEnd,
+    /// The end: the high watermark.
+    End,
+    /// The first offset whose timestamp is at least this, ms.
+    Time(i64),
+}
+
+/// Looks offsets up at the leaders, one for each partition; the rows come in any order. `partitions` must be distinct.
+pub(crate) fn list_offsets<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+    spec: OffsetSpec,
+    timeout: Duration,
+) -> Result<Vec<Row>, K> {
+    use sys::rd_kafka_IsolationLevel_t as Isolation;
+    let (offset, isolation) = match spec {
+        OffsetSpec::Earliest => (-2, Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        OffsetSpec::StableEnd => (-1, Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
+        OffsetSpec::End => (-1, Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+        OffsetSpec::Time(at) => (at.max(0), Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
+    };
+    let asked = Committed { offset, leader_epoch: -1, metadata: String::new() };
+    let list = list(partitions.iter().map(|tp| (tp, &asked)));
+    let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+    let queue = ResultQueue::new(client);
+    // SAFETY: client, list, options and queue outlive the call, which copies the first two; the error is destroyed (null is fine).
+    unsafe {
+        sys::rd_kafka_error_destroy(sys::rd_kafka_AdminOptions_set_isolation_level(options.0, isolation));
+        sys::rd_kafka_ListOffsets(client.client().native_ptr(), list.ptr(), options.0, queue.0);
+    }
+    let event = queue.wait(timeout)?;
+    // SAFETY: the event is a ListOffsets result (no other call uses this queue) and owns everything that is read here.
+    unsafe {
+        let result = sys::rd_kafka_event_ListOffsets_result(event.0);
+        if result.is_null() {
+            return Err(K::Fail);
+        }
+        let mut count = 0;
+        let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+        Ok((0..count).map(|i| row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i)))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn lists_carry_everything_both_ways() {
+        let tp = TopicPartition { topic: Arc::from("t"), partition: 3 };
+        let commit = Committed { offset: 7, leader_epoch: 5, metadata: "m".repeat(2_900) };
+        let rows = rows(&list([(&tp, &commit)]));
+        assert_eq!(rows.len(), 1);
+        let r = &rows[0];
+        assert_eq!((r.topic.as_str(), r.partition, r.offset, r.leader_epoch, r.code), ("t", 3, 7, 5, K::NoError));
+        assert_eq!(r.metadata, commit.metadata);
+    }
+
+    #[test]
+    fn unknown_codes_are_unknown() {
+        assert_eq!(code(3), K::UnknownTopicOrPartition);
+        assert_eq!(code(12_345), K::Unknown);
+    }
+
+    #[test]
+    fn topic_ids_are_hex_or_zero() {
+        assert_eq!(topic_id(0, 0), "0");
+        assert_eq!(topic_id(1, -1), "0000000000000001ffffffffffffffff");
+    }
+}

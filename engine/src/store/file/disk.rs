@@ -1,0 +1,287 @@
+//! Objects of the file store: durable, atomic writes, reads, and listings in key order. All of it blocks.
+
+use std::fs::{self, File, Metadata as FileMetadata};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Failure, HIDDEN};
+use crate::store::memory::cut_range;
+use crate::store::{Guard, ListPage, Metadata, ObjectInfo, Payload, StoreErrorKind};
+
+/// Entries of a page of a listing, as on S3.
+const PAGE_ENTRIES_MAX: usize = 1000;
+
+/// Age from which a temporary file is taken for one of a dead process. A live write takes minutes at worst; keeping the rest
+/// of a crash for a day costs disk only.
+const TEMP_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The store's directory.
+#[derive(Debug)]
+pub(super) struct Disk {
+    root: PathBuf,
+    temp: PathBuf,
+    serial: AtomicU64,
+}
+
+impl Disk {
+    /// Creates what is missing and removes old temporary files.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let root = root.canonicalize()?;
+        let temp = root.join(HIDDEN[0]);
+        let disk = Self { root, temp, serial: AtomicU64::new(0) };
+        disk.create_directory(&disk.temp)?;
+        disk.create_directory(&disk.root.join(HIDDEN[1]))?;
+        disk.remove_old_temp_files()?;
+        Ok(disk)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    /// Writes an object and answers its ETag.
+    pub(super) fn put(&self, key: &str, body: &Payload, guard: Guard) -> Result<String, Failure> {
+        let mut temp = self.temp_file()?;
+        for chunk in body.chunks() {
+            temp.file.write_all(chunk)?;
+        }
+        self.publish(temp, key, guard)
+    }
+
+    /// Syncs a temporary file and gives it its name.
+    pub(super) fn publish(&self, temp: TempFile, key: &str, guard: Guard) -> Result<String, Failure> {
+        temp.file.sync_all()?;
+        let etag = etag(&temp.file.metadata()?);
+        let path = self.path(key);
+        let parent = path.parent().unwrap_or(&self.root);
+        self.create_directory(parent)?;
+        match guard {
+            Guard::IfAbsent => match fs::hard_link(&temp.path, &path) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(Failure::new(StoreErrorKind::Exists, "the file exists")),
+                linked => linked?,
+            },
+            Guard::Overwrite => fs::rename(&temp.path, &path)?,
+        }
+        sync_directory(parent)?;
+        Ok(etag)
+    }
+
+    pub(super) fn head(&self, key: &str) -> Result<Option<ObjectInfo>, Failure> {
+        match fs::metadata(self.path(key)) {
+            Ok(meta) if meta.is_file() => Ok(Some(info(key, &meta))),
+            Ok(_) => Ok(None),
+            Err(e) if absent(&e) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    pub(super) fn get(&self, key: &str, range: Option<std::ops::Range<u64>>) -> Result<Option<Bytes>, Failure> {
+        let file = match File::open(self.path(key)) {
+            Ok(file) => file,
+            Err(e) if absent(&e) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Ok(None);
+        }
+        let range = cut_range(range, meta.len());
+        let length = usize::try_from(range.end - range.start).map_err(|_| Failure::new(StoreErrorKind::Invalid, "range too large"))?;
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(Some(bytes.into()))
+    }
+
+    pub(super) fn list(&self, prefix: &str, delimiter: bool, after: Option<&str>) -> Result<ListPage, Failure> {
+        let mut listing = Listing { prefix, delimiter, after, page: ListPage::default(), last: String::new() };
+        // Only the directory that the prefix names can hold matches.
+        let directory = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
+        if !directory.is_empty() && super::check_key(directory.trim_end_matches('/')).is_err() {
+            return Err(Failure::new(StoreErrorKind::Invalid, format!("prefix {prefix:?}")));
+        }
+        self.walk(directory, &mut listing)?;
+        Ok(listing.page)
+    }
+
+    /// Visits a directory in key order; false once the page is full.
+    fn walk(&self, directory: &str, listing: &mut Listing<'_>) -> Result<bool, Failure> {
+        for (key, meta) in self.entries(directory)? {
+            let is_directory = key.ends_with('/');
+            if !listing.may_hold(&key) || HIDDEN.contains(&key.as_str()) {
+                continue;
+            }
+            let go_on = if is_directory && !(listing.delimiter && key.len() > listing.prefix.len()) {
+                self.walk(&key, listing)?
+            } else if is_directory {
+                // A directory stands in the page only if it holds an object: stores without directories show it so.
+                !self.holds_file(&key)? || listing.push_directory(&key)
+            } else {
+                listing.push_object(info(&key, &meta))
+            };
+            if !go_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Entries of a directory as keys in key order; a directory's key ends with a slash.
+    fn entries(&self, directory: &str) -> Result<Vec<(String, FileMetadata)>, Failure> {
+        let entries = match fs::read_dir(self.path(directory)) {
+            Ok(entries) => entries,
+            Err(e) if absent(&e) => return Ok(Vec::new()),
+            Err(e) => return Err(e.into()),
+        };
+        let mut keys = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // A name that is not UTF-8 was not written by this store, and no key can name it.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let meta = match fs::metadata(entry.path()) {
+                Ok(meta) => meta,
+                Err(e) if absent(&e) => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let slash = if meta.is_dir() { "/" } else { "" };
+            keys.push((format!("{directory}{name}{slash}"), meta));
+        }
+        keys.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(keys)
+    }
+
+    fn holds_file(&self, directory: &str) -> Result<bool, Failure> {
+        for (key, _) in self.entries(directory)? {
+            if HIDDEN.contains(&key.as_str()) {
+                continue;
+            }
+            if !key.ends_with('/') || self.holds_file(&key)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Creates a directory and its parents and makes their names durable.
+    pub(super) fn create_directory(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.create_directory(parent)?;
+        }
+        match fs::create_dir(path) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        path.parent().map_or(Ok(()), sync_directory)
+    }
+
+    /// A new temporary file; removed when dropped, whatever became of it.
+    pub(super) fn temp_file(&self) -> io::Result<TempFile> {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let path = self.temp.join(format!("{}-{serial}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        Ok(TempFile { path, file })
+    }
+
+    fn remove_old_temp_files(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.temp)? {
+            let entry = entry?;
+            if entry.metadata().is_ok_and(|meta| age(&meta) > TEMP_AGE_MAX) {
+                // Another process may have removed it meanwhile; what stays is removed next time.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A temporary file and its path.
+#[derive(Debug)]
+pub(super) struct TempFile {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // Gone already after a rename; a leftover is removed when the store is opened a day later.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+struct Listing<'a> {
+    prefix: &'a str,
+    delimiter: bool,
+    after: Option<&'a str>,
+    page: ListPage,
+    last: String,
+}
+
+impl Listing<'_> {
+    /// Whether this entry, or something below this directory, belongs to the rest of the listing.
+    fn may_hold(&self, key: &str) -> bool {
+        let is_directory = key.ends_with('/');
+        let in_prefix = key.starts_with(self.prefix) || (is_directory && self.prefix.starts_with(key));
+        let is_left = self.after.is_none_or(|after| key > after || (is_directory && after.starts_with(key)));
+        in_prefix && is_left
+    }
+
+    fn push_object(&mut self, info: ObjectInfo) -> bool {
+        self.room_for(&info.key.clone()) && {
+            self.page.objects.push(info);
+            true
+        }
+    }
+
+    fn push_directory(&mut self, key: &str) -> bool {
+        if self.after.is_some_and(|after| after.starts_with(key)) {
+            return true;
+        }
+        self.room_for(key) && {
+            self.page.directories.push(key.to_owned());
+            true
+        }
+    }
+
+    fn room_for(&mut self, key: &str) -> bool {
+        if self.page.objects.len() + self.page.directories.len() == PAGE_ENTRIES_MAX {
+            self.page.next = Some(std::mem::take(&mut self.last));
+            return false;
+        }
+        key.clone_into(&mut self.last);
+        true
+    }
+}
+
+/// A file's ETag. A hard link keeps all of it, so that a write and a later HEAD agree; a new file of the same name differs.
+pub(super) fn etag(meta: &FileMetadata) -> String {
+    format!("{:x}-{:x}-{:x}", meta.ino(), i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()), meta.len())
+}
+
+pub(super) fn age(meta: &FileMetadata) -> Duration {
+    // A time of change in the future (a clock set back) counts as now.
+    meta.modified().ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
+}
+
+pub(super) fn absent(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn info(key: &str, meta: &FileMetadata) -> ObjectInfo {
+    ObjectInfo { key: key.to_owned(), size: meta.len(), etag: etag(meta), metadata: Metadata::new() }
+}

@@ -1,0 +1,400 @@
+//! The requests, one attempt each.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::{Config, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::S3Store;
+use super::body::{Checksums, Wanted, checksums, stream};
+use super::classify::describe;
+use super::exchange::{Exchange, Seen};
+use crate::store::url::{ChecksumHeader, Dialect};
+use crate::store::{
+    Guard, ListPage, Metadata, ObjectInfo, OpenUpload, Part, Payload, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata,
+};
+
+const PUT: &str = "PutObject";
+const HEAD: &str = "HeadObject";
+const GET: &str = "GetObject";
+const LIST: &str = "ListObjects";
+const CREATE: &str = "CreateMultipartUpload";
+const UPLOAD_PART: &str = "UploadPart";
+const LIST_PARTS: &str = "ListParts";
+const COMPLETE: &str = "CompleteMultipartUpload";
+const ABORT: &str = "AbortMultipartUpload";
+const LIST_UPLOADS: &str = "ListMultipartUploads";
+
+/// The slowest rate at which a body may move before its attempt counts as lost, in bytes a second. A store at 1 MB/s that
+/// 16 requests share is just above it; a much lower rate would keep a dead connection for hours.
+const BODY_RATE_MIN: u64 = 64 << 10;
+
+impl S3Store {
+    /// Runs a request that may be repeated.
+    pub(super) async fn repeated<T, F, Fut>(&self, request: F) -> StoreResult<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = StoreResult<T>>,
+    {
+        self.options.retry.run(self.options.observer.as_deref(), request).await
+    }
+
+    pub(super) async fn put_object(&self, key: &str, body: Payload, metadata: &Metadata, guard: Guard) -> StoreResult<String> {
+        self.check(PUT, key, Some(metadata))?;
+        let sums = self.sums(&body).await;
+        let (etag, seen) = self.put_once(key, &body, &sums, metadata, guard).await?;
+        if self.is_intact(&body, &seen) {
+            return Ok(etag);
+        }
+        // Acknowledged, so the object is ours, but other bytes arrived. Only overwriting it mends that; Content-MD5 has the
+        // service itself refuse another mishap.
+        let sums = Checksums { md5: checksums(&body, Wanted { md5: true, ..Wanted::default() }).await.md5, ..sums };
+        match self.put_once(key, &body, &sums, metadata, Guard::Overwrite).await {
+            Ok((etag, seen)) if self.is_intact(&body, &seen) => Ok(etag),
+            outcome => {
+                let cause = outcome.err().map_or_else(|| "twice".to_owned(), |e| e.to_string());
+                let detail = format!("the stored object's CRC-64 is not ours, and overwriting it failed: {cause}");
+                Err(StoreError { attempts: 2, ..StoreError::new(StoreErrorKind::Invalid, PUT, key, detail) })
+            }
+        }
+    }
+
+    async fn put_once(
+        &self,
+        key: &str,
+        body: &Payload,
+        sums: &Checksums,
+        metadata: &Metadata,
+        guard: Guard,
+    ) -> StoreResult<(String, Seen)> {
+        let mut request = self.settings.client.put_object().bucket(&self.bucket).key(self.full(key));
+        for (name, value) in metadata {
+            request = request.metadata(name, value);
+        }
+        let request = request
+            .content_length(i64::try_from(body.len()).unwrap_or(i64::MAX))
+            .set_content_md5(sums.md5.clone())
+            .set_checksum_crc64_nvme(sums.crc64_nvme.clone())
+            .body(stream(body));
+        let exchange = Exchange::default().header(self.guard(guard)).signed_payload(sums.sha256.clone());
+        let sent = request.customize().interceptor(exchange.clone()).send();
+        let output = self.attempt(PUT, key, self.body_timeout(body.len()), sent).await.map_err(|e| *e)?;
+        Ok((bare_etag(output.e_tag()), self.seen(&exchange)))
+    }
+
+    pub(super) async fn head_object(&self, key: &str) -> StoreResult<Option<ObjectInfo>> {
+        self.check(HEAD, key, None)?;
+        let exchange = Exchange::default();
+        let request = self.settings.client.head_object().bucket(&self.bucket).key(self.full(key));
+        let sent = request.customize().interceptor(exchange.clone()).send();
+        let output = match self.attempt(HEAD, key, self.options.request_timeout, sent).await {
+            Ok(output) => output,
+            // A HEAD's answer has no body and so no code: a missing bucket looks the same, and shows with the first write.
+            Err(e) if e.kind == StoreErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(*e),
+        };
+        let mut metadata: Metadata = output.metadata().into_iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect();
+        if metadata.is_empty() {
+            metadata = exchange.seen().cos_metadata;
+        }
+        metadata.sort_unstable();
+        let size = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
+        Ok(Some(ObjectInfo { key: key.to_owned(), size, etag: bare_etag(output.e_tag()), metadata }))
+    }
+
+    pub(super) async fn get_object(&self, key: &str, range: Option<std::ops::Range<u64>>) -> StoreResult<Option<Bytes>> {
+        self.check(GET, key, None)?;
+        if range.as_ref().is_some_and(std::ops::Range::is_empty) {
+            return Ok(self.head_object(key).await?.map(|_| Bytes::new()));
+        }
+        let header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
+        let request = self.settings.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(header);
+        let output = match self.attempt(GET, key, self.options.request_timeout, request.send()).await {
+            Ok(output) => output,
+            Err(e) if e.kind == StoreErrorKind::NotFound && !e.detail.contains("NoSuchBucket") => return Ok(None),
+            // The range begins past the end.
+            Err(e) if e.detail.starts_with("HTTP 416") => return Ok(Some(Bytes::new())),
+            Err(e) => return Err(*e),
+        };
+        let length = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
+        let cut = |why: String| StoreError::new(StoreErrorKind::Unknown, GET, key, why);
+        let body = tokio::time::timeout(self.body_timeout(length), output.body.collect()).await;
+        let body = body.map_err(|_| cut("time-out while reading the body".to_owned()))?.map_err(|e| cut(e.to_string()))?;
+        Ok(Some(body.into_bytes()))
+    }
+
+    pub(super) async fn list_objects(&self, prefix: &str, delimiter: bool, after: Option<&str>) -> StoreResult<ListPage> {
+        let request = self
+            .settings
+            .client
+            .list_objects()
+            .bucket(&self.bucket)
+            .prefix(self.full(prefix))
+            .set_delimiter(delimiter.then(|| "/".to_owned()))
+            .set_marker(after.map(|after| self.full(after)));
+        let output = self.attempt(LIST, prefix, self.options.request_timeout, request.send()).await.map_err(|e| *e)?;
+        let mut page = ListPage::default();
+        for object in output.contents() {
+            let Some(key) = object.key().and_then(|key| key.strip_prefix(&self.prefix)) else { continue };
+            let size = u64::try_from(object.size().unwrap_or(0)).unwrap_or(0);
+            page.objects.push(ObjectInfo { key: key.to_owned(), size, etag: bare_etag(object.e_tag()), metadata: Metadata::new() });
+        }
+        let directories = output.common_prefixes().iter().filter_map(|p| p.prefix()?.strip_prefix(&self.prefix));
+        page.directories = directories.map(str::to_owned).collect();
+        if output.is_truncated() == Some(true) {
+            // Without a delimiter services leave out the marker: it is the last key.
+            let last_key = page.objects.last().map(|o| o.key.clone());
+            let last = last_key.into_iter().chain(page.directories.last().cloned()).max();
+            let marker = output.next_marker().and_then(|marker| marker.strip_prefix(&self.prefix)).map(str::to_owned);
+            page.next = marker.or(last);
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn create_multipart_upload(&self, key: &str, metadata: &Metadata, guard: Guard) -> StoreResult<String> {
+        self.check(CREATE, key, Some(metadata))?;
+        let mut request = self.settings.client.create_multipart_upload().bucket(&self.bucket).key(self.full(key));
+        for (name, value) in metadata {
+            request = request.metadata(name, value);
+        }
+        if self.settings.checksum == ChecksumHeader::Crc64Nvme {
+            request = request.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme).checksum_type(ChecksumType::FullObject);
+        }
+        // AWS takes no condition here and checks it at Complete; COS wants its header on both.
+        let header = self.guard(guard).filter(|_| self.settings.dialect == Dialect::Cos);
+        let sent = request.customize().interceptor(Exchange::default().header(header)).send();
+        let output = self.attempt(CREATE, key, self.options.request_timeout, sent).await.map_err(|e| *e)?;
+        let id = output.upload_id().filter(|id| !id.is_empty()).map(str::to_owned);
+        id.ok_or_else(|| StoreError::new(StoreErrorKind::Unknown, CREATE, key, "the answer has no upload id"))
+    }
+
+    pub(super) async fn upload_one_part(
+        &self,
+        key: &str,
+        upload: &str,
+        number: u32,
+        body: &Payload,
+        sums: &Checksums,
+    ) -> StoreResult<Part> {
+        let request = self
+            .settings
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .upload_id(upload)
+            .part_number(i32::try_from(number).unwrap_or(i32::MAX))
+            .content_length(i64::try_from(body.len()).unwrap_or(i64::MAX))
+            .set_content_md5(sums.md5.clone())
+            .set_checksum_crc64_nvme(sums.crc64_nvme.clone())
+            .body(stream(body));
+        let exchange = Exchange::default().signed_payload(sums.sha256.clone());
+        let sent = request.customize().interceptor(exchange.clone()).send();
+        let output = self.attempt(UPLOAD_PART, key, self.body_timeout(body.len()), sent).await.map_err(|e| *e)?;
+        if !self.is_intact(body, &self.seen(&exchange)) {
+            // Uploading the part again replaces it.
+            return Err(StoreError::new(StoreErrorKind::Unknown, UPLOAD_PART, key, "the stored part's CRC-64 is not ours"));
+        }
+        self.part_sums.keep(upload, number, sums.crc64_nvme.as_deref());
+        Ok(Part { number, size: body.len(), etag: bare_etag(output.e_tag()) })
+    }
+
+    pub(super) async fn list_all_parts(&self, key: &str, upload: &str) -> StoreResult<Vec<Part>> {
+        let mut parts = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let request = || {
+                let request = self.settings.client.list_parts().bucket(&self.bucket).key(self.full(key)).upload_id(upload);
+                let sent = request.set_part_number_marker(marker.clone()).send();
+                async { self.attempt(LIST_PARTS, key, self.options.request_timeout, sent).await.map_err(|e| *e) }
+            };
+            let page = self.repeated(request).await.map_err(no_such_upload)?;
+            for part in page.parts() {
+                let number = u32::try_from(part.part_number().unwrap_or(0)).unwrap_or(0);
+                self.part_sums.keep(upload, number, part.checksum_crc64_nvme());
+                parts.push(Part { number, size: u64::try_from(part.size().unwrap_or(0)).unwrap_or(0), etag: bare_etag(part.e_tag()) });
+            }
+            let next = page.next_part_number_marker().map(str::to_owned);
+            if page.is_truncated() != Some(true) || next.is_none() || next == marker {
+                return Ok(parts);
+            }
+            marker = next;
+        }
+    }
+
+    pub(super) async fn complete_multipart_upload(&self, key: &str, upload: &str, parts: &[Part], guard: Guard) -> StoreResult<String> {
+        self.check(COMPLETE, key, None)?;
+        let sums = self.sums_of_parts(key, upload, parts).await?;
+        let parts = parts.iter().map(|part| {
+            let number = i32::try_from(part.number).unwrap_or(i32::MAX);
+            let sum = sums.get(&part.number).cloned();
+            CompletedPart::builder().part_number(number).e_tag(format!("\"{}\"", part.etag)).set_checksum_crc64_nvme(sum).build()
+        });
+        let body = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        let exchange = Exchange::default().header(self.guard(guard)).trimmed();
+        let client = &self.settings.client;
+        let request = client.complete_multipart_upload().bucket(&self.bucket).key(self.full(key)).upload_id(upload).multipart_upload(body);
+        // The answer may be nothing but keep-alive spaces for minutes.
+        let patient = Config::builder().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        let sent = request.customize().interceptor(exchange).config_override(patient).send();
+        let output = self.attempt(COMPLETE, key, self.options.complete_timeout, sent).await.map_err(|e| *e)?;
+        let etag = bare_etag(output.e_tag());
+        if etag.is_empty() {
+            // A success names what it made. This was a 200 with another body.
+            return Err(StoreError::new(StoreErrorKind::Unknown, COMPLETE, key, "HTTP 200 without an ETag in its body"));
+        }
+        self.part_sums.forget(upload);
+        Ok(etag)
+    }
+
+    /// Checksums of these parts, asked for if this process did not upload them; none if the upload has none.
+    async fn sums_of_parts(&self, key: &str, upload: &str, parts: &[Part]) -> StoreResult<BTreeMap<u32, String>> {
+        if self.settings.checksum != ChecksumHeader::Crc64Nvme {
+            return Ok(BTreeMap::new());
+        }
+        let sums = self.part_sums.of(upload);
+        if parts.iter().all(|part| sums.contains_key(&part.number)) {
+            return Ok(sums);
+        }
+        self.list_all_parts(key, upload).await?;
+        Ok(self.part_sums.of(upload))
+    }
+
+    pub(super) async fn abort_multipart_upload(&self, key: &str, upload: &str) -> StoreResult<()> {
+        self.part_sums.forget(upload);
+        let request = self.settings.client.abort_multipart_upload().bucket(&self.bucket).key(self.full(key)).upload_id(upload);
+        match self.attempt(ABORT, key, self.options.request_timeout, request.send()).await {
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::NotFound) && !e.detail.contains("NoSuchBucket") => {
+                Ok(())
+            }
+            Err(e) => Err(*e),
+        }
+    }
+
+    pub(super) async fn list_all_uploads(&self, key: &str) -> StoreResult<Vec<OpenUpload>> {
+        let full = self.full(key);
+        let mut uploads = Vec::new();
+        let mut marker: (Option<String>, Option<String>) = (None, None);
+        loop {
+            let request = || {
+                let exchange = Exchange::default();
+                let request = self.settings.client.list_multipart_uploads().bucket(&self.bucket).prefix(&full);
+                let request = request.set_key_marker(marker.0.clone()).set_upload_id_marker(marker.1.clone());
+                let sent = request.customize().interceptor(exchange.clone()).send();
+                async move {
+                    let page = self.attempt(LIST_UPLOADS, key, self.options.request_timeout, sent).await.map_err(|e| *e)?;
+                    Ok((page, exchange.seen().date))
+                }
+            };
+            let (page, now) = self.repeated(request).await?;
+            for upload in page.uploads().iter().filter(|upload| upload.key() == Some(&full)) {
+                let Some(id) = upload.upload_id() else { continue };
+                // Without either time the upload counts as new, and is left alone.
+                let begun = upload.initiated().and_then(|t| t.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
+                let now_ms = now.and_then(|now| u64::try_from(now.as_millis()).ok());
+                let age_ms = now_ms.zip(begun).map_or(0, |(now, begun)| now.saturating_sub(begun));
+                uploads.push(OpenUpload { key: key.to_owned(), id: id.to_owned(), age_ms });
+            }
+            let next = (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
+            if page.is_truncated() != Some(true) || next.0.is_none() || next == marker {
+                return Ok(uploads);
+            }
+            marker = next;
+        }
+    }
+
+    /// Checksums that a body's requests carry.
+    pub(super) async fn sums(&self, body: &Payload) -> Checksums {
+        let md5 = match self.settings.dialect {
+            // COS answers with a CRC-64, which we have already. MD5 is for replies without one, so until one was seen.
+            Dialect::Cos => self.settings.checksum == ChecksumHeader::Md5 && !self.cos_crc_seen.load(Ordering::Relaxed),
+            Dialect::S3 => self.settings.checksum == ChecksumHeader::Md5,
+        };
+        let crc64_nvme = self.settings.checksum == ChecksumHeader::Crc64Nvme;
+        checksums(body, Wanted { sha256: self.settings.payload_signed, md5, crc64_nvme }).await
+    }
+
+    /// Whether the service stored what was sent, as far as its reply says.
+    fn is_intact(&self, body: &Payload, seen: &Seen) -> bool {
+        seen.cos_crc64.is_none_or(|crc| crc == body.crc64())
+    }
+
+    /// The answer's headers; remembers whether this COS sends its checksum.
+    fn seen(&self, exchange: &Exchange) -> Seen {
+        let seen = exchange.seen();
+        if self.settings.dialect == Dialect::Cos && (200..300).contains(&seen.status) {
+            self.cos_crc_seen.store(seen.cos_crc64.is_some(), Ordering::Relaxed);
+        }
+        seen
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn guard(&self, guard: Guard) -> Option<(&'static str, &'static str)> {
+        self.settings.guard.filter(|_| guard == Guard::IfAbsent)
+    }
+
+    fn body_timeout(&self, bytes: u64) -> Duration {
+        self.options.request_timeout + Duration::from_secs(bytes / BODY_RATE_MIN)
+    }
+
+    fn check(&self, op: &'static str, key: &str, metadata: Option<&Metadata>) -> StoreResult<()> {
+        use crate::store::ObjectStore as _;
+        let invalid = |detail: String| StoreError::new(StoreErrorKind::Invalid, op, key, detail);
+        check_key(key).map_err(invalid)?;
+        metadata.map_or(Ok(()), check_metadata).map_err(invalid)?;
+        if key.len() > self.limits().key_bytes_max {
+            return Err(invalid(format!("key of {} bytes with the prefix", self.prefix.len() + key.len())));
+        }
+        Ok(())
+    }
+
+    /// One attempt of one request: time-out, classification, report. The error is boxed because futures hold it.
+    async fn attempt<T, E>(
+        &self,
+        op: &'static str,
+        key: &str,
+        timeout: Duration,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Box<StoreError>>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let start = Instant::now();
+        let (result, status) = match tokio::time::timeout(timeout, sent).await {
+            Ok(Ok(output)) => (Ok(output), 200),
+            Ok(Err(error)) => {
+                let (kind, status, detail) = describe(&error);
+                (Err(Box::new(StoreError::new(kind, op, key, detail))), status)
+            }
+            Err(_) => {
+                let detail = format!("no answer within {} s", timeout.as_secs());
+                (Err(Box::new(StoreError::new(StoreErrorKind::Unknown, op, key, detail))), 0)
+            }
+        };
+        if let Some(observer) = &self.options.observer {
+            observer.request(op, status, start.elapsed());
+        }
+        result
+    }
+}
+
+/// Some services answer a missing upload with a bare 404.
+fn no_such_upload(e: StoreError) -> StoreError {
+    let bare = e.kind == StoreErrorKind::NotFound && !e.detail.contains("NoSuchBucket");
+    if bare { StoreError { kind: StoreErrorKind::NoSuchUpload, ..e } } else { e }
+}
+
+fn bare_etag(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_owned()
+}

@@ -1,0 +1,226 @@
+//! Claims: before a lane of a topic first commits, the topic's directory is this rule's, and where its partitions start is written down.
+//!
+//! One claim a topic and process; lanes of the same topic wait for it. See "No committed offset" in the design notes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::commit::control::{self, Owner};
+use crate::commit::driver::LaneEnv;
+use crate::config::{Accept, StartPoint};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::intent::{CommitNote, VERSION, note_hash};
+use crate::source::{Source, TopicInfo, TopicPartition};
+use crate::store::GuardClass;
+use crate::store::key::{ControlKeys, TopicName};
+
+/// A topic's directory, and where its partitions start.
+#[derive(Clone, Debug)]
+pub struct TopicClaim {
+    /// The topic as keys name it: with `~` and 8 hex digits of the UUID for a later incarnation.
+    pub name: TopicName,
+    /// Its control objects.
+    pub keys: ControlKeys,
+    /// The topic's UUID, or `0`.
+    pub topic_id: String,
+    /// Hash of the UUID, as notes carry it.
+    pub topic_hash: String,
+    /// Whether this is not the topic's first incarnation here.
+    pub is_later_incarnation: bool,
+    /// Where partitions start; absent ones start at their earliest offset.
+    pub start: BTreeMap<i32, i64>,
+}
+
+impl TopicClaim {
+    /// Whether an anchor was written for this incarnation.
+    pub fn is_same_topic(&self, topic_id: &str) -> bool {
+        self.topic_id == topic_id || self.topic_id == "0" || topic_id == "0"
+    }
+}
+
+type ClaimCell = Arc<OnceCell<TopicClaim>>;
+
+/// All claims of a rule in this process.
+#[derive(Debug)]
+pub struct TopicClaims {
+    start: StartPoint,
+    /// Topics that existed when the rule was started; others start at their earliest offset, whatever `start` says.
+    first: Mutex<Vec<String>>,
+    cells: Mutex<HashMap<Arc<str>, ClaimCell>>,
+}
+
+impl TopicClaims {
+    /// Claims that start new topics at `start`, with relative times resolved.
+    pub fn new(start: StartPoint, first: Vec<String>) -> Self {
+        Self { start, first: Mutex::new(first), cells: Mutex::new(HashMap::new()) }
+    }
+
+    /// The claim of a partition's topic, made now if this is the first lane of it.
+    ///
+    /// # Errors
+    /// If the topic is gone, the directory is somebody else's, or the topic was created again and nobody accepted that.
+    pub async fn claim(&self, env: &LaneEnv, tp: &TopicPartition) -> Result<TopicClaim> {
+        let cell = {
+            let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(cells.entry(Arc::clone(&tp.topic)).or_default())
+        };
+        let claim = cell.get_or_try_init(|| self.make(env, &tp.topic)).await?.clone();
+        // A topic may be created again while this process runs; its UUID is asked for at every assignment.
+        let info = describe(&*env.source, &tp.topic).await?;
+        if !claim.is_same_topic(&info.id) {
+            return self.make(env, &tp.topic).await;
+        }
+        Ok(claim)
+    }
+
+    /// Claims every topic that matches when the rule starts, so that all of them start where `start` says.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub async fn claim_all(&self, env: &LaneEnv, topics: &[String]) -> Result<()> {
+        for topic in topics {
+            let tp = TopicPartition { topic: Arc::from(topic.as_str()), partition: 0 };
+            self.claim(env, &tp).await?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, env: &LaneEnv, topic: &str) -> Result<TopicClaim> {
+        let info = describe(&*env.source, topic).await?;
+        let name = TopicName::new(topic);
+        let keys = ControlKeys::new(&env.rule.layout, &name);
+        env.rule.layout.check_length(&name, &env.store.limits())?;
+        let wanted = Owner {
+            v: VERSION,
+            rule: env.rule.name.clone(),
+            group: env.rule.group.clone(),
+            cluster: env.source.cluster_id().to_owned(),
+            topic: topic.to_owned(),
+            topic_id: info.id.clone(),
+            start: BTreeMap::new(),
+            released: false,
+        };
+        let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
+        match standing {
+            Some(owner) if !owner.released && !owner.is_same_deployment(&wanted) => {
+                Err(control::foreign_owner(&*env.store, &keys, &owner))
+            }
+            Some(owner) if !owner.released && owner.is_same_topic(&info.id) => Ok(claim_of(name, keys, &info, owner, false)),
+            Some(owner) if !owner.released => self.later_incarnation(env, &info, wanted).await,
+            released => {
+                let start = self.start_vector(env, &info).await?;
+                let owner = Owner { start, ..wanted };
+                self.write_claim(env, name, &info, owner, released.is_none(), false).await
+            }
+        }
+    }
+
+    async fn later_incarnation(&self, env: &LaneEnv, info: &TopicInfo, wanted: Owner) -> Result<TopicClaim> {
+        let name = TopicName::later(&info.name, &info.id);
+        let keys = ControlKeys::new(&env.rule.layout, &name);
+        let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
+        match standing {
+            Some(owner) if owner.is_same_deployment(&wanted) => Ok(claim_of(name, keys, info, owner, true)),
+            Some(owner) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
+            None if env.rule.accepts(Accept::TopicRecreated) => {
+                let start = start_vector(&*env.source, info, &StartPoint::Earliest).await?;
+                self.write_claim(env, name, info, Owner { start, ..wanted }, true, true).await
+            }
+            None => Err(Error::new(Code(421), ErrorKind::Asks, "the topic was deleted and created again")
+                .with("topic", &info.name)
+                .with("topic_id", &info.id)
+                .help("to back up the new topic beside the old one, start once with --accept topic-recreated")),
+        }
+    }
+
+    async fn write_claim(
+        &self,
+        env: &LaneEnv,
+        name: TopicName,
+        info: &TopicInfo,
+        owner: Owner,
+        is_new: bool,
+        later: bool,
+    ) -> Result<TopicClaim> {
+        let atomic = is_new && env.rule.classes.put == GuardClass::A;
+        let keys = ControlKeys::new(&env.rule.layout, &name);
+        let standing = control::claim(&*env.store, &*env.clock, &keys, &owner, atomic).await?;
+        if !standing.is_same_deployment(&owner) || !standing.is_same_topic(&info.id) {
+            return Err(control::foreign_owner(&*env.store, &keys, &standing));
+        }
+        Ok(claim_of(name, keys, info, standing, later))
+    }
+
+    /// Where the partitions of a topic start that nobody has claimed in this store.
+    async fn start_vector(&self, env: &LaneEnv, info: &TopicInfo) -> Result<BTreeMap<i32, i64>> {
+        let committed = committed_starts(env, info).await?;
+        if !committed.is_empty() {
+            // The rule has written elsewhere; here it goes on where it stood.
+            return Ok(committed);
+        }
+        let is_first = self.first.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|t| **t == *info.name);
+        let start = if is_first { &self.start } else { &StartPoint::Earliest };
+        start_vector(&*env.source, info, start).await
+    }
+}
+
+/// The S of every partition that the group knows by notes of ours for another destination.
+async fn committed_starts(env: &LaneEnv, info: &TopicInfo) -> Result<BTreeMap<i32, i64>> {
+    let mut starts = BTreeMap::new();
+    if !env.rule.accepts(Accept::Destination) {
+        return Ok(starts);
+    }
+    let topic_hash = note_hash(&info.id);
+    for partition in 0..info.partitions {
+        let tp = TopicPartition { topic: Arc::clone(&info.name), partition };
+        let Some(committed) = env.group.fetch(&tp).await? else { continue };
+        if let Ok(note) = CommitNote::parse(&committed.metadata) {
+            if note.topic_hash() == topic_hash && note.destination_hash() != env.rule.destination_hash {
+                starts.insert(partition, note.start());
+            }
+        }
+    }
+    Ok(starts)
+}
+
+async fn start_vector(source: &dyn Source, info: &TopicInfo, start: &StartPoint) -> Result<BTreeMap<i32, i64>> {
+    let partitions: Vec<_> = (0..info.partitions).map(|partition| TopicPartition { topic: Arc::clone(&info.name), partition }).collect();
+    let mut vector = BTreeMap::new();
+    let mut bounds = Vec::new();
+    for tp in &partitions {
+        bounds.push(source.bounds(tp).await?);
+    }
+    // The extent is taken before the look-up by time: a record that arrives in between is then behind the end, not lost.
+    let by_time = match start {
+        StartPoint::Time(ms) => source.offsets_for_time(&partitions, *ms).await?,
+        _ => vec![None; partitions.len()],
+    };
+    for ((tp, bounds), found) in partitions.iter().zip(&bounds).zip(by_time) {
+        let offset = match start {
+            StartPoint::Earliest => Some(bounds.start),
+            StartPoint::Latest => Some(bounds.stable_end),
+            StartPoint::Time(_) => Some(found.unwrap_or(bounds.stable_end).min(bounds.stable_end).max(bounds.start)),
+            StartPoint::Ago(_) => unreachable!("relative times are resolved when the run begins"),
+            StartPoint::Offset(offset) => Some(*offset),
+            StartPoint::Offsets(offsets) => offsets.get(&tp.partition).copied(),
+        };
+        if let Some(offset) = offset {
+            vector.insert(tp.partition, offset);
+        }
+    }
+    Ok(vector)
+}
+
+async fn describe(source: &dyn Source, topic: &str) -> Result<TopicInfo> {
+    source.topic(topic).await?.ok_or_else(|| {
+        Error::new(Code(222), ErrorKind::NotFound, "the topic does not exist")
+            .with("topic", topic)
+            .help("check the name, or list the topics with your Kafka tools; a regular expression begins with ^")
+    })
+}
+
+fn claim_of(name: TopicName, keys: ControlKeys, info: &TopicInfo, owner: Owner, later: bool) -> TopicClaim {
+    TopicClaim { name, keys, topic_id: info.id.clone(), topic_hash: note_hash(&info.id), is_later_incarnation: later, start: owner.start }
+}

@@ -1,0 +1,242 @@
+//! Which record closes a window, and why. Pure.
+//!
+//! Windows are a grid (00:00, 00:05, ...). By record time a window takes its slot from its first plausible record and is closed
+//! by a plausible record past the slot; by arrival the clock alone decides. Offsets stay contiguous: a late record goes into the
+//! window that is open and is counted. What a window's *directory* is called has a test of its own, by constants, because
+//! it must come out the same when the range is read again.
+
+use std::time::Duration;
+
+use catchment_formats::{RecordView, TimestampType};
+
+use crate::config::WindowBy;
+
+/// 2000-01-01T00:00:00Z. Nothing before it is taken for a real timestamp.
+pub const PLAUSIBLE_FROM_MS: i64 = 946_684_800_000;
+
+/// 2100-01-01T00:00:00Z, for directories.
+pub const PLAUSIBLE_UNTIL_MS: i64 = 4_102_444_800_000;
+
+/// How far ahead of the clock a timestamp may be and still say where a window lies. Clocks of producers differ by minutes.
+const AHEAD_MAX_MS: i64 = 600_000;
+
+/// How long after its slot an idle window stays open: records that are on their way still go in.
+const IDLE_GRACE_MS: i64 = 2_000;
+
+/// The rule's window settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowPolicy {
+    /// Length of a slot in milliseconds.
+    pub every_ms: i64,
+    /// What decides.
+    pub by: WindowBy,
+    /// Uncompressed bytes of keys, values and headers at which a window closes.
+    pub bytes_max: u64,
+}
+
+/// Why a window closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// A record past the slot.
+    NextSlot,
+    /// The slot is over and the partition is idle, or the clock decides.
+    Clock,
+    /// It had been open for twice its length.
+    Age,
+    /// It reached the size limit.
+    Size,
+    /// Memory ran out.
+    Pressure,
+    /// An intent's end.
+    Recovery,
+    /// It reached the end at which the run stops.
+    UntilEnd,
+    /// The process stops and the rule says to close.
+    Stop,
+}
+
+impl CloseReason {
+    /// The reason as logs and metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NextSlot => "next_slot",
+            Self::Clock => "clock",
+            Self::Age => "age",
+            Self::Size => "size",
+            Self::Pressure => "pressure",
+            Self::Recovery => "recovery",
+            Self::UntilEnd => "until_end",
+            Self::Stop => "stop",
+        }
+    }
+
+    /// Whether the window is smaller than the rule asked for.
+    pub fn is_early(self) -> bool {
+        matches!(self, Self::Size | Self::Pressure)
+    }
+}
+
+/// A record's timestamp, if it is one that a directory may be named after.
+pub fn directory_timestamp(record: &RecordView<'_>) -> Option<i64> {
+    let plausible = record.timestamp_type != TimestampType::None && (PLAUSIBLE_FROM_MS..PLAUSIBLE_UNTIL_MS).contains(&record.timestamp);
+    plausible.then_some(record.timestamp)
+}
+
+/// A window that is open.
+#[derive(Clone, Debug)]
+pub struct OpenWindow {
+    opened_wall_ms: i64,
+    opened: Duration,
+    slot_end_ms: Option<i64>,
+    /// Timestamp that names the directory: that of the first record with a plausible one.
+    pub directory_ms: Option<i64>,
+    /// Uncompressed bytes of keys, values and headers.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Records older than the slot.
+    pub late: u64,
+}
+
+impl OpenWindow {
+    /// A window that opens now.
+    pub fn new(policy: &WindowPolicy, wall_ms: i64, steady: Duration) -> Self {
+        let slot_end_ms = (policy.by == WindowBy::Arrival).then(|| slot_end(wall_ms, policy.every_ms));
+        Self { opened_wall_ms: wall_ms, opened: steady, slot_end_ms, directory_ms: None, bytes: 0, records: 0, late: 0 }
+    }
+
+    /// Whether `record` belongs to a later window.
+    pub fn ends_before(&self, policy: &WindowPolicy, record: &RecordView<'_>, wall_ms: i64) -> bool {
+        policy.by == WindowBy::RecordTime
+            && self.slot_end_ms.is_some_and(|end| record.timestamp >= end)
+            && says_where(record, wall_ms)
+    }
+
+    /// Takes a record in.
+    pub fn add(&mut self, policy: &WindowPolicy, record: &RecordView<'_>, wall_ms: i64) {
+        self.records += 1;
+        self.bytes += record_bytes(record);
+        if self.directory_ms.is_none() {
+            self.directory_ms = directory_timestamp(record);
+        }
+        if policy.by == WindowBy::Arrival || !says_where(record, wall_ms) {
+            return;
+        }
+        let end = *self.slot_end_ms.get_or_insert_with(|| slot_end(record.timestamp, policy.every_ms));
+        if record.timestamp < end - policy.every_ms {
+            self.late += 1;
+        }
+    }
+
+    /// Whether the size limit is reached.
+    pub fn is_full(&self, policy: &WindowPolicy) -> bool {
+        self.bytes >= policy.bytes_max
+    }
+
+    /// Whether the clock closes the window; `at_end` says that the reader has everything the partition holds.
+    pub fn due(&self, policy: &WindowPolicy, wall_ms: i64, steady: Duration, at_end: bool) -> Option<CloseReason> {
+        let over = self.slot_end_ms.is_some_and(|end| match policy.by {
+            WindowBy::Arrival => wall_ms >= end,
+            WindowBy::RecordTime => at_end && wall_ms >= end.saturating_add(IDLE_GRACE_MS),
+        });
+        if over {
+            return Some(CloseReason::Clock);
+        }
+        let age_ms = i64::try_from(steady.saturating_sub(self.opened).as_millis()).unwrap_or(i64::MAX);
+        (age_ms >= policy.every_ms.saturating_mul(2)).then_some(CloseReason::Age)
+    }
+
+    /// When the window opened, in milliseconds of the wall clock.
+    pub fn opened_wall_ms(&self) -> i64 {
+        self.opened_wall_ms
+    }
+}
+
+/// Uncompressed bytes of a record's key, value and headers.
+pub fn record_bytes(record: &RecordView<'_>) -> u64 {
+    let len = |b: Option<&[u8]>| b.map_or(0, <[u8]>::len);
+    (len(record.key) + len(record.value) + record.headers.as_bytes().len()) as u64
+}
+
+fn says_where(record: &RecordView<'_>, wall_ms: i64) -> bool {
+    record.timestamp_type != TimestampType::None
+        && (PLAUSIBLE_FROM_MS..=wall_ms.saturating_add(AHEAD_MAX_MS)).contains(&record.timestamp)
+}
+
+fn slot_end(at_ms: i64, every_ms: i64) -> i64 {
+    (at_ms.div_euclid(every_ms) + 1) * every_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use catchment_formats::HeadersView;
+
+    use super::*;
+
+    const NOW: i64 = 1_764_000_000_000;
+    const POLICY: WindowPolicy = WindowPolicy { every_ms: 300_000, by: WindowBy::RecordTime, bytes_max: 1000 };
+
+    fn record(timestamp: i64) -> RecordView<'static> {
+        RecordView {
+            offset: 0,
+            timestamp,
+            timestamp_type: TimestampType::Create,
+            key: None,
+            value: Some(b"12345"),
+            headers: HeadersView::default(),
+        }
+    }
+
+    fn open_with(timestamps: &[i64]) -> OpenWindow {
+        let mut window = OpenWindow::new(&POLICY, NOW, Duration::ZERO);
+        for ts in timestamps {
+            window.add(&POLICY, &record(*ts), NOW);
+        }
+        window
+    }
+
+    #[test]
+    fn the_first_plausible_record_gives_the_slot_and_one_past_it_closes() {
+        let slot = NOW - NOW % 300_000;
+        let window = open_with(&[-1, NOW + 3_600_000, slot + 1]);
+        assert!(!window.ends_before(&POLICY, &record(slot + 299_999), NOW));
+        assert!(window.ends_before(&POLICY, &record(slot + 300_000), NOW));
+        assert!(!window.ends_before(&POLICY, &record(NOW + 3_600_000), NOW), "a record an hour ahead is implausible");
+        assert!(!open_with(&[-1]).ends_before(&POLICY, &record(slot + 300_000), NOW), "no slot, nothing closes");
+    }
+
+    #[test]
+    fn older_records_stay_and_are_counted() {
+        let window = open_with(&[NOW, NOW - 400_000]);
+        assert!(!window.ends_before(&POLICY, &record(NOW - 400_000), NOW));
+        assert_eq!((window.records, window.late), (2, 1));
+    }
+
+    #[test]
+    fn the_directory_comes_from_constants_not_from_the_clock() {
+        let ahead = NOW + 3_600_000;
+        assert_eq!(open_with(&[-1, ahead, NOW]).directory_ms, Some(ahead));
+        assert_eq!(open_with(&[PLAUSIBLE_UNTIL_MS, 0]).directory_ms, None);
+    }
+
+    #[test]
+    fn the_clock_closes_idle_windows_and_old_ones() {
+        let window = open_with(&[NOW]);
+        let end = NOW - NOW % 300_000 + 300_000;
+        assert_eq!(window.due(&POLICY, end + 1_999, Duration::ZERO, true), None);
+        assert_eq!(window.due(&POLICY, end + 2_000, Duration::ZERO, true), Some(CloseReason::Clock));
+        assert_eq!(window.due(&POLICY, end + 2_000, Duration::ZERO, false), None, "records are still to be read");
+        assert_eq!(window.due(&POLICY, end, Duration::from_secs(600), false), Some(CloseReason::Age));
+        let arrival = WindowPolicy { by: WindowBy::Arrival, ..POLICY };
+        let window = OpenWindow::new(&arrival, NOW, Duration::ZERO);
+        assert_eq!(window.due(&arrival, end, Duration::ZERO, false), Some(CloseReason::Clock));
+    }
+
+    #[test]
+    fn size_counts_keys_values_and_headers() {
+        let mut window = open_with(&[NOW; 199]);
+        assert!(!window.is_full(&POLICY));
+        window.add(&POLICY, &record(NOW), NOW);
+        assert!(window.is_full(&POLICY));
+    }
+}

@@ -1,0 +1,247 @@
+//! The Parquet encoder against its decoder, against the `parquet` crate's Arrow reader, and against itself.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int8Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, RecordBatch};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{CountingSink, Record, batchings, conforms, encode, encode_full, encodings, json, lane, records};
+use crate::{Block, Codec, DigestBuilder, Encoding, Format, FormatError, GapCause, Missing, SegmentEncoder, TimestampType, ValueLayout};
+
+const ZSTD: Encoding = Encoding::PARQUET_ZSTD1;
+
+fn decode(bytes: &[u8]) -> Result<(Vec<Record>, DigestBuilder), FormatError> {
+    let mut decoder = ParquetDecoder::new(Bytes::copy_from_slice(bytes))?;
+    let mut block = Block::new(ValueLayout::Plain);
+    let mut digest = DigestBuilder::new();
+    let mut records = Vec::new();
+    while decoder.next_block(&mut block)? {
+        digest.push(&block);
+        records.extend(block.iter().map(|view| Record::from_view(&view)));
+    }
+    Ok((records, digest))
+}
+
+/// Encodes, decodes, compares, and checks proof and digest on the way.
+fn round_trip(records: &[Record]) -> Vec<u8> {
+    let (bytes, proof) = encode_full(&ZSTD, records);
+    let (again, digest) = decode(&bytes).expect("what was encoded can be decoded");
+    assert!(again == records, "the records survive");
+    assert_eq!(digest.digest(), proof.digest);
+    assert_eq!(digest.counts(), proof.counts);
+    let footer = read_proof(&Bytes::from(bytes.clone())).expect("the footer holds a proof");
+    assert_eq!(crate::Proof { size: proof.size, ..footer }, proof);
+    bytes
+}
+
+fn arrow_batches(bytes: &[u8]) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(bytes)).expect("a Parquet file");
+    reader.with_batch_size(1000).build().expect("a reader").collect::<Result<_, _>>().expect("batches")
+}
+
+/// Records as the Arrow reader sees them. Shares no code with the decoder but the `parquet` crate's page reader.
+fn arrow_records(bytes: &[u8]) -> Vec<Record> {
+    let mut records = Vec::new();
+    for batch in arrow_batches(bytes) {
+        let column = |name: &str| batch.column_by_name(name).unwrap_or_else(|| panic!("column {name}"));
+        let (value, key) = (column("value").as_binary::<i32>(), column("kafka_key").as_binary::<i32>());
+        let headers = column("kafka_headers").as_list::<i32>();
+        let timestamp = column("kafka_timestamp").as_primitive::<TimestampMillisecondType>();
+        let raw = column("kafka_timestamp_raw").as_primitive::<Int64Type>();
+        let kinds = column("kafka_timestamp_type").as_primitive::<Int8Type>();
+        let headers_raw = column("kafka_headers_raw").as_binary::<i32>();
+        assert!(column("kafka_partition").as_primitive::<Int32Type>().values().iter().all(|p| *p == 3));
+        for row in 0..batch.num_rows() {
+            let mut list = Vec::new();
+            if headers.is_valid(row) {
+                assert!(headers_raw.is_null(row));
+                let entries = headers.value(row);
+                let entries = entries.as_struct();
+                let (names, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
+                assert!(entries.len() > 0, "no headers is null, not an empty list");
+                for i in 0..entries.len() {
+                    list.push((names.value(i).as_bytes().to_vec(), values.is_valid(i).then(|| values.value(i).to_vec())));
+                }
+            } else if headers_raw.is_valid(row) {
+                let parsed = crate::HeadersView::parse(headers_raw.value(row)).expect("canonical").iter();
+                list.extend(parsed.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))));
+            }
+            assert!(timestamp.is_valid(row) != raw.is_valid(row), "exactly one timestamp");
+            records.push(Record {
+                offset: column("kafka_offset").as_primitive::<Int64Type>().value(row),
+                timestamp: if timestamp.is_valid(row) { timestamp.value(row) } else { raw.value(row) },
+                timestamp_type: match kinds.value(row) {
+                    -1 => TimestampType::None,
+                    0 => TimestampType::Create,
+                    1 => TimestampType::Append,
+                    other => panic!("timestamp type {other}"),
+                },
+                key: key.is_valid(row).then(|| key.value(row).to_vec()),
+                value: value.is_valid(row).then(|| value.value(row).to_vec()),
+                headers: list,
+            });
+        }
+    }
+    records
+}
+
+fn oddities() -> Vec<Record> {
+    let base = Record::of(0, b"v");
+    let with_headers =
+        |headers: Vec<(&[u8], Option<&[u8]>)>| headers.into_iter().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect::<Vec<_>>();
+    let mut all = vec![
+        Record { value: None, ..base.clone() },
+        Record { value: Some(Vec::new()), key: Some(Vec::new()), ..base.clone() },
+        Record { key: Some(vec![0xff, 0x00, 0xfe]), value: Some(vec![0x80, 0xff]), ..base.clone() },
+        Record { headers: with_headers(vec![(b"a", Some(b"1")), (b"a", Some(b"2")), (b"a", None), (b"", Some(b""))]), ..base.clone() },
+        Record { headers: with_headers(vec![(b"ok", Some(b"\xff\xfe")), (b"\xff\xfe", None), (b"", Some(b""))]), ..base.clone() },
+        Record { headers: with_headers(vec![("é".as_bytes(), Some(b"\x00"))]), ..base.clone() },
+    ];
+    for timestamp in [-1, 0, 1, TIMESTAMP_MAX, TIMESTAMP_MAX + 1, 1_011_779_000_000_000, i64::MIN, i64::MAX] {
+        for timestamp_type in [TimestampType::None, TimestampType::Create, TimestampType::Append] {
+            all.push(Record { timestamp, timestamp_type, ..base.clone() });
+        }
+    }
+    for (i, record) in all.iter_mut().enumerate() {
+        record.offset = 1_000 + 3 * i as i64;
+    }
+    all
+}
+
+#[test]
+fn oddities_survive() {
+    let bytes = round_trip(&oddities());
+    assert!(arrow_records(&bytes) == oddities());
+}
+
+#[test]
+fn an_object_without_rows_is_a_file() {
+    let missing = [Missing(100, 200, GapCause::Retention), Missing(300, 301, GapCause::CorruptBatch)];
+    let (bytes, proof) = encode(&ZSTD, &[], &[1], 301, &missing);
+    assert_eq!(decode(&bytes).expect("a file").0, []);
+    assert_eq!(arrow_records(&bytes), []);
+    let footer = read_proof(&Bytes::from(bytes)).expect("a proof");
+    assert_eq!((footer.range.start, footer.range.end, footer.missing), (100, 301, missing.to_vec()));
+    assert_eq!(proof.counts, crate::Counts::default());
+}
+
+#[test]
+fn a_record_of_12_mib_survives() {
+    let mut all = vec![Record::of(1, b"before"), Record::of(2, &json(7, 12 << 20)), Record::of(3, b"after")];
+    all[2].key = Some(json(8, 5 << 20));
+    all[2].headers = vec![(json(9, 2 << 20), Some(json(10, 3 << 20)))];
+    let bytes = round_trip(&all);
+    assert!(arrow_records(&bytes) == all);
+}
+
+#[test]
+fn row_groups_are_cut_by_rows() {
+    let all: Vec<_> = (0..1_200_000).map(|i| Record { timestamp: i / 7, ..Record::of(i, &[b'x'; 1][..(i % 2) as usize]) }).collect();
+    let bytes = round_trip(&all);
+    let file = SerializedFileReader::new(Bytes::from(bytes)).expect("a file");
+    let rows: Vec<_> = file.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
+    assert_eq!(rows, [1_048_576, 1_200_000 - 1_048_576]);
+}
+
+#[test]
+fn row_groups_are_cut_by_value_bytes_and_blocks_are_not_copied() {
+    let all: Vec<_> = (0..70 * 1024).map(|i| Record::of(i, &json(i as u64 % 100, 1020))).collect();
+    let (bytes, _) = conforms(&ZSTD, &all, &[vec![1000], vec![1024], vec![1, 5000]]);
+    let file = SerializedFileReader::new(Bytes::from(bytes.clone())).expect("a file");
+    let rows: Vec<_> = file.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
+    assert_eq!(rows, [64 * 1024, 6 * 1024]);
+    assert!(arrow_records(&bytes) == all);
+
+    let mut encoder = ParquetEncoder::new(ZSTD, lane(), 0);
+    let mut block = Block::new(ValueLayout::Plain);
+    all[..1024].iter().for_each(|r| r.push_to(&mut block));
+    assert!(block.is_full());
+    encoder.append(&block, &mut CountingSink::default());
+    assert!(encoder.held_bytes() < 100 << 10, "a block that is a page leaves no copy: {}", encoder.held_bytes());
+}
+
+#[test]
+fn row_groups_are_cut_by_keys_and_headers() {
+    let all: Vec<_> = (0..60)
+        .map(|i| Record {
+            key: Some(json(i as u64, 300 << 10)),
+            headers: vec![(b"h".to_vec(), Some(json(i as u64, 200 << 10)))],
+            ..Record::of(i, b"")
+        })
+        .collect();
+    let (bytes, _) = conforms(&ZSTD, &all, &[vec![1], vec![2, 9], vec![usize::MAX]]);
+    assert!(arrow_records(&bytes) == all);
+    let file = SerializedFileReader::new(Bytes::from(bytes)).expect("a file");
+    let rows: Vec<_> = file.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
+    assert_eq!(rows, [33, 27], "500 KiB a record, 16 MiB a group");
+}
+
+#[test]
+fn many_records_with_everything_conform() {
+    let odd = oddities();
+    let all: Vec<_> = (0..150_000_i64)
+        .map(|i| Record {
+            offset: i * 2,
+            value: (i % 11 > 0).then(|| json(i as u64, (i % 40) as usize)),
+            ..odd[i as usize % odd.len()].clone()
+        })
+        .collect();
+    let (bytes, proof) = conforms(&ZSTD, &all, &[vec![777], vec![65_536], vec![1, 2, 30_000]]);
+    assert!(arrow_records(&bytes) == all);
+    let (again, digest) = decode(&bytes).expect("decodes");
+    assert!(again == all);
+    assert_eq!(digest.digest(), proof.digest);
+}
+
+#[test]
+fn statistics_and_order_are_declared() {
+    let (bytes, _) = encode_full(&ZSTD, &oddities());
+    let file = SerializedFileReader::new(Bytes::from(bytes)).expect("a file");
+    let group = file.metadata().row_group(0);
+    assert_eq!(group.sorting_columns().map(|s| (s[0].column_idx, s[0].descending)), Some((5, false)));
+    let range = |column: usize| {
+        let stats = group.column(column).statistics().expect("statistics");
+        let min = stats.min_bytes_opt().map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")));
+        let max = stats.max_bytes_opt().map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")));
+        (min, max, stats.null_count_opt())
+    };
+    assert_eq!(range(5), (Some(1000), Some(1000 + 3 * 29), Some(0)));
+    assert_eq!(range(6), (Some(0), Some(TIMESTAMP_MAX), Some(18)));
+    assert_eq!(range(7), (Some(i64::MIN), Some(i64::MAX), Some(12)));
+    assert_eq!(range(0), (None, None, Some(1)));
+    assert_eq!(file.metadata().file_metadata().created_by(), Some("catchment version 1.0.0 (build parquet.v1)"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn equal_records_give_equal_bytes(all in records(120), batchings in batchings()) {
+        for encoding in encodings().iter().filter(|e| e.format == Format::Parquet) {
+            let (bytes, _) = conforms(encoding, &all, &batchings);
+            prop_assert!(arrow_records(&bytes) == all);
+            prop_assert!(decode(&bytes).expect("decodes").0 == all);
+        }
+    }
+
+    /// Damage is an error or leaves a smaller count or another digest; it is never a panic and never goes unnoticed unless it hit
+    /// a byte that nothing reads.
+    #[test]
+    fn damage_is_an_error(all in records(60), at in any::<prop::sample::Index>(), bit in 0_u8..8, cut in any::<prop::sample::Index>()) {
+        for codec in [Codec::None, Codec::Zstd(1)] {
+            let (bytes, proof) = encode_full(&Encoding { format: Format::Parquet, codec }, &all);
+            let cut = cut.index(bytes.len());
+            prop_assert!(decode(&bytes[..cut]).is_err());
+            prop_assert!(read_proof(&Bytes::copy_from_slice(&bytes[..cut])).is_err());
+            let mut damaged = bytes.clone();
+            damaged[at.index(bytes.len())] ^= 1 << bit;
+            if let Ok((again, digest)) = decode(&damaged) {
+                prop_assert_eq!(again == all, digest.digest() == proof.digest);
+            }
+        }
+    }
+}

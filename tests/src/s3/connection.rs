@@ -1,0 +1,112 @@
+//! Connections that can be reset from within a handler.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Accepts connections until it is dropped.
+#[derive(Debug)]
+pub(super) struct Listener {
+    inner: TcpListener,
+    address: SocketAddr,
+    down: Arc<AtomicBool>,
+}
+
+impl Listener {
+    pub(super) async fn bind(address: SocketAddr, down: Arc<AtomicBool>) -> io::Result<Self> {
+        let inner = TcpListener::bind(address).await?;
+        Ok(Self { address: inner.local_addr()?, inner, down })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            match self.inner.accept().await {
+                Ok((stream, peer)) => {
+                    // Closing then resets instead of ending the stream: a client sees what a crashed service shows it.
+                    let _ = stream.set_zero_linger();
+                    let _ = stream.set_nodelay(true);
+                    return (Connection { stream, cut: Cut::default(), down: Arc::clone(&self.down) }, peer);
+                }
+                // Out of descriptors, most likely: wait for some to be closed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Cuts one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cut(Arc<AtomicBool>);
+
+impl Cut {
+    /// Resets the connection instead of sending what comes next.
+    pub(super) fn cut(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Cut {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        stream.io().cut.clone()
+    }
+}
+
+/// A connection that fails once it is cut or the server is down.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    cut: Cut,
+    down: Arc<AtomicBool>,
+}
+
+impl Connection {
+    fn check(&self) -> io::Result<()> {
+        let is_cut = self.cut.0.load(Ordering::SeqCst) || self.down.load(Ordering::SeqCst);
+        if is_cut { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
