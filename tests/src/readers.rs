@@ -51,6 +51,9 @@ pub struct ReaderView {
     pub digest: String,
     /// The digest file: see [`Stored::from_digest_file`].
     pub file: PathBuf,
+    /// Records that the reader cannot read at all; only the broker's view has any.
+    #[serde(default)]
+    pub unreadable: u64,
 }
 
 /// What all readers saw.

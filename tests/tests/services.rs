@@ -235,3 +235,26 @@ fn the_shared_store_answers() {
     bucket.delete("k");
     assert!(bucket.list("").is_empty());
 }
+
+/// A test run that is killed leaves nothing behind.
+#[test]
+fn a_server_ends_with_its_owner() {
+    let run = tempfile::tempdir().expect("a temporary directory");
+    let dir = run.path().join("minio");
+    let mut owner = std::process::Command::new("sleep").arg("60").spawn().expect("sleep runs");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("services/minio.sh");
+    let up = std::process::Command::new("bash")
+        .arg(script)
+        .args(["up", "--policy", "--owner", &owner.id().to_string(), "--dir"])
+        .arg(&dir)
+        .output();
+    let said = String::from_utf8(up.expect("bash runs").stdout).expect("settings are text");
+    let address = said.lines().find_map(|line| line.strip_prefix("MINIO_ENDPOINT=http://")).expect("it says where it listens").to_owned();
+    assert!(std::net::TcpStream::connect(&address).is_ok(), "{address} does not listen");
+    owner.kill().and_then(|()| owner.wait().map(drop)).expect("sleep can be killed");
+    let began = Instant::now();
+    while std::net::TcpStream::connect(&address).is_ok() || dir.exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{address} outlives its owner");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
