@@ -82,7 +82,6 @@ struct Backup {
     encoding: Encoding,
     /// Keys in the order of their making.
     keys: Vec<String>,
-    #[expect(dead_code, reason = "lives as long as the backup")]
     dir: Option<tempfile::TempDir>,
 }
 
