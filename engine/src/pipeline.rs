@@ -20,7 +20,7 @@ use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::commit::driver::{self, ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, codes};
 use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -177,11 +177,11 @@ impl Pipeline {
                         }
                     }
                     Some(GroupEvent::Fatal(error)) => return Outcome::Failed(error),
-                    None => return Outcome::Failed(Error::new(Code(901), ErrorKind::Bug, "the group client ended without a word")),
+                    None => return Outcome::Failed(Error::new(codes::PART_ENDED, ErrorKind::Bug, "the group client ended without a word")),
                 },
                 Some(done) = self.lanes.join_next() => {
                     if let Err(e) = done {
-                        return Outcome::Failed(Error::new(Code(902), ErrorKind::Bug, "a lane's task failed").because(e));
+                        return Outcome::Failed(Error::new(codes::PART_ENDED, ErrorKind::Bug, "a lane's task failed").because(e));
                     }
                 }
                 _ = changes.changed() => {
@@ -198,7 +198,7 @@ impl Pipeline {
     fn stopped_for_good(&self) -> Option<Error> {
         let mut errors = self.env.progress.stopped();
         let all = errors.len() >= self.lanes.len();
-        let fatal = errors.iter().position(|e| e.kind == ErrorKind::Fenced && e.code == Code(404));
+        let fatal = errors.iter().position(|e| e.kind == ErrorKind::Fenced && e.code == codes::MEMBER_FENCED);
         let at = fatal.or_else(|| (!errors.is_empty() && (all || !self.env.until.is_empty())).then_some(0))?;
         Some(errors.swap_remove(at))
     }
@@ -261,7 +261,7 @@ impl Pipeline {
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name).spawn(body).map_err(|e| {
-        Error::new(Code(120), ErrorKind::Retryable, "a thread could not be started")
+        Error::new(codes::THREAD, ErrorKind::Retryable, "a thread could not be started")
             .because(e)
             .help("raise the limit of processes (ulimit -u) for this user")
     })

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{BackupPlan, KafkaSettings, LayoutSettings, OnStop, StoreSettings};
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
@@ -192,7 +192,7 @@ async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec
     for pattern in patterns {
         let found = source.topics(pattern).await?;
         if found.is_empty() && !pattern.starts_with('^') {
-            return Err(Error::new(Code(203), ErrorKind::NotFound, "the topic does not exist")
+            return Err(Error::new(kafka::errors::UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist")
                 .with("topic", pattern)
                 .help("check the name; a regular expression begins with ^"));
         }

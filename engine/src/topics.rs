@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::commit::control::{self, Owner};
 use crate::commit::driver::LaneEnv;
 use crate::config::{Accept, StartPoint};
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, VERSION, note_hash};
 use crate::source::{Source, TopicInfo, TopicPartition};
 use crate::store::GuardClass;
@@ -145,7 +145,7 @@ impl TopicClaims {
                 let start = start_vector(&*env.source, info, &StartPoint::Earliest).await?;
                 self.write_claim(env, name, info, Owner { start, ..wanted }, true, true).await
             }
-            None => Err(Error::new(Code(421), ErrorKind::Asks, "the topic was deleted and created again")
+            None => Err(Error::new(codes::TOPIC_RECREATED, ErrorKind::Asks, "the topic was deleted and created again")
                 .with("topic", &info.name)
                 .with("topic_id", &info.id)
                 .help("to back up the new topic beside the old one, start once with --accept topic-recreated")),

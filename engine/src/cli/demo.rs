@@ -87,9 +87,8 @@ impl Directory {
     fn make(wanted: Option<PathBuf>) -> Result<Self> {
         let temporary = wanted.is_none();
         let path = wanted.unwrap_or_else(|| std::env::temp_dir().join(format!("catchment-demo-{}", std::process::id())));
-        let failed = |e| {
-            Error::new(codes::DEMO, ErrorKind::Invalid, "the demo's directory cannot be made").with("dir", path.display()).because(e)
-        };
+        let failed =
+            |e| Error::new(codes::DEMO, ErrorKind::Invalid, "the demo's directory cannot be made").with("dir", path.display()).because(e);
         std::fs::create_dir_all(&path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         Ok(Self { path, temporary })
@@ -143,7 +142,11 @@ struct Demo {
 impl Demo {
     fn start(args: &DemoArgs, dir: &Path) -> std::result::Result<Self, Vec<Error>> {
         let broker = PracticeBroker::start(TOPIC, PARTITIONS)?;
-        say(&format!("a practice broker runs at {}; {RATE} records a second go into the topic {TOPIC} for {}", broker.address(), args.duration));
+        say(&format!(
+            "a practice broker runs at {}; {RATE} records a second go into the topic {TOPIC} for {}",
+            broker.address(),
+            args.duration
+        ));
         let interrupted = Arc::default();
         watch_interrupt(&interrupted)?;
         Ok(Self { broker, clock: SystemClock::new(), data: dir.join("backup"), hold: dir.join("held"), interrupted })
@@ -250,4 +253,3 @@ fn worker_failed(e: std::io::Error) -> Error {
 fn gave_up(why: &str) -> Error {
     Error::new(codes::DEMO, ErrorKind::Retryable, "the demo did not get to its end").because(why).help("run it again with -v")
 }
-

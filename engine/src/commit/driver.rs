@@ -19,7 +19,7 @@ use crate::commit::publish::Assembly;
 use crate::commit::recover::Resume;
 use crate::config::{Accept, OnGap};
 use crate::consumer::{ConsumerCommand, ConsumerShared};
-use crate::error::{Code, Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Tidy, VERSION};
 use crate::lane::LaneLease;
 use crate::limits::{ANCHOR_INTERVAL, RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
@@ -411,7 +411,7 @@ impl Lane {
                     .into()
             }
             QueueFault::Truncated(cause) if !self.env.rule.accepts(Accept::Truncation) => Error::new(
-                Code(423),
+                codes::LOG_TRUNCATED,
                 ErrorKind::Asks,
                 "the partition ends before what was backed up: its log was truncated",
             )
@@ -561,12 +561,12 @@ impl Drop for AbandonOnDrop {
 }
 
 fn refused(cause: &str) -> Error {
-    Error::new(Code(403), ErrorKind::Denied, "the group coordinator refuses the commit")
+    Error::new(codes::COMMIT_REFUSED, ErrorKind::Denied, "the group coordinator refuses the commit")
         .because(cause)
         .help("grant READ on the group and raise offset.metadata.max.bytes to 4096 if it was lowered, then start again")
 }
 
 fn fenced() -> Error {
-    Error::new(Code(404), ErrorKind::Fenced, "another process has this member's group.instance.id")
+    Error::new(codes::MEMBER_FENCED, ErrorKind::Fenced, "another process has this member's group.instance.id")
         .help("stop the other process, or give this one its own --instance-id")
 }

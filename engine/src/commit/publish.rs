@@ -17,7 +17,7 @@ use super::proof::{self, metadata, needs_record, record_key};
 use super::{Finding, Next, after_look, after_publish, compare};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
-use crate::error::{Code, Error, ErrorKind};
+use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
 use crate::limits::{INTENT_BYTES_MAX, MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_PRESSED};
 use crate::report::LaneNote;
@@ -299,7 +299,7 @@ impl Lane {
                 }
                 Err(CommitError::MetadataTooLarge) if intent.upload.is_some() => {}
                 Err(e) => {
-                    return Err(Error::new(Code(403), ErrorKind::Denied, "the group coordinator refuses the pin")
+                    return Err(Error::new(codes::COMMIT_REFUSED, ErrorKind::Denied, "the group coordinator refuses the pin")
                         .because(e)
                         .help("grant READ on the group and raise offset.metadata.max.bytes to 4096 if it was lowered, then start again")
                         .into());
@@ -475,7 +475,7 @@ impl Drop for Publishing {
 }
 
 fn taken(object_key: &str, why: &str) -> Error {
-    Error::new(Code(413), ErrorKind::Fenced, "an object of somebody else stands under the key")
+    Error::new(codes::FOREIGN_OBJECT, ErrorKind::Fenced, "an object of somebody else stands under the key")
         .with("key", object_key)
         .because(why)
         .help("look at it with `catchment show`; use another prefix (--to), or move the object away and start again")

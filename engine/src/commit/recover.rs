@@ -14,7 +14,7 @@ use super::proof;
 use super::publish::Body;
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
-use crate::error::{Code, Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, parts_digest};
 use crate::limits::LOG_END_WAIT;
 use crate::reader::PinnedRange;
@@ -106,7 +106,7 @@ impl Lane {
     }
 
     fn topic_recreated(&self) -> Error {
-        Error::new(Code(421), ErrorKind::Asks, "the topic was deleted and created again")
+        Error::new(codes::TOPIC_RECREATED, ErrorKind::Asks, "the topic was deleted and created again")
             .with("topic_id", &self.claim.topic_id)
             .help("to back up the new topic beside the old one, start once with --accept topic-recreated")
     }
@@ -393,14 +393,14 @@ fn destination_with_intent() -> Error {
 }
 
 fn truncated(position: i64, bounds: &LogBounds) -> Error {
-    Error::new(Code(423), ErrorKind::Asks, "the partition ends before what was backed up: its log was truncated")
+    Error::new(codes::LOG_TRUNCATED, ErrorKind::Asks, "the partition ends before what was backed up: its log was truncated")
         .with("position", position)
         .with("log_end", bounds.stable_end)
         .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
 }
 
 fn intent_taken(intent: &Intent, why: &str) -> Error {
-    Error::new(Code(413), ErrorKind::Fenced, "an object of somebody else stands under the key")
+    Error::new(codes::FOREIGN_OBJECT, ErrorKind::Fenced, "an object of somebody else stands under the key")
         .with("key", &intent.key)
         .because(why)
         .help("look at it with `catchment show`; move the object away and start again")

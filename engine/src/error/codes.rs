@@ -1,5 +1,5 @@
-//! The codes of the command line (01xx) and of objects and `verify` (05xx). Stores, Kafka and the commit protocol keep
-//! theirs beside their code; `docs/errors.md` has a section for every one, and a test holds the two together.
+//! The codes of the command line (01xx), of objects and `verify` (05xx), and those that several places share. All others stand
+//! beside their code; `docs/errors.md` has a section for every one, and a test holds the two together.
 
 use super::Code;
 
@@ -32,6 +32,19 @@ pub const RUNTIME: Code = Code(112);
 
 /// The demo did not get to its end.
 pub const DEMO: Code = Code(113);
+/// A thread cannot be started.
+pub const THREAD: Code = Code(120);
+
+/// The group coordinator refuses a commit for good.
+pub const COMMIT_REFUSED: Code = Code(403);
+/// Another process has this member's `group.instance.id`.
+pub const MEMBER_FENCED: Code = Code(404);
+/// An object of somebody else stands under a key.
+pub const FOREIGN_OBJECT: Code = Code(413);
+/// The topic was deleted and created again.
+pub const TOPIC_RECREATED: Code = Code(421);
+/// The partition ends before what was backed up.
+pub const LOG_TRUNCATED: Code = Code(423);
 
 /// `verify` found damage.
 pub const VERIFY_DAMAGE: Code = Code(501);
@@ -45,3 +58,6 @@ pub const SPOOL: Code = Code(504);
 pub const COMPARE: Code = Code(505);
 /// The topic cannot be read for comparison.
 pub const COMPARE_READ: Code = Code(506);
+
+/// A part of the process ended that must not end.
+pub const PART_ENDED: Code = Code(902);

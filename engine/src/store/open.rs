@@ -8,7 +8,9 @@ use super::file::FileStore;
 use super::retry::RetryPolicy;
 use super::url::StoreUrl;
 use super::{ObjectStore, RequestObserver};
-use crate::error::{Code, Error, ErrorKind};
+#[cfg(not(feature = "s3"))]
+use crate::error::Code;
+use crate::error::{Error, ErrorKind};
 
 /// What an address does not say.
 #[derive(Clone, Debug)]
@@ -99,7 +101,8 @@ pub async fn open(address: &str, options: &OpenOptions) -> Result<Arc<dyn Object
     match StoreUrl::parse(address)? {
         StoreUrl::File(path) => {
             let opened = tokio::task::spawn_blocking(move || FileStore::open(&path)).await;
-            let bug = |e| Error::new(Code(901), ErrorKind::Bug, "opening a directory ended without an answer").because(e);
+            let bug =
+                |e| Error::new(crate::error::codes::PART_ENDED, ErrorKind::Bug, "opening a directory ended without an answer").because(e);
             Ok(Arc::new(opened.map_err(bug)??))
         }
         #[cfg(feature = "s3")]

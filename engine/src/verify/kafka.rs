@@ -279,7 +279,7 @@ impl<'a> Comparison<'a> {
 
     fn unreadable(&self, e: FormatError) -> Error {
         match e {
-            FormatError::Io(e) => unwritable(e),
+            FormatError::Io(e) if e.raw_os_error().is_some() => unwritable(e),
             other => Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "an object changed while it was verified")
                 .with("key", &self.listed.key)
                 .because(other),

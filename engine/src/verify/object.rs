@@ -84,7 +84,7 @@ impl Check<'_> {
                 self.hold_against_footer(&read, beside.as_ref());
                 Ok((Some(read.proof), true))
             }
-            Err((_, FormatError::Io(e))) => Err(unwritable(e)),
+            Err((_, FormatError::Io(e))) if e.raw_os_error().is_some() => Err(unwritable(e)),
             Err((proof, error)) => {
                 self.add(self.kind_of(&error), error.to_string());
                 Ok((proof.or(beside), false))
@@ -113,7 +113,8 @@ impl Check<'_> {
         }
     }
 
-    /// What an error of the decoder is called. An object that ends too early is the commonest case and has its own name.
+    /// What an error of the decoder is called. An I/O error that the system does not know of is a decoder's way to say that a
+    /// length in the object is wrong. An object that ends too early is the commonest case and has its own name.
     fn kind_of(&self, error: &FormatError) -> DamageKind {
         let text = error.to_string();
         if text.contains("records where the proof counts") {
@@ -158,7 +159,7 @@ impl Check<'_> {
         self.check_missing(&proof);
         match read_raw(self.spool, &encoding) {
             Ok(stream) => self.hold_against_stream(&proof, &encoding, stream),
-            Err(FormatError::Io(e)) => return Err(unwritable(e)),
+            Err(FormatError::Io(e)) if e.raw_os_error().is_some() => return Err(unwritable(e)),
             Err(error) => {
                 self.add(self.kind_of(&error), error.to_string());
                 return Ok((Some(proof), false));

@@ -89,8 +89,8 @@ impl PracticeBroker {
     /// # Errors
     /// `C0218` if it does not in time.
     pub fn flush(&self) -> Result<()> {
-        self.producer.flush(FLUSH_TIMEOUT).map_err(|e| {
-            Error::new(PRACTICE_FAILED, ErrorKind::Retryable, "the practice broker has not taken all records").because(e)
-        })
+        self.producer
+            .flush(FLUSH_TIMEOUT)
+            .map_err(|e| Error::new(PRACTICE_FAILED, ErrorKind::Retryable, "the practice broker has not taken all records").because(e))
     }
 }
