@@ -93,6 +93,7 @@ fn size(c: &mut Criterion, name: &str, len: usize) {
     group.bench_function("push", |b| {
         let mut block = Block::new(ValueLayout::Plain);
         b.iter(|| {
+            block.reset(ValueLayout::Plain);
             for (offset, value) in values.iter().enumerate() {
                 push(&mut block, offset, value);
                 if block.is_full() {

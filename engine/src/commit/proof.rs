@@ -4,6 +4,7 @@
 //! footer. Whoever asks gets one answer; none means that the object cannot prove whose it is.
 
 use catchment_formats::Proof;
+use catchment_formats::parquet::{TailProof, read_proof_from_tail};
 
 use crate::store::key::{ControlKeys, Layout};
 use crate::store::{Metadata, ObjectInfo, ObjectStore, StoreResult};
@@ -11,8 +12,8 @@ use crate::store::{Metadata, ObjectInfo, ObjectStore, StoreResult};
 /// Name of the user metadata that holds a proof.
 pub const PROOF_METADATA: &str = "catchment-proof";
 
-/// Bytes read from the end of a Parquet object for its footer. Larger than the footer of 64 row groups.
-const FOOTER_BYTES: u64 = 256 << 10;
+/// Bytes read from the end of a Parquet object for its footer. Enough for a few row groups, so that one request does.
+const FOOTER_BYTES: u64 = 32 << 10;
 
 /// The user metadata of an object that is written in one request.
 pub fn metadata(proof: &Proof) -> Metadata {
@@ -62,13 +63,18 @@ async fn read(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> St
 }
 
 async fn footer(store: &dyn ObjectStore, info: &ObjectInfo) -> StoreResult<Option<Proof>> {
-    let tail = info.size.saturating_sub(FOOTER_BYTES)..info.size;
-    let Some(bytes) = store.get(&info.key, Some(tail)).await? else { return Ok(None) };
-    let mut proof = catchment_formats::parquet::read_proof_tail(bytes, info.size).ok();
-    if let Some(proof) = &mut proof {
-        proof.size = Some(info.size);
+    let mut wanted = FOOTER_BYTES;
+    // At most twice: the second time with the length that the footer itself names.
+    for _ in 0..2 {
+        let tail = info.size.saturating_sub(wanted)..info.size;
+        let Some(bytes) = store.get(&info.key, Some(tail)).await? else { return Ok(None) };
+        match read_proof_from_tail(&bytes) {
+            Ok(TailProof::Proof(proof)) => return Ok(Some(Proof { size: Some(info.size), ..*proof })),
+            Ok(TailProof::NeedsBytes(bytes)) if bytes <= info.size => wanted = bytes,
+            _ => break,
+        }
     }
-    Ok(proof)
+    Ok(None)
 }
 
 /// The record describes the object only if the sizes agree: it is written before the object is.

@@ -13,7 +13,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 
-use super::footer::PROOF_KEY;
+use super::footer::{MAGIC, PROOF_KEY};
 use super::schema::{
     HEADER_KEY, HEADER_VALUE, HEADERS_RAW, KEY, LEAVES, OFFSET, PARTITION, TIMESTAMP, TIMESTAMP_RAW, TIMESTAMP_TYPE, VALUE,
 };
@@ -96,12 +96,49 @@ pub fn read_proof<R: ChunkReader>(object: &R) -> Result<Proof, FormatError> {
     })
 }
 
+/// What the last bytes of an object say of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TailProof {
+    /// The proof.
+    Proof(Box<Proof>),
+    /// The footer is longer: this many bytes of the object's end hold it.
+    NeedsBytes(u64),
+}
+
+/// The proof in the last bytes of an object, for stores that are read by range.
+///
+/// # Errors
+/// If the bytes do not end a Parquet file, are damaged, or hold no proof.
+pub fn read_proof_from_tail(tail: &[u8]) -> Result<TailProof, FormatError> {
+    let (rest, magic) = tail.split_last_chunk::<4>().ok_or_else(|| corrupt("too short for a Parquet file"))?;
+    let (rest, len) = rest.split_last_chunk::<4>().ok_or_else(|| corrupt("too short for a Parquet file"))?;
+    if magic != MAGIC {
+        return Err(corrupt("not the end of a Parquet file"));
+    }
+    let len = u32::from_le_bytes(*len);
+    let Some(at) = rest.len().checked_sub(len as usize) else {
+        return Ok(TailProof::NeedsBytes(u64::from(len) + 8));
+    };
+    guarded("the footer", || {
+        let metadata = ParquetMetaDataReader::decode_metadata(&rest[at..]).map_err(from_parquet)?;
+        proof_of(&metadata).map(|proof| TailProof::Proof(Box::new(proof)))
+    })
+}
+
 fn proof_of(metadata: &ParquetMetaData) -> Result<Proof, FormatError> {
     let pairs = metadata.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
     let text = pairs.iter().find(|pair| pair.key == PROOF_KEY).and_then(|pair| pair.value.as_deref());
     let mut proof = Proof::from_json(text.ok_or_else(|| corrupt(format!("the footer has no {PROOF_KEY}")))?)?;
     proof.size = None;
     Ok(proof)
+}
+
+/// Comes before every other check, so that an object of a later version is called that and not damaged.
+fn check_encoding(proof: &Proof) -> Result<(), FormatError> {
+    match proof.encoding.parse::<Encoding>()?.format {
+        Format::Parquet => Ok(()),
+        Format::Raw(_) => Err(corrupt(format!("the proof of a Parquet object names encoding {:?}", proof.encoding))),
+    }
 }
 
 fn check_schema(metadata: &ParquetMetaData) -> Result<(), FormatError> {
@@ -114,6 +151,14 @@ fn check_schema(metadata: &ParquetMetaData) -> Result<(), FormatError> {
                 && column.max_rep_level() == i16::from(leaf.repetition_max)
         });
     if same { Ok(()) } else { Err(corrupt("the columns are not those of this format")) }
+}
+
+/// Checks what the `parquet` crate asserts when it opens a chunk, and that no chunk claims a dictionary, which none has.
+fn check_chunks(metadata: &ParquetMetaData) -> Result<(), FormatError> {
+    let sane = metadata.row_groups().iter().flat_map(|group| group.columns()).all(|chunk| {
+        chunk.dictionary_page_offset().is_none() && chunk.data_page_offset() >= 0 && chunk.compressed_size() >= 0 && chunk.num_values() >= 0
+    });
+    if sane { Ok(()) } else { Err(corrupt("the footer places a column chunk where none can be")) }
 }
 
 impl<R: ChunkReader + 'static> fmt::Debug for ParquetDecoder<R> {
@@ -131,12 +176,11 @@ impl<R: ChunkReader + 'static> ParquetDecoder<R> {
         let (file, proof) = guarded("the footer", || {
             let file = SerializedFileReader::new(object).map_err(from_parquet)?;
             let proof = proof_of(file.metadata())?;
+            check_encoding(&proof)?;
             check_schema(file.metadata())?;
+            check_chunks(file.metadata())?;
             Ok((file, proof))
         })?;
-        if proof.encoding.parse::<Encoding>()?.format != Format::Parquet {
-            return Err(corrupt(format!("the proof of a Parquet object names encoding {:?}", proof.encoding)));
-        }
         let next_offset = proof.range.start;
         Ok(Self { file, proof, groups_read: 0, group: None, next_offset, records: 0, headers: HeadersBuf::default(), failed: false })
     }

@@ -15,14 +15,12 @@ mod footer;
 mod levels;
 mod schema;
 mod side;
-mod tail;
 mod thrift;
 
 #[cfg(test)]
 mod tests;
 
-pub use decode::{ParquetDecoder, read_proof};
-pub use tail::read_proof_tail;
+pub use decode::{ParquetDecoder, TailProof, read_proof, read_proof_from_tail};
 pub use encode::ParquetEncoder;
 
 /// PLAIN value bytes after which a row group ends, with the value page that reaches them. Smaller row groups cost footer

@@ -193,6 +193,40 @@ fn statistics_and_order_are_declared() {
     assert_eq!(file.metadata().file_metadata().created_by(), Some("catchment version 1.0.0 (build parquet.v1)"));
 }
 
+#[test]
+fn the_tail_holds_the_proof() {
+    let (bytes, _) = encode_full(&ZSTD, &oddities());
+    let tail = |len: usize| read_proof_from_tail(&bytes[bytes.len() - len..]);
+    let Ok(TailProof::NeedsBytes(len)) = tail(100) else { panic!("the footer is longer than 100 bytes") };
+    let proof = read_proof(&Bytes::from(bytes.clone())).expect("a proof");
+    assert_eq!(tail(len as usize).expect("a proof"), TailProof::Proof(Box::new(proof)));
+    assert_eq!(tail(len as usize - 1).expect("a length"), TailProof::NeedsBytes(len));
+    assert!(tail(7).is_err());
+    assert!(read_proof_from_tail(&bytes[..100]).is_err());
+}
+
+#[test]
+fn other_files_are_refused() {
+    let (bytes, _) = encode_full(&ZSTD, &oddities());
+    let batch = arrow_batches(&bytes).remove(0);
+    let foreign = |batch: &RecordBatch, proof: Option<String>| {
+        let mut out = Vec::new();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut out, batch.schema(), None).expect("a writer");
+        writer.write(batch).expect("a batch");
+        let proof = proof.map(|json| parquet::file::metadata::KeyValue::new("catchment.proof".to_owned(), json));
+        proof.into_iter().for_each(|pair| writer.append_key_value_metadata(pair));
+        writer.close().expect("a footer");
+        decode(&out).map(|(records, _)| records)
+    };
+    assert!(matches!(foreign(&batch, None), Err(FormatError::Corrupt(_))), "no proof");
+    let proof = read_proof(&Bytes::from(bytes)).expect("a proof");
+    let other = batch.project(&[0, 1, 4]).expect("columns");
+    assert!(matches!(foreign(&other, Some(proof.to_json())), Err(FormatError::Corrupt(_))), "other columns");
+    let later = crate::Proof { encoding: "parquet.zstd1.v9".to_owned(), ..proof };
+    assert!(matches!(foreign(&batch, Some(later.to_json())), Err(FormatError::UnknownEncoding(_))), "an encoding of the future");
+    assert!(matches!(decode(b"not a Parquet file at all"), Err(FormatError::Corrupt(_))));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
