@@ -87,7 +87,7 @@ impl Check<'_> {
             Err((_, FormatError::Io(e))) if e.raw_os_error().is_some() => Err(unwritable(e)),
             Err((proof, error)) => {
                 self.add(self.kind_of(&error), error.to_string());
-                Ok((proof.or(beside), false))
+                Ok((proof.map(|p| *p).or(beside), false))
             }
         }
     }
@@ -204,14 +204,14 @@ struct ReadParquet {
     differs_at: Option<u64>,
 }
 
-fn read_parquet(spool: &Spool) -> Result<ReadParquet, (Option<Proof>, FormatError)> {
+fn read_parquet(spool: &Spool) -> Result<ReadParquet, (Option<Box<Proof>>, FormatError)> {
     let mut decoder = ParquetSpool::open(spool).map_err(|e| (None, e))?;
     let proof = decoder.proof().clone();
-    let encoding: Encoding = proof.encoding.parse().map_err(|e| (Some(proof.clone()), e))?;
+    let encoding: Encoding = proof.encoding.parse().map_err(|e| (Some(Box::new(proof.clone())), e))?;
     let mut again = Again::new(&encoding, &proof, spool);
     let mut digest = DigestBuilder::new();
     let mut block = Block::new(ValueLayout::Plain);
-    while decoder.next_block(&mut block).map_err(|e| (Some(proof.clone()), e))? {
+    while decoder.next_block(&mut block).map_err(|e| (Some(Box::new(proof.clone())), e))? {
         digest.push(&block);
         again.append(&block);
     }
