@@ -13,12 +13,14 @@
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
+//! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
 //! Nothing here skips: a service that cannot be had fails the test that asked for it. `docs/TESTING.md` names the environment
 //! variables that point the harness at servers that already run.
 
 pub mod admin;
+pub mod bed;
 pub mod bucket;
 pub mod generate;
 mod native;

@@ -241,6 +241,9 @@ async fn repetition_ends_and_says_how_often_it_tried() {
     server.state().set_denied(true);
     let error = store.head("a").await.unwrap_err();
     assert_eq!((error.kind, error.attempts), (StoreErrorKind::Denied, 1), "403 is never an absent object");
+    server.state().set_denied(false);
+    server.state().set_faults(|_| Fault::refused(400, ""));
+    assert_eq!(store.head("a").await.unwrap_err().kind, StoreErrorKind::Denied, "how AWS answers a HEAD with an expired token");
 }
 
 #[tokio::test(flavor = "multi_thread")]

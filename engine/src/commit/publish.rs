@@ -107,7 +107,15 @@ impl Assembly {
             return Ok(());
         }
         if self.upload.is_none() {
-            self.upload = Some(self.open(lane).await?);
+            let object_key = match &self.pinned {
+                Some((key, _)) => key.clone(),
+                None => lane.key(lane.start, self.directory_ms, lane.env.rule.encoding.extension()),
+            };
+            if self.pinned.is_none() {
+                // COS refuses an upload on a key that exists; better to learn here whose object that is.
+                lane.check_first_key(&object_key).await?;
+            }
+            self.upload = Some(open_upload(lane, object_key).await?);
         }
         let upload = self.upload.as_mut().expect("opened above");
         for part in self.held.drain(..) {
@@ -116,27 +124,23 @@ impl Assembly {
         self.held_bytes = 0;
         Ok(())
     }
+}
 
-    async fn open(&self, lane: &Lane) -> Result<Upload, Exit> {
-        let object_key = match &self.pinned {
-            Some((key, _)) => key.clone(),
-            None => lane.key(lane.start, self.directory_ms, lane.env.rule.encoding.extension()),
-        };
-        lane.abort_stale_uploads(&object_key, None).await?;
-        let guard = lane.env.rule.guard();
-        let none = Metadata::new();
-        let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;
-        lane.env.metrics.open_uploads.inc();
-        Ok(Upload {
-            store: Arc::clone(&lane.env.store),
-            key: object_key,
-            id,
-            next_number: 1,
-            on_way: JoinSet::new(),
-            done: Vec::new(),
-            named_by_intent: false,
-        })
-    }
+async fn open_upload(lane: &Lane, object_key: String) -> Result<Upload, Exit> {
+    lane.abort_stale_uploads(&object_key, None).await?;
+    let guard = lane.env.rule.guard();
+    let none = Metadata::new();
+    let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;
+    lane.env.metrics.open_uploads.inc();
+    Ok(Upload {
+        store: Arc::clone(&lane.env.store),
+        key: object_key,
+        id,
+        next_number: 1,
+        on_way: JoinSet::new(),
+        done: Vec::new(),
+        named_by_intent: false,
+    })
 }
 
 impl Upload {
@@ -445,7 +449,7 @@ impl Lane {
                     self.report_waiting(Some(&e));
                     backoff.wait(&*self.env.clock).await;
                 }
-                Err(e) if e.kind == StoreErrorKind::NoSuchUpload => return Err(Exit::Restart(format!("{op}: {e}"))),
+                Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::Exists) => return Err(Exit::Restart(format!("{op}: {e}"))),
                 Err(e) => return Err(Error::from(e).into()),
             }
         }

@@ -145,7 +145,7 @@ impl KafkaCluster {
         }
         let reader = self.reader();
         let reached = native::reach(&reader.consumer, REQUEST_TIMEOUT);
-        let Ok(described) = reached.and_then(|()| native::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
+        let Ok(described) = reached.and_then(|_| native::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
             return;
         };
         for topic in described {

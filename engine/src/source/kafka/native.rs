@@ -264,8 +264,8 @@ pub(crate) fn metadata<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Du
     }
 }
 
-/// Whether a broker answers. Waits for one without spinning, which the admin calls do not while their broker is down.
-pub(crate) fn reach<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Duration) -> Result<(), K> {
+/// The id of a broker that answers. Waits for one without spinning, which the admin calls do not while their broker is down.
+pub(crate) fn reach<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Duration) -> Result<i32, K> {
     let mut found: *const sys::rd_kafka_metadata = ptr::null();
     // SAFETY: the client outlives the call; with success `found` is ours and is destroyed at once. No topic is asked for but those that
     // the client knows.
@@ -274,9 +274,10 @@ pub(crate) fn reach<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Durat
         if error != K::NoError {
             return Err(error);
         }
+        let broker = (*found).orig_broker_id;
         sys::rd_kafka_metadata_destroy(found);
+        Ok(broker)
     }
-    Ok(())
 }
 
 /// A queue for the results of admin calls, destroyed when dropped.
@@ -333,6 +334,14 @@ impl Options {
             Self(options)
         }
     }
+
+    fn set_broker(&self, broker: i32) {
+        let mut reason = [0 as c_char; 128];
+        // SAFETY: the options are live; the reason's buffer is as long as it is said to be. A refusal leaves the choice to librdkafka.
+        unsafe {
+            let _ = sys::rd_kafka_AdminOptions_set_broker(self.0, broker, reason.as_mut_ptr(), reason.len());
+        }
+    }
 }
 
 impl Drop for Options {
@@ -360,6 +369,8 @@ pub(crate) fn describe_topics<C: ConsumerContext>(
 ) -> Result<Vec<Described>, K> {
     let names = topics.iter().map(|t| CString::new(t.as_str())).collect::<Result<Vec<_>, _>>().map_err(|_| K::InvalidTopic)?;
     let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
+    // Any broker knows; without this the controller is asked, which may be one that nobody can reach.
+    options.set_broker(reach(client, timeout)?);
     let queue = ResultQueue::new(client);
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     // SAFETY: the collection copies the names and is destroyed after the call, which copies it.
