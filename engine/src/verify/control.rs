@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use catchment_formats::LaneId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -16,8 +17,18 @@ pub struct Owner {
     pub rule: String,
     /// The cluster's id.
     pub cluster: String,
+    /// The topic's UUID, or `0`.
+    pub topic_id: String,
     /// Where partitions start; an absent one started at its earliest offset.
     pub start: BTreeMap<i32, i64>,
+}
+
+impl Owner {
+    /// Whether an object of this lane may stand in the owner's directory. A broker without topic UUIDs cannot tell.
+    pub fn may_write(&self, lane: &LaneId) -> bool {
+        let same_topic = self.topic_id == lane.topic_id || self.topic_id == "0" || lane.topic_id == "0";
+        self.rule == lane.rule && self.cluster == lane.cluster && same_topic
+    }
 }
 
 /// An anchor: a lower bound of where a lane stands.

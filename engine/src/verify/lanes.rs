@@ -93,7 +93,9 @@ impl Lane {
             report.damage.extend(object.damage.iter().cloned());
             if let Some(proof) = &object.proof {
                 report.records += proof.counts.records;
-                check_name(listed, proof, id, report);
+                let is_owned = listing.owner_of(&listed.key).is_some();
+                check_name(listed, proof, id, is_owned, report);
+                check_owner(listing, listed, proof, report);
                 report.gaps.extend(gaps(listed, proof));
             }
         }
@@ -169,11 +171,11 @@ fn names_agree(listed: &Listed, proof: &Proof) -> bool {
     proof.lane.topic == listed.topic && proof.lane.partition == listed.partition
 }
 
-fn check_name(listed: &Listed, proof: &Proof, id: Option<&LaneId>, report: &mut Report) {
+fn check_name(listed: &Listed, proof: &Proof, id: Option<&LaneId>, is_owned: bool, report: &mut Report) {
     if !names_agree(listed, proof) || proof.range.start != listed.start {
         let told = format!("{}/{} from {}", proof.lane.topic, proof.lane.partition, proof.range.start);
         report.damaged(&listed.key, DamageKind::Misplaced, format!("its proof is that of {told}"));
-    } else if let Some(id) = id.filter(|id| **id != proof.lane) {
+    } else if let Some(id) = id.filter(|id| **id != proof.lane && !is_owned) {
         let lane = &proof.lane;
         let told = format!("rule {} on cluster {}, topic id {}", lane.rule, lane.cluster, lane.topic_id);
         report.damaged(
@@ -181,6 +183,15 @@ fn check_name(listed: &Listed, proof: &Proof, id: Option<&LaneId>, report: &mut 
             DamageKind::Foreign,
             format!("it is of {told}; the lane's others are of rule {} on cluster {}, topic id {}", id.rule, id.cluster, id.topic_id),
         );
+    }
+}
+
+fn check_owner(listing: &Listing, listed: &Listed, proof: &Proof, report: &mut Report) {
+    if let Some((_, owner)) = listing.owner_of(&listed.key).filter(|(_, owner)| !owner.may_write(&proof.lane)) {
+        let lane = &proof.lane;
+        let told = format!("it is of rule {} on cluster {}, topic id {}", lane.rule, lane.cluster, lane.topic_id);
+        let owns = format!("rule {} on cluster {}, topic id {}", owner.rule, owner.cluster, owner.topic_id);
+        report.damaged(&listed.key, DamageKind::Foreign, format!("{told}; the directory belongs to {owns}"));
     }
 }
 

@@ -87,7 +87,7 @@ impl Check<'_> {
             Err((_, FormatError::Io(e))) if e.raw_os_error().is_some() => Err(unwritable(e)),
             Err((proof, error)) => {
                 self.add(self.kind_of(&error), error.to_string());
-                Ok((proof.or(beside), false))
+                Ok((proof.map(|p| *p).or(beside), false))
             }
         }
     }
@@ -97,7 +97,7 @@ impl Check<'_> {
         if beside.is_some_and(|b| b.to_json_without_size() != proof.to_json()) {
             self.add(DamageKind::Proof, "the proof in its metadata is not the one in its footer");
         }
-        self.check_missing(proof);
+        self.check_proof(proof);
         if read.counts != proof.counts {
             self.add(DamageKind::Counts, format!("it holds {:?}, and its proof says {:?}", read.counts, proof.counts));
         } else if read.digest != proof.digest {
@@ -107,7 +107,11 @@ impl Check<'_> {
         }
     }
 
-    fn check_missing(&mut self, proof: &Proof) {
+    fn check_proof(&mut self, proof: &Proof) {
+        let id = &proof.lane.topic_id;
+        if id != "0" && !(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())) {
+            self.add(DamageKind::Proof, format!("{id:?} is no topic id"));
+        }
         for violation in missing_within(proof.range, &proof.missing) {
             self.add(DamageKind::Proof, format!("{violation}: {:?} in {}", proof.missing, proof.range));
         }
@@ -156,7 +160,7 @@ impl Check<'_> {
                 return Ok((Some(proof), false));
             }
         };
-        self.check_missing(&proof);
+        self.check_proof(&proof);
         match read_raw(self.spool, &encoding) {
             Ok(stream) => self.hold_against_stream(&proof, &encoding, stream),
             Err(FormatError::Io(e)) if e.raw_os_error().is_some() => return Err(unwritable(e)),
@@ -200,14 +204,14 @@ struct ReadParquet {
     differs_at: Option<u64>,
 }
 
-fn read_parquet(spool: &Spool) -> Result<ReadParquet, (Option<Proof>, FormatError)> {
+fn read_parquet(spool: &Spool) -> Result<ReadParquet, (Option<Box<Proof>>, FormatError)> {
     let mut decoder = ParquetSpool::open(spool).map_err(|e| (None, e))?;
     let proof = decoder.proof().clone();
-    let encoding: Encoding = proof.encoding.parse().map_err(|e| (Some(proof.clone()), e))?;
+    let encoding: Encoding = proof.encoding.parse().map_err(|e| (Some(Box::new(proof.clone())), e))?;
     let mut again = Again::new(&encoding, &proof, spool);
     let mut digest = DigestBuilder::new();
     let mut block = Block::new(ValueLayout::Plain);
-    while decoder.next_block(&mut block).map_err(|e| (Some(proof.clone()), e))? {
+    while decoder.next_block(&mut block).map_err(|e| (Some(Box::new(proof.clone())), e))? {
         digest.push(&block);
         again.append(&block);
     }

@@ -1,8 +1,10 @@
 //! An object's bytes at hand: in memory if it is small, else in a temporary file that has no name.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Once;
 
 use bytes::Bytes;
 use catchment_formats::parquet::ParquetDecoder;
@@ -123,6 +125,7 @@ impl ParquetSpool {
     /// # Errors
     /// As [`ParquetDecoder::new`].
     pub fn open(spool: &Spool) -> Result<Self, FormatError> {
+        let _quiet = Decoding::begin();
         Ok(match spool {
             Spool::Memory(bytes) => Self::Memory(ParquetDecoder::new(bytes.clone())?),
             Spool::File(file, _) => Self::File(ParquetDecoder::new(file.try_clone()?)?),
@@ -142,10 +145,41 @@ impl ParquetSpool {
     /// # Errors
     /// As [`ParquetDecoder::next_block`].
     pub fn next_block(&mut self, block: &mut Block) -> Result<bool, FormatError> {
+        let _quiet = Decoding::begin();
         match self {
             Self::Memory(decoder) => decoder.next_block(block),
             Self::File(decoder) => decoder.next_block(block),
         }
+    }
+}
+
+thread_local! {
+    static IS_DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives, its thread decodes bytes that may be damaged.
+///
+/// The `parquet` crate meets some damage with a panic, which the decoder turns into an error. Only the message of the panic
+/// hook would still reach the terminal, and read like a bug of ours.
+struct Decoding;
+
+impl Decoding {
+    fn begin() -> Self {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                if IS_DECODING.get() { tracing::debug!("while decoding a damaged object: {panic}") } else { usual(panic) }
+            }));
+        });
+        IS_DECODING.set(true);
+        Self
+    }
+}
+
+impl Drop for Decoding {
+    fn drop(&mut self) {
+        IS_DECODING.set(false);
     }
 }
 
