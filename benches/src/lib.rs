@@ -1,1 +1,7 @@
-//! skeleton
+//! What the benches share: data, the bare drain, and the cost of processes.
+//!
+//! Everything is reported as a ratio to a floor that was measured in the same run; absolute times of shared machines mean little.
+
+pub mod cost;
+pub mod data;
+pub mod drain;
