@@ -10,8 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 const WORDS: [&str; 24] = [
-    "river", "basin", "rain", "delta", "stone", "bridge", "lake", "spring", "gauge", "flood", "valley", "weir", "mill", "reed", "ferry", "canal",
-    "mouth", "source", "bank", "drift", "ridge", "fall", "stream", "pond",
+    "river", "basin", "rain", "delta", "stone", "bridge", "lake", "spring", "gauge", "flood", "valley", "weir", "mill", "reed", "ferry",
+    "canal", "mouth", "source", "bank", "drift", "ridge", "fall", "stream", "pond",
 ];
 
 /// Makes records; equal seeds make equal records.

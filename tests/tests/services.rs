@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use catchment_tests::admin::{Admin, GroupOffset};
+use catchment_tests::bucket::Bucket;
 use catchment_tests::generate::{Codec, Plan, Profile, RecordProducer, continue_fill, fill};
 use catchment_tests::oracle::Truth;
-use catchment_tests::bucket::Bucket;
 use catchment_tests::services::{Kafka, KafkaOptions, KafkaVersion, Listener, Minio, TokenEndpoint};
 use rdkafka::ClientConfig;
 

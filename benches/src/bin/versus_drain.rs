@@ -38,7 +38,8 @@ fn main() {
     println!("round  engine CPU-s/GiB  drain CPU-s/GiB  ratio  engine peak MiB  drain peak MiB");
     let mut ratios = Vec::new();
     for round in 1..=rounds {
-        let bare = cost::run(Command::new(std::env::current_exe().expect("a path")).args(["drain", &brokers, &topic]).stdout(Stdio::null()));
+        let bare =
+            cost::run(Command::new(std::env::current_exe().expect("a path")).args(["drain", &brokers, &topic]).stdout(Stdio::null()));
         let engine = cost::run(&mut engine(&brokers, &topic, &to, round));
         let ratio = engine.cpu_s / bare.cpu_s;
         ratios.push(ratio);
