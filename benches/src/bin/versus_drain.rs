@@ -13,11 +13,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, brokers, topic] = &arguments[..] {
-        if verb == "drain" {
-            println!("{:?}", drain::drain(brokers, topic));
-            return;
-        }
+    if let [verb, brokers, topic] = &arguments[..]
+        && verb == "drain"
+    {
+        println!("{:?}", drain::drain(brokers, topic));
+        return;
     }
     let options: HashMap<&str, &str> = arguments.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
     let get = |name: &str, default: &str| options.get(name).copied().unwrap_or(default).to_owned();
