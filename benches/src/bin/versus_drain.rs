@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use catchment_benches::{cost, data, drain};
+use catchment_benches::{cost, drain};
+use catchment_loadtest::fill;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,7 +29,7 @@ fn main() {
     let topic = options.get("--topic").map_or_else(
         || {
             let topic = format!("bench-{bytes}-{}", std::process::id());
-            let records = data::fill(&brokers, &topic, usize::try_from(bytes).expect("a size"), mib, &get("--codec", "none"));
+            let records = fill(&brokers, &topic, usize::try_from(bytes).expect("a size"), mib, &get("--codec", "none"));
             println!("filled {topic} with {records} records");
             topic
         },
