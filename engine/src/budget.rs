@@ -53,6 +53,11 @@ impl MemoryBudget {
             .map(|_| Reservation { budget: Arc::clone(self), bytes })
     }
 
+    /// Whether charges have taken it past its limit.
+    pub fn is_overdrawn(&self) -> bool {
+        self.used() > self.limit
+    }
+
     /// Reserves `bytes` whether they fit or not.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Reservation {
         self.used.fetch_add(bytes, Ordering::Relaxed);
@@ -132,6 +137,10 @@ impl BlockPool {
 
     /// A block for one more record of `record_bytes`, if the budget has room.
     pub fn take(self: &Arc<Self>, layout: ValueLayout, record_bytes: usize) -> Option<PooledBlock> {
+        if self.budget.is_overdrawn() {
+            // A free block would be at hand, but what its records turn into would not fit: not before the store has taken something.
+            return None;
+        }
         let recycled = self.free().pop();
         let (mut block, mut reservation) = match recycled {
             Some(pair) => pair,
@@ -240,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn no_block_is_handed_out_while_the_budget_is_overdrawn() {
+        let budget = MemoryBudget::new(1 << 20);
+        let pool = BlockPool::new(Arc::clone(&budget));
+        drop(pool.take(ValueLayout::Plain, 10).expect("room"));
+        let encoded = budget.charge(1 << 20);
+        assert!(pool.take(ValueLayout::Plain, 10).is_none(), "also not one that lies free");
+        drop(encoded);
+        assert!(pool.take(ValueLayout::Plain, 10).is_some());
+    }
+
+    #[test]
     fn free_blocks_count_until_the_pool_shrinks() {
         let budget = MemoryBudget::new(1 << 20);
         let pool = BlockPool::new(Arc::clone(&budget));
@@ -248,5 +268,8 @@ mod tests {
         pool.shrink();
         assert_eq!(budget.used(), 0);
         assert!(pool.take(ValueLayout::Plain, 2 << 20).is_none(), "a record larger than the budget's rest is refused");
+        drop(pool.take(ValueLayout::Plain, 10).expect("room"));
+        let _parts = budget.charge(1 << 20);
+        assert!(pool.take(ValueLayout::Plain, 10).is_none(), "above the limit not even a free block is given out");
     }
 }

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod consumer;
+mod corrupt;
 pub mod error;
 pub mod intent;
 pub mod invariants;

@@ -12,9 +12,13 @@ pub const BUDGET_DEFAULT: u64 = 512 << 20;
 /// Smallest budget that is accepted: below it one part and one block of each thread do not fit.
 pub const BUDGET_MIN: u64 = 64 << 20;
 
-/// The part of the budget that is never handed out: code, stacks, allocator slack, TLS, compression contexts.
+/// The part of the budget that is never handed out, as a divisor: code, stacks, allocator slack, TLS, compression contexts.
 /// Less would let the process pass its budget; more wastes what was granted.
-const FIXED_SHARE: u64 = 8;
+const FIXED_SHARE: u64 = 4;
+
+/// What is never handed out at least, in bytes: about what the process takes before its first record, and what two allocators' worth of
+/// buffers of 1 MiB cost beyond their contents. Less lets a process with a small budget pass it; more leaves small budgets nothing.
+const FIXED_BYTES_MIN: u64 = 56 << 20;
 
 /// The part of the budget that librdkafka may fill with records fetched ahead, as a divisor.
 /// Less starves the consumers between two fetches; more leaves windows too little.
@@ -74,7 +78,10 @@ pub fn fetch_bytes(budget: u64) -> u64 {
 
 /// Bytes that blocks, encoders and parts share.
 pub fn pipeline_bytes(budget: u64) -> u64 {
-    budget - budget / FIXED_SHARE - fetch_bytes(budget)
+    let shared = budget - fetch_bytes(budget);
+    // The smallest budgets keep room for two parts, at the cost of the reserve.
+    let fixed = (budget / FIXED_SHARE).max(FIXED_BYTES_MIN).min(shared.saturating_sub(2 * MULTIPART_BYTES_MIN_PRESSED));
+    shared - fixed
 }
 
 #[cfg(test)]
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn shares_stay_within_the_budget() {
-        for budget in [BUDGET_MIN, BUDGET_DEFAULT, 8 << 30] {
+        for budget in [BUDGET_MIN, 80 << 20, 128 << 20, BUDGET_DEFAULT, 8 << 30] {
             assert!(fetch_bytes(budget) + pipeline_bytes(budget) < budget);
             assert!(pipeline_bytes(budget) >= 2 * MULTIPART_BYTES_MIN_PRESSED, "a part being filled and one being sent fit");
         }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::PooledBlock;
 use crate::consumer::ConsumerShared;
+use crate::corrupt::CorruptSearch;
 use crate::lane::LaneLease;
 use crate::limits::{LOG_END_WAIT, MISSING_RANGES_MAX, MULTIPART_BYTES_MIN, SEALED_WINDOWS_MAX};
 use crate::segment::{BuilderMessage, Run, SegmentEvent, SegmentHead, SegmentTail};
@@ -46,8 +47,8 @@ pub struct RunStart {
     pub pinned: Option<PinnedRange>,
     /// Where the run ends, if it ends: at the first position that reaches this.
     pub until: Option<i64>,
-    /// A corrupt batch is listed as missing and passed over; else it ends the run.
-    pub corrupt_skipped: bool,
+    /// A corrupt batch is listed as missing and passed over, in a partition that is readable up to here; none: it ends the run.
+    pub corrupt_skipped: Option<i64>,
     /// Where segments go.
     pub events: mpsc::Sender<SegmentEvent>,
     /// Dropped when the queue is closed: a partition is opened by one run at a time.
@@ -116,9 +117,9 @@ pub struct LaneReader {
     events: mpsc::Sender<SegmentEvent>,
     at_end: bool,
     end_short_since: Option<Duration>,
-    corrupt_skipped: bool,
-    /// A corrupt batch was passed over here; how far it reached shows with the next event.
-    gap_from: Option<i64>,
+    corrupt_skipped: Option<i64>,
+    /// A corrupt batch is being passed over.
+    search: Option<CorruptSearch>,
     empty_reported: (i64, Duration),
     filling: Filling,
     // Fields are dropped in this order: the queue is closed by the time that this says so.
@@ -155,7 +156,7 @@ impl LaneReader {
             at_end: false,
             end_short_since: None,
             corrupt_skipped: start.corrupt_skipped,
-            gap_from: None,
+            search: None,
             empty_reported: (start.position, Duration::ZERO),
             filling: Filling {
                 start: start.start,
@@ -232,8 +233,8 @@ impl LaneReader {
 
     /// Handles one event; none when the lane must wait for its sealed segments.
     fn take_event(&mut self, shared: &ConsumerShared, builder: &Sender<BuilderMessage>, wall_ms: i64) -> Option<Turn> {
-        if let Some(end) = self.gap_end() {
-            self.list_corrupt(end, shared, builder);
+        if self.search.is_some() {
+            return self.take_answer(&Stage { shared, builder, wall_ms });
         }
         let step = match self.queue.peek()? {
             QueueEvent::Record(record, _) if record.offset < self.position => Step::Skip,
@@ -271,9 +272,18 @@ impl LaneReader {
                     self.close(end, CloseReason::Recovery, shared, builder);
                 }
             }
-            Step::Fault(QueueFault::Corrupt(_)) if self.corrupt_skipped => {
-                self.queue.pop();
-                self.gap_from.get_or_insert(self.position);
+            Step::Fault(QueueFault::Corrupt(cause)) if self.corrupt_skipped.is_some() => {
+                let search = CorruptSearch::new(self.position, self.corrupt_skipped.unwrap_or(self.position));
+                let (from, target) = (search.from, search.end().unwrap_or(search.probe));
+                tracing::warn!(tp = %self.lease.tp, from, cause, "a corrupt batch is passed over");
+                match search.end() {
+                    Some(end) => self.list_corrupt(from, end, &Stage { shared, builder, wall_ms }),
+                    None => self.search = Some(search),
+                }
+                if let Err(e) = self.queue.seek(target) {
+                    self.pass(builder, SegmentEvent::Fault { fault: QueueFault::Other(e.to_string()), position: self.position });
+                    return Some(Turn::Over);
+                }
             }
             Step::Fault(fault) => {
                 if matches!(fault, QueueFault::OutOfRange(_)) && !self.is_pinned() {
@@ -287,20 +297,35 @@ impl LaneReader {
         Some(Turn::Busy)
     }
 
-    /// Where the corrupt batch that was passed over ends: at the next record, or at the partition's end.
-    fn gap_end(&mut self) -> Option<i64> {
-        self.gap_from?;
+    /// One event of the search for a corrupt batch's end. None: the run goes on behind it, or must end with this event.
+    fn take_answer(&mut self, stage: &Stage<'_>) -> Option<Turn> {
+        let search = self.search.as_mut()?;
         match self.queue.peek()? {
-            QueueEvent::Record(record, _) => Some(record.offset),
-            QueueEvent::End(offset) => Some(offset),
-            QueueEvent::Fault(_) => None,
+            QueueEvent::Record(..) | QueueEvent::End(_) => search.answered(false),
+            QueueEvent::Fault(QueueFault::Corrupt(_)) => search.answered(true),
+            // librdkafka may have asked for an offset that it made up; the question is repeated.
+            QueueEvent::Fault(QueueFault::OutOfRange(_)) if search.may_repeat() => {}
+            QueueEvent::Fault(fault) => {
+                self.pass(stage.builder, SegmentEvent::Fault { fault, position: self.position });
+                return Some(Turn::Over);
+            }
         }
+        let (from, end) = (search.from, search.end());
+        let target = end.unwrap_or(search.probe);
+        if let Some(end) = end {
+            self.search = None;
+            self.list_corrupt(from, end, stage);
+        }
+        if let Err(e) = self.queue.seek(target) {
+            self.pass(stage.builder, SegmentEvent::Fault { fault: QueueFault::Other(e.to_string()), position: self.position });
+            return Some(Turn::Over);
+        }
+        Some(Turn::Busy)
     }
 
-    fn list_corrupt(&mut self, end: i64, shared: &ConsumerShared, builder: &Sender<BuilderMessage>) {
-        let Some(from) = self.gap_from.take().filter(|from| *from < end) else { return };
+    fn list_corrupt(&mut self, from: i64, end: i64, stage: &Stage<'_>) {
         if self.filling.missing.len() >= MISSING_RANGES_MAX {
-            self.close_open(CloseReason::Size, shared, builder);
+            self.close_open(CloseReason::Size, stage.shared, stage.builder);
         }
         self.filling.missing.push(Missing(from, end, GapCause::CorruptBatch));
         self.position = end;

@@ -10,6 +10,7 @@
 //! | [`readers`] | the same comparison by programs that share no code with Catchment |
 //! | [`bucket`] | a bucket seen by another client than the engine's |
 //! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
+//! | [`phases`] | an S3 service that survives the program, and where each lane stands |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
@@ -25,6 +26,7 @@ pub mod bucket;
 pub mod generate;
 mod native;
 pub mod oracle;
+pub mod phases;
 pub mod process;
 pub mod proxy;
 pub mod readers;

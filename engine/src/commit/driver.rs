@@ -347,6 +347,10 @@ impl Lane {
         let wake = Arc::new(move || {
             let _ = waker.try_send(());
         });
+        let corrupt_skipped = match self.skips_corrupt() {
+            true => Some(self.env.source.bounds(&tp).await?.stable_end),
+            false => None,
+        };
         let queue = self.env.source.open(&tp, resume.position, self.leader_epoch, wake)?;
         let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
         let (closed, closing) = oneshot::channel();
@@ -362,7 +366,7 @@ impl Lane {
             missing: resume.missing.clone(),
             pinned: resume.pinned_range(),
             until: self.env.until.get(&tp).copied(),
-            corrupt_skipped: self.skips_corrupt(),
+            corrupt_skipped,
             events,
             closed,
         };

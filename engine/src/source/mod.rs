@@ -78,6 +78,12 @@ pub trait PartitionQueue: Send {
 
     /// Drops the event that [`peek`](Self::peek) shows.
     fn pop(&mut self);
+
+    /// Fetches from `offset` on; what was fetched before is dropped.
+    ///
+    /// # Errors
+    /// If the client refuses.
+    fn seek(&mut self, offset: i64) -> Result<(), Error>;
 }
 
 /// Called, from any thread, when a queue that was empty has something.

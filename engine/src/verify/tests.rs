@@ -501,6 +501,10 @@ impl PartitionQueue for Queue {
     fn pop(&mut self) {
         self.at += 1;
     }
+
+    fn seek(&mut self, _: i64) -> Result<(), Error> {
+        unreachable!("verify does not seek")
+    }
 }
 
 impl Source for Topic {

@@ -308,6 +308,20 @@ impl PartitionQueue for KafkaQueue {
             sys::rd_kafka_message_destroy(message);
         }
     }
+
+    fn seek(&mut self, offset: i64) -> Result<(), Error> {
+        while self.next < self.batch.len() {
+            self.pop();
+        }
+        self.position = offset;
+        // What is on its way from the old position is outdated by this: librdkafka drops it.
+        native::seek_with_epoch(&self.opening.reader.consumer, &self.tp, offset, -1, SEEK_TIMEOUT).map_err(|code| {
+            Error::new(OPEN_FAILED, ErrorKind::Retryable, "the fetch cannot be moved")
+                .with("partition", &self.tp)
+                .with("offset", offset)
+                .because(code)
+        })
+    }
 }
 
 impl Drop for KafkaQueue {
