@@ -449,7 +449,9 @@ impl Lane {
                     self.report_waiting(Some(&e));
                     backoff.wait(&*self.env.clock).await;
                 }
-                Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::Exists) => return Err(Exit::Restart(format!("{op}: {e}"))),
+                Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::Exists) => {
+                    return Err(Exit::Restart(format!("{op}: {e}")));
+                }
                 Err(e) => return Err(Error::from(e).into()),
             }
         }

@@ -53,7 +53,7 @@ pub struct Progress {
 /// If nothing stands there, the store or Kafka does not answer, or a temporary file cannot be written.
 pub async fn verify(place: &Place, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
     let listing = Listing::read(place).await?;
-    if listing.is_empty() {
+    if listing.is_empty(place) {
         return Err(Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no object here")
             .with("url", place.url())
             .help("check the prefix; `catchment ls` with a shorter one shows what is there"));
@@ -63,7 +63,7 @@ pub async fn verify(place: &Place, source: Option<Arc<dyn Source>>, progress: im
     listing.report(&mut report);
     let objects = read_all(place, &listing, &progress).await?;
     let lanes = lanes::group(&listing, objects);
-    lanes.iter().for_each(|lane| lane.check(&listing, &mut report));
+    lanes.iter().for_each(|lane| lane.check(place, &listing, &mut report));
     listing.check_anchors(place, &mut report);
     if let Some(source) = source {
         compare_all(place, source, lanes, &progress, &mut report).await?;

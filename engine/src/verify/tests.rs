@@ -443,6 +443,32 @@ async fn an_empty_place_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_topic_raises_no_false_alarm() {
+    let mut backup = Backup::in_files(Encoding::PARQUET_ZSTD1).filled().await;
+    backup.add(0, 250, 4000, &[]).await;
+    backup.add(0, 4000, 4010, &[]).await;
+    let directory = backup.keys.last().unwrap().rsplit_once('/').unwrap().0.to_owned() + "/";
+    let report = backup.verify_below(&directory).await;
+    assert_eq!((kinds(&report), report.objects), (vec![], 1), "{report:?}");
+    assert!(report.notes[0].contains("holes were not looked for"), "{report:?}");
+}
+
+#[tokio::test]
+async fn control_objects_alone_are_no_sound_backup() {
+    let backup = Backup::in_files(Encoding::PARQUET_ZSTD1).filled().await;
+    let anchor = serde_json::json!({ "v": 1, "key": backup.keys[2], "E": 250, "topic_id": "0" }).to_string();
+    backup.write(&ControlKeys::of_path("orders").anchor("r", 0), anchor.as_bytes(), &Metadata::new()).await;
+    let place = Place::new(Arc::clone(&backup.store), "_catchment/");
+    assert_eq!(verify(&place, None, |_| {}).await.unwrap_err().code, codes::NOTHING_THERE);
+    let mut emptied = backup;
+    for key in emptied.keys.clone() {
+        emptied = emptied.without(&key).await;
+    }
+    let kinds: Vec<DamageKind> = emptied.verify().await.damage.iter().map(|d| d.kind).collect();
+    assert_eq!(kinds, [DamageKind::Hole], "all objects are gone, and the anchor knows of one");
+}
+
+#[tokio::test]
 async fn a_directory_is_opened_without_leaving_a_trace() {
     let dir = tempfile::tempdir().unwrap();
     let url = |path: &str| format!("file://{}/{path}", dir.path().display());
