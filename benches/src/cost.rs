@@ -16,6 +16,7 @@ pub struct Cost {
 ///
 /// # Panics
 /// If it cannot be started or does not succeed: a benchmark of a failure is worth nothing.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn run(command: &mut Command) -> Cost {
     let child = command.spawn().expect("the command starts");
     let pid = i32::try_from(child.id()).expect("pids are i32");

@@ -3,5 +3,4 @@
 //! Everything is reported as a ratio to a floor that was measured in the same run; absolute times of shared machines mean little.
 
 pub mod cost;
-pub mod data;
 pub mod drain;

@@ -64,6 +64,24 @@ impl Clock for SystemClock {
     }
 }
 
+/// The steady clock of the runtime, for time-outs of requests; a test that pauses the runtime's time pauses this too.
+#[expect(clippy::disallowed_methods, reason = "this is the file that reads real time")]
+pub fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+/// Blocks the calling thread, which is one of ours and not the runtime's.
+#[expect(clippy::disallowed_methods, reason = "this is the file that waits for real")]
+pub fn block_for(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// A number in `[0, 1)`, to spread repetitions.
+#[expect(clippy::disallowed_methods, reason = "this is the file that draws random numbers")]
+pub fn jitter() -> f64 {
+    fastrand::f64()
+}
+
 /// Capped exponential back-off with full jitter.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::commit::driver::{self, ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
 use crate::error::{Error, ErrorKind, Result, codes};
+use crate::intent::{CommitNote, note_hash};
 use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -214,9 +215,7 @@ impl Pipeline {
             left.retain(|(tp, end)| env.progress.get(tp).is_none_or(|at| at < *end));
             let mut open = Vec::new();
             for (tp, end) in left {
-                // Another member may own the partition; the group knows what it has committed.
-                let committed = env.group.fetch(tp).await.ok().flatten();
-                if committed.is_none_or(|c| c.offset < end) {
+                if !Self::is_committed(env, tp, end).await {
                     open.push((tp, end));
                 }
             }
@@ -229,6 +228,22 @@ impl Pipeline {
                 () = env.clock.sleep(OTHERS_INTERVAL) => {}
             }
         }
+    }
+
+    /// Another member may own the partition; the group knows what it has committed. An offset counts only if it is ours, of this topic and
+    /// this destination: what a foreign client or an older incarnation left says nothing about what is stored.
+    async fn is_committed(env: &LaneEnv, tp: &TopicPartition, end: i64) -> bool {
+        let Ok(Some(committed)) = env.group.fetch(tp).await else { return false };
+        let Ok(note) = CommitNote::parse(&committed.metadata) else { return false };
+        if committed.offset < end || note.destination_hash() != env.rule.destination_hash {
+            return false;
+        }
+        let topic_id = env.claims.identity(env, &tp.topic, env.clock.steady()).await;
+        if !topic_id.is_ok_and(|id| note_hash(&id) == note.topic_hash()) {
+            return false;
+        }
+        // A position past the log's end is a truncated log, which the lane's recovery asks about.
+        committed.offset == end || env.source.bounds(tp).await.is_ok_and(|bounds| bounds.stable_end >= committed.offset)
     }
 
     /// Stops front to back. With `close`, open windows are closed and published; else they are dropped and will be read again.

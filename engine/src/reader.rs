@@ -98,6 +98,13 @@ enum Step {
     Fault(QueueFault),
 }
 
+/// What a reader is handed for its turn.
+struct Stage<'a> {
+    shared: &'a ConsumerShared,
+    builder: &'a Sender<BuilderMessage>,
+    wall_ms: i64,
+}
+
 /// A lane's run, on its consumer.
 pub struct LaneReader {
     run: Arc<Run>,
@@ -219,7 +226,7 @@ impl LaneReader {
     fn open_forced_window(&mut self, shared: &ConsumerShared, builder: &Sender<BuilderMessage>, wall_ms: i64) {
         let forced = self.filling.pinned.is_some() || !self.filling.missing.is_empty();
         if forced && self.filling.window.is_none() {
-            self.filling.open_window(&self.run, &self.events, shared, builder, wall_ms);
+            self.filling.open_window(&self.run, &self.events, &Stage { shared, builder, wall_ms });
         }
     }
 
@@ -230,7 +237,10 @@ impl LaneReader {
         }
         let step = match self.queue.peek()? {
             QueueEvent::Record(record, _) if record.offset < self.position => Step::Skip,
-            QueueEvent::Record(record, epoch) => self.filling.judge(&record, epoch, &self.run, &self.events, shared, builder, wall_ms),
+            QueueEvent::Record(record, epoch) => {
+                let stage = Stage { shared, builder, wall_ms };
+                self.filling.judge(&record, epoch, &self.run, &self.events, &stage)
+            }
             QueueEvent::End(offset) => Step::End(offset),
             QueueEvent::Fault(fault) => Step::Fault(fault),
         };
@@ -386,10 +396,9 @@ impl Filling {
         leader_epoch: i32,
         run: &Arc<Run>,
         events: &mpsc::Sender<SegmentEvent>,
-        shared: &ConsumerShared,
-        builder: &Sender<BuilderMessage>,
-        wall_ms: i64,
+        stage: &Stage<'_>,
     ) -> Step {
+        let Stage { shared, builder, wall_ms } = *stage;
         if let Some(pinned) = &self.pinned {
             if record.offset >= pinned.end {
                 return Step::Close(pinned.end, CloseReason::Recovery);
@@ -408,7 +417,7 @@ impl Filling {
             return Step::NoMemory;
         }
         if self.window.is_none() {
-            self.open_window(run, events, shared, builder, wall_ms);
+            self.open_window(run, events, stage);
         }
         if let (Some(window), Some(block)) = (&mut self.window, &mut self.block) {
             window.add(&shared.policy, record, wall_ms);
@@ -434,17 +443,10 @@ impl Filling {
         self.pinned.as_ref().map_or(self.encoding, |p| p.encoding)
     }
 
-    fn open_window(
-        &mut self,
-        run: &Arc<Run>,
-        events: &mpsc::Sender<SegmentEvent>,
-        shared: &ConsumerShared,
-        builder: &Sender<BuilderMessage>,
-        wall_ms: i64,
-    ) {
+    fn open_window(&mut self, run: &Arc<Run>, events: &mpsc::Sender<SegmentEvent>, stage: &Stage<'_>) {
         let head = SegmentHead { run: Arc::clone(run), start: self.start, encoding: self.encoding_now(), events: events.clone() };
-        send(builder, BuilderMessage::Open(head));
-        self.window = Some(OpenWindow::new(&shared.policy, wall_ms, shared.clock.steady()));
+        send(stage.builder, BuilderMessage::Open(head));
+        self.window = Some(OpenWindow::new(&stage.shared.policy, stage.wall_ms, stage.shared.clock.steady()));
     }
 
     fn send_block(&mut self, run: u64, builder: &Sender<BuilderMessage>) {

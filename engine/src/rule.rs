@@ -5,7 +5,8 @@ use std::time::Duration;
 use catchment_formats::{Encoding, GapCause};
 
 use crate::config::{Accept, GapPolicy, OnGap};
-use crate::intent::note_hash;
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::intent::{CommitNote, note_hash};
 use crate::store::key::{KeyParts, Layout, TopicName};
 use crate::store::probe::GuardClasses;
 use crate::store::{Guard, GuardClass, ObjectStore};
@@ -56,6 +57,27 @@ impl Rule {
     /// Whether the operator answered so.
     pub fn accepts(&self, answer: Accept) -> bool {
         self.accept.contains(&answer)
+    }
+
+    /// Whether a lane may go on from a note that was written for another destination.
+    ///
+    /// # Errors
+    /// If nobody accepted that, or a window is pinned to the old destination.
+    pub fn check_destination(&self, note: &CommitNote) -> Result<()> {
+        if note.destination_hash() == self.destination_hash {
+            return Ok(());
+        }
+        if !self.accepts(Accept::Destination) {
+            let error = Error::new(Code(422), ErrorKind::Asks, "the destination is not the one that this rule has written to");
+            return Err(
+                error.help("restore the old --to, --layout and prefix; or start once with --accept destination to go on in the new place")
+            );
+        }
+        match note {
+            CommitNote::Tidy(_) => Ok(()),
+            CommitNote::Intent(_) => Err(Error::new(Code(426), ErrorKind::Asks, "a window is pinned to the old destination")
+                .help("run the old settings once with --until-end, then start with --accept destination")),
+        }
     }
 
     /// What the rule says of a gap.

@@ -4,7 +4,6 @@
 //! found here, in an order in which nothing is written before the next thing that could refuse was asked.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,7 +264,7 @@ pub fn kafka_settings(settings: &KafkaSettings) -> KafkaConfig {
             })
         }),
         tls: settings.tls.as_ref().map(|t| kafka::Tls {
-            ca: t.ca.clone().map(PathBuf::from),
+            ca: t.ca.clone(),
             certificate: t.certificate.clone(),
             key: t.key.clone(),
             key_password: t.key_password.as_ref().map(secret),

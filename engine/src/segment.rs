@@ -87,6 +87,7 @@ pub struct SegmentTail {
 
 /// From a consumer to a builder. Messages of one run come in order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the block is the common message; a box would be an allocation for each")]
 pub enum BuilderMessage {
     /// A segment begins.
     Open(SegmentHead),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -115,7 +115,9 @@ impl Admin {
     pub fn group_offset(&self, group: &str, topic: &str, partition: i32) -> Option<GroupOffset> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
-        let found = self.group_client(group).committed_offsets(list, PATIENCE).expect("the coordinator answers");
+        let consumer = self.group_client(group);
+        let found = until_coordinated(|| consumer.committed_offsets(list.clone(), PATIENCE))
+            .unwrap_or_else(|e| panic!("no offsets of group {group}: {e}"));
         let element = found.find_partition(topic, partition).expect("the partition that was asked for");
         element.error().unwrap_or_else(|e| panic!("no answer on the offset of {topic}/{partition} in group {group}: {e}"));
         match element.offset() {
@@ -130,7 +132,7 @@ impl Admin {
         list.add_partition_offset(topic, partition, Offset::Offset(to.offset)).expect("an offset >= 0");
         list.find_partition(topic, partition).expect("it was just added").set_metadata(to.metadata.as_str());
         let consumer = self.group_client(group);
-        consumer.commit(&list, CommitMode::Sync).unwrap_or_else(|e| panic!("cannot commit for group {group}: {e}"));
+        until_coordinated(|| consumer.commit(&list, CommitMode::Sync)).unwrap_or_else(|e| panic!("cannot commit for group {group}: {e}"));
     }
 
     fn group_client(&self, group: &str) -> BaseConsumer {
@@ -161,6 +163,22 @@ impl Admin {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Asks again while the group's coordinator is being found or is loading: a new broker's first seconds.
+fn until_coordinated<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(e) if is_coordinator_away(&e) && Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+            answer => return answer,
+        }
+    }
+}
+
+fn is_coordinator_away(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, WaitingForCoordinator};
+    matches!(error.rdkafka_error_code(), Some(NotCoordinator | CoordinatorLoadInProgress | CoordinatorNotAvailable | WaitingForCoordinator))
 }
 
 fn options() -> AdminOptions {

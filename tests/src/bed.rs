@@ -187,9 +187,19 @@ impl Bed {
 
     /// As [`backup`](Self::backup), below a prefix.
     pub fn backup_to(&self, prefix: &str, more: &[&str]) -> Program {
+        let member: &[&str] = if more.contains(&"--instance-id") { &[] } else { &["--instance-id", "none"] };
+        self.program(prefix, &[member, more].concat())
+    }
+
+    /// As [`backup`](Self::backup), as the static member that the program makes of itself.
+    pub fn backup_static(&self, more: &[&str]) -> Program {
+        self.program("", more)
+    }
+
+    fn program(&self, prefix: &str, more: &[&str]) -> Program {
         let url = self.place.url(prefix);
         let mut args = vec!["backup", &self.topic, "-b", &self.broker, "--to", &url];
-        for (flag, value) in [("--rule", self.rule.as_str()), ("--window", "1s"), ("--instance-id", "none")] {
+        for (flag, value) in [("--rule", self.rule.as_str()), ("--window", "1s")] {
             if !more.contains(&flag) {
                 args.extend([flag, value]);
             }
@@ -258,7 +268,11 @@ impl Bed {
                 let ended = process.poll();
                 assert!(ended.is_none(), "it ended ({ended:?}): {}", process.stderr());
             }
-            assert!(Instant::now() < deadline, "not committed within {limit:?}: {}", processes.iter().map(|p| p.stderr()).collect::<String>());
+            assert!(
+                Instant::now() < deadline,
+                "not committed within {limit:?}: {}",
+                processes.iter().map(|p| p.stderr()).collect::<String>()
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -291,11 +305,16 @@ impl Bed {
     #[track_caller]
     pub fn assert_gaps(&self, cause: &str, expected: &[(i64, i64, i64)]) -> Value {
         let report = self.verify("", false);
-        let gaps: Vec<_> = report["gaps"].as_array().expect("a list").iter().map(|gap| {
-            assert_eq!(gap["cause"], cause, "{gap}");
-            let number = |name: &str| gap[name].as_i64().expect("a number");
-            (number("partition"), number("from"), number("to"))
-        }).collect();
+        let gaps: Vec<_> = report["gaps"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|gap| {
+                assert_eq!(gap["cause"], cause, "{gap}");
+                let number = |name: &str| gap[name].as_i64().expect("a number");
+                (number("partition"), number("from"), number("to"))
+            })
+            .collect();
         assert_eq!(gaps, expected, "{report}");
         report
     }

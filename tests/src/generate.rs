@@ -6,7 +6,7 @@
 
 mod producer;
 
-pub use producer::{Codec, Filled, Outcome, Plan, RecordProducer, continue_fill, fill};
+pub use producer::{Codec, Filled, Outcome, Plan, RecordProducer, TokenSource, continue_fill, fill};
 
 /// One record as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use catchment::lane::LaneLease;
-use catchment::source::kafka::{Joined, KafkaCluster, KafkaConfig, ReadShare};
+use catchment::source::kafka::{Joined, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
 use catchment::source::{GroupEvent, PartitionQueue, QueueEvent, QueueFault, TopicPartition, Wake};
 use catchment_formats::TimestampType;
 
@@ -121,4 +121,12 @@ pub async fn assigned(joined: &mut Joined) -> Vec<Arc<LaneLease>> {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Joins the group that belongs to a rule.
+///
+/// # Errors
+/// As [`KafkaGroup::join`].
+pub async fn join(cluster: &Arc<KafkaCluster>, rule: &str, topics: &[String]) -> Result<Joined, catchment::Error> {
+    KafkaGroup::join(cluster, rule, &format!("catchment-{rule}"), topics).await
 }

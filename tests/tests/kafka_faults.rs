@@ -5,11 +5,11 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use catchment::error::ErrorKind;
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, KafkaGroup, errors};
+use catchment::source::kafka::{KafkaCluster, KafkaConfig, errors};
 use catchment::source::{CommitError, Committed, Group, QueueFault, Source};
 use catchment_tests::admin::Admin;
 use catchment_tests::services::{Kafka, KafkaOptions, KafkaVersion};
-use catchment_tests::source::{Event, SHARE, assigned, connect, first_fault, next_event, no_wake, read_to_end, tp};
+use catchment_tests::source::{Event, SHARE, assigned, connect, first_fault, join, next_event, no_wake, read_to_end, tp};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -34,7 +34,7 @@ async fn reading_and_committing_go_on_after_a_broker_restart() {
     let cluster = connect(&broker, &[]).await;
     let mut queue = cluster.open(&tp("t", 0), 0, -1, no_wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).1, 10);
-    let mut joined = KafkaGroup::join(&cluster, "restart", &["t".to_owned()]).await.expect("join");
+    let mut joined = join(&cluster, "restart", &["t".to_owned()]).await.expect("join");
     let lease = assigned(&mut joined).await.remove(0);
     joined.group.commit(&lease, commit_of(1)).await.expect("commit");
     kafka.kill();
@@ -153,7 +153,7 @@ async fn an_old_broker_serves_source_and_group() {
     assert_eq!(cluster.offsets_for_time(&[tp(&topic, 0), tp(&topic, 1)], 0).await.expect("times"), [Some(0), None]);
     let mut queue = cluster.open(&tp(&topic, 0), 4, 0, no_wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).0.len(), 6);
-    let mut joined = KafkaGroup::join(&cluster, &topic, std::slice::from_ref(&topic)).await.expect("join");
+    let mut joined = join(&cluster, &topic, std::slice::from_ref(&topic)).await.expect("join");
     let leases = assigned(&mut joined).await;
     assert_eq!(leases.len(), 2);
     let commit = Committed { offset: 4, leader_epoch: 0, metadata: "x".repeat(2_900) };

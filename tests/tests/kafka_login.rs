@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use catchment::error::{Code, ErrorKind};
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, KafkaGroup, Mechanism, Sasl, Secret, Tls, errors};
+use catchment::source::kafka::{KafkaCluster, KafkaConfig, Mechanism, Sasl, Secret, Tls, errors};
 use catchment::source::{Committed, Group, Source};
 use catchment_tests::admin::Admin;
 use catchment_tests::services::{Kafka, KafkaOptions, Listener, TokenEndpoint};
-use catchment_tests::source::{SHARE, assigned, no_wake, read_to_end, tp};
+use catchment_tests::source::{SHARE, assigned, join, no_wake, read_to_end, tp};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -36,7 +36,7 @@ async fn gets_in(config: KafkaConfig, rule: &str) {
     let cluster = KafkaCluster::connect(config, SHARE).await.expect("connect");
     let mut queue = cluster.open(&tp(TOPIC, 0), 0, -1, no_wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).0.len(), 1);
-    let mut joined = KafkaGroup::join(&cluster, rule, &[TOPIC.to_owned()]).await.expect("join");
+    let mut joined = join(&cluster, rule, &[TOPIC.to_owned()]).await.expect("join");
     let lease = assigned(&mut joined).await.remove(0);
     let commit = Committed { offset: 1, leader_epoch: 0, metadata: rule.to_owned() };
     joined.group.commit(&lease, commit.clone()).await.expect("commit");

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use catchment::error::ErrorKind;
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, KafkaGroup, errors};
+use catchment::source::kafka::{KafkaCluster, KafkaConfig, errors};
 use catchment::source::{CommitError, Committed, Group, GroupEvent, QueueFault, Source, Wake};
 use catchment_formats::TimestampType;
 use catchment_tests::services::Kafka;
-use catchment_tests::source::{Event, SHARE, assigned, connect, first_fault, next_event, no_wake, read_to_end, tp};
+use catchment_tests::source::{Event, SHARE, assigned, connect, first_fault, join, next_event, no_wake, read_to_end, tp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rdkafka::ClientConfig;
@@ -274,7 +274,7 @@ async fn metadata_of_a_commit_reads_back_equal() {
     let broker = broker();
     let topic = make_topic(&broker, 2).await;
     let cluster = connect(&broker, &[("group.instance.id", "")]).await;
-    let mut joined = KafkaGroup::join(&cluster, &unique("meta"), std::slice::from_ref(&topic)).await.expect("join");
+    let mut joined = join(&cluster, &unique("meta"), std::slice::from_ref(&topic)).await.expect("join");
     let leases = assigned(&mut joined).await;
     assert_eq!(leases.len(), 2);
     assert_eq!(joined.group.fetch(&leases[0].tp).await.expect("fetch"), None);
@@ -303,7 +303,7 @@ async fn two_members_share(properties: &[(&str, &str)], names: [&str; 2]) {
     let join = async |name: &str| {
         let mut properties = properties.to_vec();
         properties.push(("group.instance.id", name));
-        KafkaGroup::join(&connect(&broker, &properties).await, &rule, std::slice::from_ref(&topic)).await.expect("join")
+        join(&connect(&broker, &properties).await, &rule, std::slice::from_ref(&topic)).await.expect("join")
     };
     let mut first = join(names[0]).await;
     let alone = assigned(&mut first).await;
@@ -379,7 +379,7 @@ async fn a_static_member_that_restarts_gets_its_lanes_back_at_once() {
     for _ in 0..2 {
         let cluster = connect(&broker, &[]).await;
         let started = Instant::now();
-        let mut joined = KafkaGroup::join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
+        let mut joined = join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
         let leases = assigned(&mut joined).await;
         assert!(started.elapsed() < Duration::from_secs(20), "no wait for a session of 45 s");
         assert_eq!(leases.len(), 2);
@@ -395,11 +395,11 @@ async fn a_second_process_under_one_name_fences_the_first() {
     let topic = make_topic(&broker, 1).await;
     let rule = unique("fence");
     let cluster = connect(&broker, &[("group.instance.id", "one")]).await;
-    let mut first = KafkaGroup::join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
+    let mut first = join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
     let lease = assigned(&mut first).await.remove(0);
     first.group.commit(&lease, commit_of(1, "")).await.expect("commit");
     let cluster = connect(&broker, &[("group.instance.id", "one")]).await;
-    let mut second = KafkaGroup::join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
+    let mut second = join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
     let event = tokio::time::timeout(Duration::from_secs(60), first.events.recv()).await.expect("an event").expect("an event");
     let GroupEvent::Fatal(error) = event else { panic!("{event:?}") };
     assert_eq!((error.code, error.kind), (errors::INSTANCE_FENCED, ErrorKind::Fenced));
@@ -461,7 +461,7 @@ async fn a_stopped_member_cannot_commit(leaves: bool) {
     assert_eq!(stopped.line(), "ok");
     stopped.signal(Signal::SIGSTOP);
     let cluster = connect(&broker, &[("group.instance.id", "")]).await;
-    let mut other = KafkaGroup::join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
+    let mut other = join(&cluster, &rule, std::slice::from_ref(&topic)).await.expect("join");
     let lease = assigned(&mut other).await.remove(0);
     other.group.commit(&lease, commit_of(5, "other")).await.expect("commit");
     if leaves {
@@ -507,7 +507,7 @@ async fn a_topic_made_later_joins_by_its_pattern() {
     let (first, second) = (format!("{prefix}.first"), format!("{prefix}.second"));
     make_named_topic(&broker, &first, 1).await;
     let cluster = connect(&broker, &[("group.instance.id", "")]).await;
-    let mut joined = KafkaGroup::join(&cluster, &prefix, &[format!("^{prefix}\\.")]).await.expect("join");
+    let mut joined = join(&cluster, &prefix, &[format!("^{prefix}\\.")]).await.expect("join");
     assert_eq!(assigned(&mut joined).await[0].tp, tp(&first, 0));
     make_named_topic(&broker, &second, 2).await;
     loop {
@@ -518,6 +518,6 @@ async fn a_topic_made_later_joins_by_its_pattern() {
         }
     }
     joined.handle.close(Duration::from_secs(20)).expect("close");
-    let missing = KafkaGroup::join(&cluster, &prefix, &[unique("none")]).await.unwrap_err();
+    let missing = join(&cluster, &prefix, &[unique("none")]).await.unwrap_err();
     assert_eq!((missing.code, missing.kind), (errors::UNKNOWN_TOPIC, ErrorKind::NotFound));
 }

@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use catchment_tests::admin::{Admin, GroupOffset};
+use catchment_tests::bucket::Bucket;
 use catchment_tests::generate::{Codec, Plan, Profile, RecordProducer, continue_fill, fill};
 use catchment_tests::oracle::Truth;
-use catchment_tests::bucket::Bucket;
 use catchment_tests::services::{Kafka, KafkaOptions, KafkaVersion, Listener, Minio, TokenEndpoint};
 use rdkafka::ClientConfig;
+use rdkafka::client::OAuthToken;
 
 /// A name that no earlier run used: a shared broker may be an outside one with a memory.
 fn unique(name: &str) -> String {
@@ -89,25 +90,33 @@ fn an_old_broker_checks_accounts_and_certificates() {
     comes_through(kafka, Listener::Ssl, &[]);
 }
 
+/// Sends one record with a token of `endpoint`, whose lifetime the client is told to be a minute whatever it really is.
+fn send_with_token(kafka: &Kafka, listener: Listener, topic: &str, endpoint: &TokenEndpoint, secret: &str) -> Result<(), String> {
+    let (_, answer) = endpoint.request(secret).expect("the endpoint answers");
+    let token = answer["access_token"].as_str().ok_or("no token")?.to_owned();
+    let source = move || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let lifetime_ms = i64::try_from(now.as_millis())? + 60_000;
+        Ok(OAuthToken { token: token.clone(), principal_name: "catchment".into(), lifetime_ms })
+    };
+    let config = client(kafka, listener, &[("sasl.mechanism", "OAUTHBEARER")]);
+    let producer = RecordProducer::with_tokens(&config, Box::new(source));
+    producer.send(topic, 0, &Profile::plain().record(1, topic, 0, 1));
+    producer.try_flush(Duration::from_secs(8))
+}
+
 #[test]
 fn tokens_are_checked() {
     let kafka = Kafka::start(KafkaOptions::default());
-    let (id, secret) = TokenEndpoint::ACCOUNT;
+    Admin::new(kafka.bootstrap()).create_topic("t", 1, &[]);
+    let secret = TokenEndpoint::ACCOUNT.1;
     let (good, expired) = (TokenEndpoint::start(300), TokenEndpoint::start(-300));
     for listener in [Listener::Sasl, Listener::SaslSsl] {
-        let with = |endpoint, secret| {
-            [
-                ("sasl.mechanism", "OAUTHBEARER"),
-                ("sasl.oauthbearer.method", "oidc"),
-                ("sasl.oauthbearer.token.endpoint.url", endpoint),
-                ("sasl.oauthbearer.client.id", id),
-                ("sasl.oauthbearer.client.secret", secret),
-            ]
-        };
-        comes_through(&kafka, listener, &with(good.url(), secret));
-        is_refused(&kafka, listener, &with(good.url(), "wrong"));
-        is_refused(&kafka, listener, &with(expired.url(), secret));
+        send_with_token(&kafka, listener, "t", &good, secret).expect("a good token opens the door");
+        send_with_token(&kafka, listener, "t", &expired, secret).expect_err("an expired token does not");
     }
+    assert_eq!(good.request("wrong").expect("the endpoint answers").0, 401);
+    assert_eq!(Truth::read(kafka.bootstrap(), "t").len(), 2);
 }
 
 #[test]

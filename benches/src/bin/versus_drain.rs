@@ -6,18 +6,19 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use catchment_benches::{cost, data, drain};
+use catchment_benches::{cost, drain};
+use catchment_loadtest::fill;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, brokers, topic] = &arguments[..] {
-        if verb == "drain" {
-            println!("{:?}", drain::drain(brokers, topic));
-            return;
-        }
+    if let [verb, brokers, topic] = &arguments[..]
+        && verb == "drain"
+    {
+        println!("{:?}", drain::drain(brokers, topic));
+        return;
     }
     let options: HashMap<&str, &str> = arguments.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
     let get = |name: &str, default: &str| options.get(name).copied().unwrap_or(default).to_owned();
@@ -28,7 +29,7 @@ fn main() {
     let topic = options.get("--topic").map_or_else(
         || {
             let topic = format!("bench-{bytes}-{}", std::process::id());
-            let records = data::fill(&brokers, &topic, usize::try_from(bytes).expect("a size"), mib, &get("--codec", "none"));
+            let records = fill(&brokers, &topic, usize::try_from(bytes).expect("a size"), mib, &get("--codec", "none"));
             println!("filled {topic} with {records} records");
             topic
         },
@@ -38,7 +39,8 @@ fn main() {
     println!("round  engine CPU-s/GiB  drain CPU-s/GiB  ratio  engine peak MiB  drain peak MiB");
     let mut ratios = Vec::new();
     for round in 1..=rounds {
-        let bare = cost::run(Command::new(std::env::current_exe().expect("a path")).args(["drain", &brokers, &topic]).stdout(Stdio::null()));
+        let bare =
+            cost::run(Command::new(std::env::current_exe().expect("a path")).args(["drain", &brokers, &topic]).stdout(Stdio::null()));
         let engine = cost::run(&mut engine(&brokers, &topic, &to, round));
         let ratio = engine.cpu_s / bare.cpu_s;
         ratios.push(ratio);

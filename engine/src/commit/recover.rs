@@ -62,6 +62,11 @@ impl Lane {
         self.position = committed.offset;
         self.leader_epoch = committed.leader_epoch;
         self.start = note.start();
+        if note.destination_hash() != self.env.rule.destination_hash {
+            // Accepted: the group must say so from now on, also if there is nothing to store.
+            self.untidied = Some(self.env.clock.steady());
+            self.tidy().await?;
+        }
         match note {
             CommitNote::Tidy(_) => self.resume_at_position().await,
             CommitNote::Intent(intent) => self.resume_at_intent(*intent).await,
@@ -94,14 +99,7 @@ impl Lane {
             // The claim has settled whether this incarnation was accepted; what the old one committed says nothing of it.
             return if self.claim.is_later_incarnation { Ok(None) } else { Err(self.topic_recreated().into()) };
         }
-        if note.destination_hash() != self.env.rule.destination_hash {
-            if !self.env.rule.accepts(Accept::Destination) {
-                return Err(destination_changed().into());
-            }
-            if matches!(note, CommitNote::Intent(_)) {
-                return Err(destination_with_intent().into());
-            }
-        }
+        self.env.rule.check_destination(&note)?;
         Ok(Some(note))
     }
 
@@ -179,10 +177,10 @@ impl Lane {
             Finding::Foreign(why) => return Err(intent_taken(&intent, &why).into()),
             Finding::Absent => {}
         }
-        if let Some(upload) = &intent.upload {
-            if let Some(end) = self.complete_upload(&intent, upload).await? {
-                return self.adopt(&intent, end).await;
-            }
+        if let Some(upload) = &intent.upload
+            && let Some(end) = self.complete_upload(&intent, upload).await?
+        {
+            return self.adopt(&intent, end).await;
         }
         self.read_again(intent).await
     }
@@ -245,10 +243,10 @@ impl Lane {
         let bounds = self.bounds_reaching(intent.end).await?;
         let encoding = intent.enc.parse::<Encoding>().ok();
         let lost = bounds.start.min(intent.end) > self.position && !is_listed(&intent.missing, self.position, bounds.start.min(intent.end));
-        if lost || encoding.is_none() {
-            if let Some(end) = self.outwait_full_copy(&intent).await? {
-                return self.adopt(&intent, end).await;
-            }
+        if (lost || encoding.is_none())
+            && let Some(end) = self.outwait_full_copy(&intent).await?
+        {
+            return self.adopt(&intent, end).await;
         }
         if lost {
             let gap = Missing(self.position, bounds.start.min(intent.end), GapCause::Retention);
@@ -380,16 +378,6 @@ fn other_version(version: u32) -> Error {
     Error::new(Code(425), ErrorKind::Invalid, "the group's state was written by another version of catchment")
         .with("version", version)
         .help("run the version that wrote it once with --until-end, then upgrade")
-}
-
-fn destination_changed() -> Error {
-    Error::new(Code(422), ErrorKind::Asks, "the destination is not the one that this rule has written to")
-        .help("restore the old --to, --layout and prefix; or start once with --accept destination to go on in the new place")
-}
-
-fn destination_with_intent() -> Error {
-    Error::new(Code(426), ErrorKind::Asks, "a window is pinned to the old destination")
-        .help("run the old settings once with --until-end, then start with --accept destination")
 }
 
 fn truncated(position: i64, bounds: &LogBounds) -> Error {

@@ -243,7 +243,7 @@ impl ObjectStore for MemoryStore {
             let mut state = self.state();
             state.serial += 1;
             let id = format!("upload-{}", state.serial);
-            let upload = Upload { key: key.to_owned(), metadata: metadata.clone(), parts: BTreeMap::new(), created: Instant::now() };
+            let upload = Upload { key: key.to_owned(), metadata: metadata.clone(), parts: BTreeMap::new(), created: crate::clock::now() };
             state.uploads.insert(id.clone(), upload);
             Ok(id)
         })

@@ -7,8 +7,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::{RequestObserver, StoreErrorKind, StoreResult};
 
 /// How often and for how long to repeat.
@@ -53,7 +51,7 @@ impl RetryPolicy {
         F: FnMut() -> Fut,
         Fut: Future<Output = StoreResult<T>>,
     {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut attempt = 1;
         loop {
             let mut error = match request().await {
@@ -61,7 +59,7 @@ impl RetryPolicy {
                 Err(error) => error,
             };
             error.attempts = attempt;
-            let pause = self.pause_cap(attempt).mul_f64(fastrand::f64());
+            let pause = self.pause_cap(attempt).mul_f64(crate::clock::jitter());
             if error.kind != StoreErrorKind::Unknown || attempt >= self.attempts_max || start.elapsed() + pause > self.elapsed_max {
                 return Err(error);
             }
@@ -98,7 +96,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn gives_up_after_the_attempts_and_says_how_many() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let result: StoreResult<()> = RetryPolicy::default().run(None, || async { Err(failure(StoreErrorKind::Unknown)) }).await;
         assert_eq!(result.unwrap_err().attempts, 8);
         assert!(start.elapsed() <= RetryPolicy::default().elapsed_max);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use super::{Profile, Record, Rng};
@@ -44,9 +44,13 @@ impl Codec {
     }
 }
 
+/// Gets a token from somewhere, for listeners that take tokens.
+pub type TokenSource = Box<dyn Fn() -> Result<OAuthToken, Box<dyn std::error::Error>> + Send + Sync>;
+
 /// Counts what the broker did not take.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Deliveries {
+    token: Option<TokenSource>,
     failed: AtomicU64,
     /// Set while a transaction is aborted: its records fail on purpose.
     aborting: std::sync::atomic::AtomicBool,
@@ -54,6 +58,12 @@ struct Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.token.as_ref().ok_or("the test gave no source of tokens")?()
+    }
+
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
     fn error(&self, _: rdkafka::error::KafkaError, _: &str) {}
 }
@@ -94,7 +104,17 @@ impl RecordProducer {
 
     /// A producer with settings of the test's own, for listeners and accounts.
     pub fn of(config: &ClientConfig) -> Self {
-        Self { client: config.create_with_context(Deliveries::default()).unwrap_or_else(|e| panic!("cannot make a producer: {e}")) }
+        Self::create(config, None)
+    }
+
+    /// The same with tokens, for mechanism OAUTHBEARER.
+    pub fn with_tokens(config: &ClientConfig, source: TokenSource) -> Self {
+        Self::create(config, Some(source))
+    }
+
+    fn create(config: &ClientConfig, token: Option<TokenSource>) -> Self {
+        let context = Deliveries { token, ..Deliveries::default() };
+        Self { client: config.create_with_context(context).unwrap_or_else(|e| panic!("cannot make a producer: {e}")) }
     }
 
     /// Queues one record; waits while the queue is full.

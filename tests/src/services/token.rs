@@ -1,5 +1,7 @@
 //! A token endpoint for OAUTHBEARER: OAuth 2.0 client credentials, unsecured JWTs.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,6 +49,20 @@ impl TokenEndpoint {
                 Err(e) => panic!("the token endpoint does not serve: {e}"),
             }
         }
+    }
+
+    /// Asks for a token with this secret and returns the answer's status and its body, a JSON object.
+    pub fn request(&self, secret: &str) -> std::io::Result<(u16, serde_json::Value)> {
+        let address = self.url.trim_start_matches("http://").trim_end_matches("/token");
+        let form = format!("grant_type=client_credentials&client_id={}&client_secret={secret}", Self::ACCOUNT.0);
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "POST /token HTTP/1.0\r\nContent-Length: {}\r\n\r\n{form}", form.len())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+        let body = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?.1;
+        Ok((status, serde_json::from_str(body)?))
     }
 
     /// Where to POST for a token.

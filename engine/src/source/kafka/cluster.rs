@@ -247,7 +247,7 @@ fn watch_topics(cluster: &Arc<KafkaCluster>) -> Result<(), Error> {
     let watch = move || {
         let mut absent = HashSet::new();
         loop {
-            std::thread::sleep(WATCH_INTERVAL);
+            crate::clock::block_for(WATCH_INTERVAL);
             let Some(cluster) = cluster.upgrade() else { return };
             cluster.look_after_topics(&mut absent);
         }
@@ -291,7 +291,7 @@ fn first_contact(client: &BaseConsumer<ReaderContext>, heard: &Diagnostics, conf
             Ok(metadata) => break metadata,
             Err(code) if heard.is_hopeless() || deadline.has_passed() => return Err(heard.explain(config, "connecting", code)),
             // Refused at once: do not ask in a tight loop.
-            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            Err(_) => crate::clock::block_for(Duration::from_millis(100)),
         }
     };
     probe_advertised(&metadata.brokers, config)?;

@@ -254,7 +254,7 @@ fn fetch_committed(client: &GroupClient, tp: &TopicPartition) -> Result<Option<C
         if !passing || deadline.has_passed() {
             return Err(code);
         }
-        std::thread::sleep(Duration::from_millis(100));
+        crate::clock::block_for(Duration::from_millis(100));
     }
 }
 
@@ -420,7 +420,7 @@ impl GroupHandle {
                 return Err(Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client is not closed yet")
                     .because("a commit or a broker's answer is still out"));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            crate::clock::block_for(Duration::from_millis(10));
         }
         let _ = control.join();
         Ok(())

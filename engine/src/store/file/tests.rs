@@ -54,7 +54,7 @@ fn old_temporary_files_are_removed_at_open() {
     FileStore::open(directory.path()).unwrap();
     let (old, new) = (directory.path().join("_catchment/tmp/old"), directory.path().join("_catchment/tmp/new"));
     std::fs::write(&new, "x").unwrap();
-    let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600);
+    let two_days_ago = std::fs::metadata(&new).unwrap().modified().unwrap() - std::time::Duration::from_secs(48 * 3600);
     std::fs::File::create(&old).unwrap().set_modified(two_days_ago).unwrap();
     FileStore::open(directory.path()).unwrap();
     assert!(!old.exists() && new.exists());

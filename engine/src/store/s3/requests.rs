@@ -10,7 +10,6 @@ use aws_sdk_s3::config::{Config, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::S3Store;
 use super::body::{Checksums, Wanted, checksums, stream};
@@ -372,7 +371,7 @@ impl S3Store {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let (result, status) = match tokio::time::timeout(timeout, sent).await {
             Ok(Ok(output)) => (Ok(output), 200),
             Ok(Err(error)) => {
