@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use catchment_formats::{LaneId, Proof};
 
+use super::Place;
 use super::listing::{Listed, Listing};
 use super::report::{Damage, DamageKind, Gap, Report};
 use crate::invariants::{self, Extent, Violation};
@@ -53,7 +54,7 @@ impl LaneKey {
 }
 
 /// Without an owner record the topic's directory is the first piece of the key that bears the topic's name, in any of its
-/// incarnations. Layouts that name it otherwise keep one topic's objects together all the same, by their prefix.
+/// incarnations. Where a layout names it otherwise, the prefix that was asked for is taken for it.
 fn guessed_directory(listing: &Listing, listed: &Listed) -> String {
     let prefix = listing.control_of(&listed.key).map_or("", |control| &control.prefix);
     let file = listed.key.rsplit('/').next().unwrap_or_default();
@@ -67,7 +68,7 @@ fn guessed_directory(listing: &Listing, listed: &Listed) -> String {
             return listed.key[..end - 1].to_owned();
         }
     }
-    prefix.to_owned()
+    listing.prefix.trim_end_matches('/').to_owned()
 }
 
 /// Sorts objects into lanes.
@@ -86,7 +87,7 @@ pub fn group(listing: &Listing, objects: Vec<LaneObject>) -> Vec<Lane> {
 
 impl Lane {
     /// Checks the lane and adds what it found to the report.
-    pub fn check(&self, listing: &Listing, report: &mut Report) {
+    pub fn check(&self, place: &Place, listing: &Listing, report: &mut Report) {
         report.lanes += 1;
         let id = self.id();
         for (listed, object) in &self.objects {
@@ -99,7 +100,7 @@ impl Lane {
                 report.gaps.extend(gaps(listed, proof));
             }
         }
-        self.check_tiles(listing, report);
+        self.check_tiles(place, listing, report);
     }
 
     /// The lane by its proofs: the one that most of them name.
@@ -114,10 +115,15 @@ impl Lane {
         votes.into_iter().max_by_key(|(_, count)| *count).map(|(id, _)| id)
     }
 
-    fn check_tiles(&self, listing: &Listing, report: &mut Report) {
+    fn check_tiles(&self, place: &Place, listing: &Listing, report: &mut Report) {
         let extents: Vec<Extent> = self.objects.iter().map(|(listed, object)| extent(listed, object)).collect();
-        let start = self.start(listing, report);
-        let violations = invariants::no_duplicate(&extents).into_iter().chain(invariants::gapless(start, &extents));
+        let mut violations = invariants::no_duplicate(&extents);
+        if place.prefix.len() > self.key.directory.len() + 1 {
+            // A part of a topic's directory holds a part of its objects; what lies between them may stand beside it.
+            report.notes.push(format!("{} is a part of the topic's directory, so holes were not looked for", place.url()));
+        } else {
+            violations.extend(invariants::gapless(self.start(listing, report), &extents));
+        }
         for violation in violations {
             self.report(&violation, report);
         }

@@ -1,6 +1,6 @@
 //! What stands below a prefix: objects of a backup, strangers, and the control objects in reach.
 
-use super::control::{Control, Owner};
+use super::control::{Anchor, Control, Owner};
 use super::place::{CONTROL, Place};
 use super::report::{DamageKind, Report};
 use crate::error::Result;
@@ -27,6 +27,8 @@ pub struct Listed {
 /// Everything below a prefix.
 #[derive(Debug, Default)]
 pub struct Listing {
+    /// The prefix that was listed.
+    pub prefix: String,
     /// Objects, in key order.
     pub objects: Vec<Listed>,
     /// Keys that are no objects of a backup.
@@ -43,7 +45,7 @@ impl Listing {
     /// # Errors
     /// If the store does not answer.
     pub async fn read(place: &Place) -> Result<Self> {
-        let mut listing = Self::default();
+        let mut listing = Self { prefix: place.prefix.clone(), ..Self::default() };
         let mut control_prefixes = listing.list(place).await?;
         for above in place.prefixes_above() {
             if Control::stands_at(place, above, &mut listing.notes).await? {
@@ -91,9 +93,18 @@ impl Listing {
         }
     }
 
-    /// Whether nothing at all stands here.
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.strangers.is_empty() && self.controls.iter().all(|c| c.anchors.is_empty())
+    /// Whether nothing stands at `place`, and no anchor says that something should.
+    pub fn is_empty(&self, place: &Place) -> bool {
+        self.objects.is_empty() && self.strangers.is_empty() && self.anchored(place).next().is_none()
+    }
+
+    /// Anchors that name an object at `place`: the anchor's key and the object's.
+    fn anchored<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = (&'a str, String)> {
+        let named = self.controls.iter().flat_map(|control| {
+            let key = |anchor: &Anchor| anchor.key.as_ref().map(|key| format!("{}{key}", control.prefix));
+            control.anchors.iter().filter_map(move |(anchor_key, anchor)| Some((anchor_key.as_str(), key(anchor)?)))
+        });
+        named.filter(|(_, key)| key.starts_with(&place.prefix))
     }
 
     /// The control objects nearest above a key.
@@ -120,13 +131,9 @@ impl Listing {
 
     /// Every object that an anchor names must still be there.
     pub fn check_anchors(&self, place: &Place, report: &mut Report) {
-        for control in &self.controls {
-            for (anchor_key, anchor) in &control.anchors {
-                let Some(key) = anchor.key.as_ref().map(|key| format!("{}{key}", control.prefix)) else { continue };
-                let in_reach = key.starts_with(&place.prefix);
-                if in_reach && self.objects.binary_search_by(|o| o.key.as_str().cmp(&key)).is_err() {
-                    report.damaged(&key, DamageKind::Hole, format!("the anchor {anchor_key} names this object, and it is not there"));
-                }
+        for (anchor_key, key) in self.anchored(place) {
+            if self.objects.binary_search_by(|o| o.key.as_str().cmp(&key)).is_err() {
+                report.damaged(&key, DamageKind::Hole, format!("the anchor {anchor_key} names this object, and it is not there"));
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod proof;
 pub mod report;
 pub mod spool;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -53,7 +54,7 @@ pub struct Progress {
 /// If nothing stands there, the store or Kafka does not answer, or a temporary file cannot be written.
 pub async fn verify(place: &Place, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
     let listing = Listing::read(place).await?;
-    if listing.is_empty() {
+    if listing.is_empty(place) {
         return Err(Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no object here")
             .with("url", place.url())
             .help("check the prefix; `catchment ls` with a shorter one shows what is there"));
@@ -63,7 +64,7 @@ pub async fn verify(place: &Place, source: Option<Arc<dyn Source>>, progress: im
     listing.report(&mut report);
     let objects = read_all(place, &listing, &progress).await?;
     let lanes = lanes::group(&listing, objects);
-    lanes.iter().for_each(|lane| lane.check(&listing, &mut report));
+    lanes.iter().for_each(|lane| lane.check(place, &listing, &mut report));
     listing.check_anchors(place, &mut report);
     if let Some(source) = source {
         compare_all(place, source, lanes, &progress, &mut report).await?;
@@ -95,27 +96,35 @@ async fn compare_all(
     report: &mut Report,
 ) -> Result<()> {
     let total: usize = lanes.iter().map(|lane| lane.objects.len()).sum();
-    let (mut running, mut lanes, mut done) = (JoinSet::new(), lanes.into_iter(), 0);
+    let (mut running, mut waiting, mut busy, mut done) = (JoinSet::new(), lanes, HashSet::new(), 0);
     loop {
+        // Two rules may back up one partition, and a source opens a partition once at a time.
         while running.len() < LANES_AT_ONCE
-            && let Some(lane) = lanes.next()
+            && let Some(next) = waiting.iter().position(|lane| !busy.contains(&partition_of(lane)))
         {
+            let lane = waiting.remove(next);
+            busy.insert(partition_of(&lane));
             let (store, source) = (Arc::clone(&place.store), Arc::clone(&source));
             running.spawn(async move {
                 let found = kafka::compare(store, source, &lane).await?;
-                Ok((lane.objects.len(), found))
+                Ok((partition_of(&lane), lane.objects.len(), found))
             });
         }
         if running.is_empty() {
             return Ok(());
         }
-        let (objects, found) = joined(running.join_next().await)?;
+        let (partition, objects, found) = joined(running.join_next().await)?;
+        busy.remove(&partition);
         done += objects;
         report.damage.extend(found.damage);
         report.notes.extend(found.notes);
         report.compared += found.compared;
         progress(Progress { step: "comparing with Kafka", done: done as u64, total: total as u64 });
     }
+}
+
+fn partition_of(lane: &Lane) -> (String, i32) {
+    (lane.key.topic.clone(), lane.key.partition)
 }
 
 /// The result of a task; a panic in it goes on here.

@@ -1,7 +1,7 @@
 //! Backups made with the real encoders and stores: sound ones raise no alarm, and each damage is found by its own name.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use catchment_formats::{
     Block, Codec, Encoding, Format, Framing, GapCause, HeadersBuf, LaneId, Missing, Proof, RecordView, TimestampType, segment_encoder,
@@ -274,7 +274,7 @@ async fn every_flipped_byte_of_a_parquet_object_is_found() {
     backup.own("orders", &[(0, 100)]).await;
     backup.add(0, 100, 120, &[]).await;
     let (key, whole) = (backup.keys[0].clone(), backup.bytes(&backup.keys[0]).await);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
@@ -443,6 +443,32 @@ async fn an_empty_place_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_topic_raises_no_false_alarm() {
+    let mut backup = Backup::in_files(Encoding::PARQUET_ZSTD1).filled().await;
+    backup.add(0, 250, 4000, &[]).await;
+    backup.add(0, 4000, 4010, &[]).await;
+    let directory = backup.keys.last().unwrap().rsplit_once('/').unwrap().0.to_owned() + "/";
+    let report = backup.verify_below(&directory).await;
+    assert_eq!((kinds(&report), report.objects), (vec![], 1), "{report:?}");
+    assert!(report.notes[0].contains("holes were not looked for"), "{report:?}");
+}
+
+#[tokio::test]
+async fn control_objects_alone_are_no_sound_backup() {
+    let backup = Backup::in_files(Encoding::PARQUET_ZSTD1).filled().await;
+    let anchor = serde_json::json!({ "v": 1, "key": backup.keys[2], "E": 250, "topic_id": "0" }).to_string();
+    backup.write(&ControlKeys::of_path("orders").anchor("r", 0), anchor.as_bytes(), &Metadata::new()).await;
+    let place = Place::new(Arc::clone(&backup.store), "_catchment/");
+    assert_eq!(verify(&place, None, |_| {}).await.unwrap_err().code, codes::NOTHING_THERE);
+    let mut emptied = backup;
+    for key in emptied.keys.clone() {
+        emptied = emptied.without(&key).await;
+    }
+    let kinds: Vec<DamageKind> = emptied.verify().await.damage.iter().map(|d| d.kind).collect();
+    assert_eq!(kinds, [DamageKind::Hole], "all objects are gone, and the anchor knows of one");
+}
+
+#[tokio::test]
 async fn a_directory_is_opened_without_leaving_a_trace() {
     let dir = tempfile::tempdir().unwrap();
     let url = |path: &str| format!("file://{}/{path}", dir.path().display());
@@ -466,11 +492,18 @@ struct Topic {
     start: i64,
     end: i64,
     cluster: &'static str,
+    open: Arc<Mutex<BTreeSet<i32>>>,
 }
 
 impl Topic {
     fn new() -> Self {
-        Self { records: records(0, 400).into_iter().map(|r| (r.offset, r)).collect(), start: 0, end: 400, cluster: "c" }
+        Self {
+            records: records(0, 400).into_iter().map(|r| (r.offset, r)).collect(),
+            start: 0,
+            end: 400,
+            cluster: "c",
+            open: Arc::default(),
+        }
     }
 
     fn changed(offset: i64, change: impl FnOnce(&mut Record)) -> Self {
@@ -484,6 +517,14 @@ struct Queue {
     records: Vec<Record>,
     at: usize,
     end: i64,
+    partition: i32,
+    open: Arc<Mutex<BTreeSet<i32>>>,
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.open.lock().unwrap().remove(&self.partition);
+    }
 }
 
 impl PartitionQueue for Queue {
@@ -512,10 +553,11 @@ impl Source for Topic {
         self.cluster
     }
 
-    fn open(&self, _: &TopicPartition, offset: i64, _: i32, _: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
+    fn open(&self, tp: &TopicPartition, offset: i64, _: i32, _: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
+        assert!(self.open.lock().unwrap().insert(tp.partition), "librdkafka opens a partition once at a time");
         assert!(offset >= self.start, "librdkafka would answer OutOfRange");
         let records = self.records.range(offset..).map(|(_, r)| r.clone()).collect();
-        Ok(Box::new(Queue { records, at: 0, end: self.end }))
+        Ok(Box::new(Queue { records, at: 0, end: self.end, partition: tp.partition, open: Arc::clone(&self.open) }))
     }
 
     fn bounds<'a>(&'a self, _: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {
@@ -544,6 +586,17 @@ async fn a_backup_that_equals_the_topic_is_fine() {
         assert_eq!(kinds(&report), [], "{encoding}: {report:?}");
         assert_eq!(report.compared, report.records, "{encoding}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_rules_over_one_topic_are_compared_in_turn() {
+    let backup = Backup::in_memory(Encoding::PARQUET_ZSTD1).filled().await;
+    for key in &backup.keys {
+        let metadata = backup.store.head(key).await.unwrap().unwrap().metadata;
+        backup.write(&format!("copy/{key}"), &backup.bytes(key).await, &metadata).await;
+    }
+    let report = backup.compare(Topic::new()).await;
+    assert_eq!((kinds(&report), report.lanes, report.compared), (vec![], 4, report.records), "{report:?}");
 }
 
 #[tokio::test]
@@ -623,7 +676,7 @@ async fn another_cluster_is_no_comparison() {
 
 #[test]
 fn kinds_are_named_once() {
-    let names: std::collections::BTreeSet<&str> = DamageKind::ALL.iter().map(|k| k.as_str()).collect();
+    let names: BTreeSet<&str> = DamageKind::ALL.iter().map(|k| k.as_str()).collect();
     assert_eq!(names.len(), DamageKind::ALL.len());
     for kind in DamageKind::ALL {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());

@@ -54,7 +54,11 @@ impl Shared {
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(K::Fail);
         self.diagnostics.note(code, reason);
-        tracing::warn!(target: "librdkafka", code = ?code, "{reason}");
+        // That no broker is left follows from the failures before it, and comes again with every attempt to reconnect.
+        match code {
+            K::AllBrokersDown => tracing::debug!(target: "librdkafka", code = ?code, "{reason}"),
+            _ => tracing::warn!(target: "librdkafka", code = ?code, "{reason}"),
+        }
     }
 
     pub(crate) fn token(&self) -> Result<OAuthToken, Box<dyn StdError>> {
