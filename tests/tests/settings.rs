@@ -1,0 +1,191 @@
+//! Every setting that says what is read, how it is cut and where it goes, end to end on small topics: what is stored is what the setting
+//! means, and `verify` agrees with Kafka.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use catchment_tests::admin::Admin;
+use catchment_tests::bed::{Bed, Place, RUN_LIMIT, unique};
+use catchment_tests::generate::{Plan, Profile, fill};
+use catchment_tests::oracle::Truth;
+use catchment_tests::process::Program;
+use catchment_tests::readers::{Objects, assert_parquet_equals, assert_raw_equals};
+use catchment_tests::services::{Kafka, Minio};
+
+/// Two partitions of 300 plain records each, 20 ms apart from 2023-11-14T22:13:20Z on; offsets are sequence numbers.
+fn bed() -> Bed {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
+    bed.fill(600);
+    bed
+}
+
+/// Backs up with these settings under a rule and a prefix of their own, and fails unless exactly `truth` is stored. Returns the keys.
+#[track_caller]
+fn backs_up(bed: &Bed, name: &str, settings: &[&str], truth: &Truth) -> Vec<String> {
+    let prefix = format!("{name}/");
+    let rule = format!("{name}-{}", bed.topic);
+    let args = [&["--rule", &rule, "--until-end"], settings].concat();
+    bed.backup_to(&prefix, &args).run(RUN_LIMIT).assert_code(0);
+    truth.assert_equals(&bed.place.stored(&prefix), name);
+    let report = bed.verify(&prefix, true);
+    assert_eq!(report["records"], truth.len(), "{name}: {report}");
+    assert_eq!(report["gaps"], serde_json::json!([]), "{name}: {report}");
+    bed.place.data_keys(&prefix)
+}
+
+/// The same of a topic in a directory, run and verified by hand.
+fn backs_up_to_directory(bootstrap: &str, topic: &str, directory: &Path, more: &[&str]) {
+    let url = format!("file://{}/", directory.display());
+    let args = ["backup", topic, "-b", bootstrap, "--to", &url, "--instance-id", "none", "--until-end"];
+    Program::new(args).args(more).run(RUN_LIMIT).assert_code(0);
+    Program::new(["verify", &url, "-b", bootstrap]).run(RUN_LIMIT).assert_code(0);
+}
+
+#[test]
+fn every_layout_and_a_template_name_directories_as_they_say() {
+    let bed = bed();
+    let (topic, truth) = (&bed.topic, bed.truth());
+    for (name, settings, directory) in [
+        ("hive", &["--layout", "hive"][..], format!("{topic}/dt=2023-11-14/hour=22/")),
+        ("tencent", &["--layout", "tencent", "--instance", "ckafka-1"], format!("ckafka-1/{topic}/")),
+        ("confluent", &["--layout", "confluent"], format!("topics/{topic}/partition=1/")),
+        ("template", &["--path", "archive/{topic}/{yyyy}/{mm}/p{partition}"], format!("archive/{topic}/2023/11/p1/")),
+    ] {
+        let keys = backs_up(&bed, name, settings, &truth);
+        let below = format!("{name}/{directory}");
+        assert!(keys.iter().any(|key| key.starts_with(&below)), "{below} is not among {keys:?}");
+    }
+}
+
+#[test]
+fn every_start_form_begins_where_it_says() {
+    let bed = bed();
+    let truth = bed.truth();
+    backs_up(&bed, "earliest", &["--start", "earliest"], &truth);
+    let from_150 = truth.filtered(|(_, offset)| offset >= 150);
+    backs_up(&bed, "offset", &["--start", "150"], &from_150);
+    backs_up(&bed, "time", &["--start", "@2023-11-14T22:13:23Z"], &from_150);
+    backs_up(&bed, "millis", &["--start", "@1700000003000"], &from_150);
+    let vector = truth.filtered(|(partition, offset)| offset >= if partition == 0 { 100 } else { 250 });
+    backs_up(&bed, "vector", &["--start", "0:100,1:250"], &vector);
+}
+
+#[test]
+fn latest_stores_what_comes_after_the_start() {
+    let mut bed = bed();
+    let rule = ["--start", "latest"];
+    let mut process = bed.backup(&rule).spawn();
+    process.wait_for_stderr("backup runs", Duration::from_secs(60));
+    std::thread::sleep(Duration::from_secs(3)); // the start is an answer of the broker's, asked for after that line
+    bed.fill(200);
+    bed.await_committed(&mut [&mut process], Duration::from_secs(60));
+    process.terminate(Duration::from_secs(15)).assert_code(0);
+    bed.truth().filtered(|(_, offset)| offset >= 300).assert_equals(&bed.place.stored(""), "latest");
+    bed.verify("", true);
+}
+
+#[test]
+fn a_start_before_now_counts_from_now() {
+    // A record every five minutes for two hours: the twelve newest of each partition are less than an hour old.
+    let bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_millis() as i64;
+    let profile = Profile::plain().with_times(now - 7_200_000 + 150_000, 300_000_000);
+    fill(bed.broker(), &Plan { profile, ..Plan::plain(3, &bed.topic, 2, 48) });
+    backs_up(&bed, "ago", &["--start", "@-1h"], &bed.truth().filtered(|(_, offset)| offset >= 12));
+}
+
+#[test]
+fn windows_are_as_long_and_as_large_as_they_may() {
+    let bed = bed();
+    let truth = bed.truth();
+    let seconds = backs_up(&bed, "1s", &["--window", "1s"], &truth);
+    assert!((12..=20).contains(&seconds.len()), "6 s in windows of 1 s, two partitions: {seconds:?}");
+    let day = backs_up(&bed, "24h", &["--window", "24h"], &truth);
+    assert_eq!(day.len(), 2, "{day:?}");
+    let small = backs_up(&bed, "small", &["--window", "24h", "--max-bytes", "8KiB"], &truth);
+    assert!(small.len() >= 6, "some 60 KB a partition in windows of 8 KiB: {small:?}");
+    backs_up(&bed, "arrival", &["--window", "1s", "--window-by", "arrival"], &truth);
+}
+
+#[test]
+fn a_regex_takes_in_topics_that_are_created_later() {
+    let kafka = Kafka::shared();
+    let admin = Admin::new(kafka.bootstrap());
+    let stem = unique("many");
+    let topics = ["a", "b"].map(|name| format!("{stem}.{name}"));
+    let make = |topic: &str| {
+        admin.create_mixed_topic(topic, 2);
+        fill(kafka.bootstrap(), &Plan::plain(5, topic, 2, 200));
+    };
+    make(&topics[0]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let url = format!("file://{}/", directory.path().display());
+    let pattern = format!("^{stem}\\..*");
+    let args = ["backup", &pattern, "-b", kafka.bootstrap(), "--to", &url, "--rule", &stem, "--window", "1s", "--instance-id", "none"];
+    let mut process = Program::new(args).spawn();
+    process.wait_for_stderr("backup runs", Duration::from_secs(60));
+    make(&topics[1]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let group = format!("catchment-{stem}");
+    let done = |topic: &String| {
+        (0..2).all(|p| admin.group_offset(&group, topic, p).is_some_and(|o| o.offset >= 100 && !o.metadata.contains("\"E\":")))
+    };
+    while !topics.iter().all(done) {
+        assert!(Instant::now() < deadline, "not committed: {}", process.stderr());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    process.terminate(Duration::from_secs(15)).assert_code(0);
+    for topic in &topics {
+        let truth = Truth::read(kafka.bootstrap(), topic);
+        assert_parquet_equals(&truth, Objects::Directory(directory.path()), &format!("{topic}/"));
+    }
+    Program::new(["verify", &url, "-b", kafka.bootstrap()]).run(RUN_LIMIT).assert_code(0);
+}
+
+#[test]
+fn raw_codecs_and_framings_give_the_values_back_from_a_directory() {
+    let bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
+    let text = Profile { binary_values: 0, huge_values_per_million: 0, ..Profile::mixed() };
+    fill(bed.broker(), &Plan { profile: text, ..Plan::mixed(9, &bed.topic, 2, 3000) });
+    let truth = bed.truth();
+    for (framing, codec) in [("len32", "none"), ("len32", "zstd"), ("len32", "gzip"), ("newline", "none"), ("newline", "zstd")] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let rule = format!("{framing}-{codec}-{}", bed.topic);
+        let settings = ["--rule", &rule, "--format", "raw", "--framing", framing, "--codec", codec];
+        backs_up_to_directory(bed.broker(), &bed.topic, directory.path(), &settings);
+        assert_raw_equals(&truth, Objects::Directory(directory.path()), "", framing);
+    }
+}
+
+#[test]
+fn a_config_file_runs_a_rule() {
+    let bed = bed();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("catchment.toml");
+    let (data, rule, broker, topic) = (directory.path().join("data"), unique("rule"), bed.broker(), &bed.topic);
+    let text = format!(
+        "[kafka.local]\nbrokers = [\"{broker}\"]\n[store.disk]\nurl = \"file://{}/\"\n[rule.{rule}]\n\
+         source = {{ kafka = \"local\", topics = [\"{topic}\"], start = \"150\" }}\nwindow = {{ every = \"1s\" }}\n\
+         format = {{ kind = \"parquet\", level = 3 }}\nto = {{ store = \"disk\", prefix = \"lake/\", layout = \"confluent\" }}\n",
+        data.display()
+    );
+    std::fs::write(&path, text).expect("the directory is writable");
+    let path = path.to_str().expect("a UTF-8 path");
+    Program::new(["config", "check", path]).run(RUN_LIMIT).assert_code(0);
+    Program::new(["backup", "--config", path, "--rule", &rule, "--until-end"]).run(RUN_LIMIT).assert_code(0);
+    let truth = bed.truth().filtered(|(_, offset)| offset >= 150);
+    assert_parquet_equals(&truth, Objects::Directory(&data), &format!("lake/topics/{topic}/"));
+    let url = format!("file://{}/lake/", data.display());
+    Program::new(["verify", &url, "-b", broker]).run(RUN_LIMIT).assert_code(0);
+}
+
+#[test]
+fn an_old_broker_serves_as_well() {
+    let kafka = Kafka::shared_v3();
+    let topic = unique("old");
+    Admin::new(kafka.bootstrap()).create_topic(&topic, 2, &[]);
+    fill(kafka.bootstrap(), &Plan::mixed(4, &topic, 2, 6000));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    backs_up_to_directory(kafka.bootstrap(), &topic, directory.path(), &[]);
+    assert_parquet_equals(&Truth::read(kafka.bootstrap(), &topic), Objects::Directory(directory.path()), "");
+}
