@@ -22,7 +22,7 @@ const FIXED_BYTES_MIN: u64 = 56 << 20;
 
 /// The part of the budget that librdkafka may fill with records fetched ahead, as a divisor.
 /// Less starves the consumers between two fetches; more leaves windows too little.
-const FETCH_SHARE: u64 = 4;
+const FETCH_SHARE: u64 = 6;
 
 /// Encoded bytes at which a window goes to multipart. Below, a single PUT is one request instead of four.
 pub const MULTIPART_BYTES_MIN: u64 = 64 << 20;
