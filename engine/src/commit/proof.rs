@@ -77,10 +77,18 @@ async fn footer(store: &dyn ObjectStore, info: &ObjectInfo) -> StoreResult<Optio
     Ok(None)
 }
 
-/// The record describes the object only if the sizes agree: it is written before the object is.
 async fn record(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> StoreResult<Option<Proof>> {
-    let Some(record_key) = record_key(layout, &info.key) else { return Ok(None) };
+    recorded(store, layout, &info.key, info.size).await
+}
+
+/// The record beside the object of this size that stands, or is to stand, under a key. It describes the object only if the sizes
+/// agree: it is written before the object is.
+///
+/// # Errors
+/// If the store does not answer or refuses.
+pub async fn recorded(store: &dyn ObjectStore, layout: &Layout, object_key: &str, size: u64) -> StoreResult<Option<Proof>> {
+    let Some(record_key) = record_key(layout, object_key) else { return Ok(None) };
     let Some(bytes) = store.get(&record_key, None).await? else { return Ok(None) };
     let proof: Option<Proof> = serde_json::from_slice(&bytes).ok();
-    Ok(proof.filter(|p| p.size == Some(info.size)))
+    Ok(proof.filter(|p| p.size == Some(size)))
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use catchment_formats::{Encoding, GapCause, Missing};
 
-use super::Finding;
 use super::control::{self, Anchor};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
+use super::{Finding, compare};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::error::{Code, Error, ErrorKind, codes};
@@ -178,6 +178,7 @@ impl Lane {
             Finding::Absent => {}
         }
         if let Some(upload) = &intent.upload
+            && self.has_proof_without_reading(&intent, upload).await?
             && let Some(end) = self.complete_upload(&intent, upload).await?
         {
             return self.adopt(&intent, end).await;
@@ -194,6 +195,17 @@ impl Lane {
         self.tidy().await?;
         self.env.metrics.recovered_objects.inc();
         self.resume_at_position().await
+    }
+
+    /// Whether an intent's upload would be an object that proves what it is. A raw one does so by its record, which its owner wrote
+    /// between the pin and the Complete, or died before it could; then the range is read again, which gives the record anew.
+    async fn has_proof_without_reading(&self, intent: &Intent, upload: &UploadNote) -> Result<bool, Exit> {
+        if !intent.enc.starts_with("raw.") {
+            return Ok(true);
+        }
+        let (store, layout) = (&*self.env.store, &self.env.rule.layout);
+        let recorded = self.until_answered("GetObject", || proof::recorded(store, layout, &intent.key, upload.bytes)).await?;
+        Ok(compare(intent, &self.id, recorded.as_ref()) == Finding::Ours)
     }
 
     /// R5a: a multipart upload that lacks only its Complete. None: the upload is gone and so is its object.
