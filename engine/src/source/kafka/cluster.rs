@@ -280,7 +280,10 @@ fn unknown_topic<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Error
     let similar: Vec<&str> = others.filter(|o| o.contains(name) || name.contains(o)).take(3).collect();
     let error = Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist, or this principal may not describe it")
         .with("topic", name);
-    if similar.is_empty() { error } else { error.help(format!("did you mean {}?", similar.join(", "))) }
+    error.help(match similar.is_empty() {
+        true => "check the name, and that this principal may describe the topic; a regular expression begins with ^".to_owned(),
+        false => format!("did you mean {}?", similar.join(", ")),
+    })
 }
 
 /// Waits for the first answer, and checks that an advertised broker can be reached.
