@@ -511,7 +511,7 @@ fn survives_kills(plan: Plan) {
     let rare = |hits: &Hits| phases.iter().copied().min_by_key(|p| hits.of(*p)).expect("there are phases");
     while hits.total() < plan.strikes || hits.of(rare(&hits)) < plan.hits_min {
         assert!(misses < 12 && hits.total() < 3 * plan.strikes, "the phases cannot be hit; {misses} misses\n{hits}{}", bed.stderrs());
-        let lane = i32::try_from(turn).expect("a count fits") % plan.partitions();
+        let lane = turn % plan.partitions();
         turn += 1;
         let phase = rare(&hits);
         // Short and long delays: a late request takes effect before the window's recovery looks, and after.
