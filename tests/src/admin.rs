@@ -46,8 +46,16 @@ impl Admin {
         for (key, value) in settings {
             new = new.set(key, value);
         }
-        let results = wait(self.client.create_topics(&[new], &options())).expect("the broker answers");
-        each(results, "create");
+        // A broker that has just started may answer metadata before its controller does; the topic of a late answer exists then.
+        for attempt in 1.. {
+            match wait(self.client.create_topics([&new], &options())) {
+                Ok(results) => {
+                    each(results.into_iter().filter(|r| attempt == 1 || !already_there(r)).collect(), "create");
+                    break;
+                }
+                Err(e) => assert!(attempt < 3, "the broker answers: {e:?}"),
+            }
+        }
         self.await_partitions(topic, partitions);
     }
 
@@ -183,6 +191,10 @@ fn is_coordinator_away(error: &KafkaError) -> bool {
 
 fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}
+
+fn already_there(result: &Result<String, (String, Code)>) -> bool {
+    matches!(result, Err((_, Code::TopicAlreadyExists)))
 }
 
 fn each(results: Vec<Result<String, (String, Code)>>, what: &str) {

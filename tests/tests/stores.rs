@@ -11,7 +11,9 @@ use catchment::store::memory::MemoryStore;
 use catchment::store::open::{Env, OpenOptions, StaticCredentials, open};
 use catchment::store::probe::{self, GuardClasses};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreErrorKind};
+use catchment_tests::bucket::Bucket;
 use catchment_tests::s3::{Answer, Config, Fault, Op, Personality, S3Server};
+use catchment_tests::services::Minio;
 use catchment_tests::store_conformance::Subject;
 
 use GuardClass::{A, B, C};
@@ -32,27 +34,20 @@ async fn files_conform() {
     assert_eq!(probe::measure(&(opened() as Arc<dyn ObjectStore>)).await.unwrap(), GuardClasses { put: A, complete: A });
 }
 
-/// A MinIO that the harness has started, named by `CATCHMENT_TEST_MINIO=http://host:port` with its keys in
-/// `CATCHMENT_TEST_MINIO_KEY` and `_SECRET`, and a bucket in `_BUCKET`.
+/// The harness's MinIO, or the one that its variables name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_minio_conforms() {
-    let var = |name: &str| std::env::var(format!("CATCHMENT_TEST_MINIO{name}"));
-    let Ok(endpoint) = var("") else {
-        assert!(std::env::var_os("CI").is_none(), "CATCHMENT_TEST_MINIO is not set");
-        return;
-    };
-    let credentials = StaticCredentials {
-        access_key: var("_KEY").unwrap_or_else(|_| "minioadmin".into()),
-        secret_key: var("_SECRET").unwrap_or_else(|_| "minioadmin".into()),
-        session_token: None,
-    };
-    let options = OpenOptions { credentials: Some(credentials), ..OpenOptions::default() };
-    let bucket = var("_BUCKET").unwrap_or_else(|_| "catchment".into());
-    for more in ["", "&payload=unsigned", "&checksum=md5", "&checksum=none", "&style=virtual"] {
-        // MinIO knows virtual-hosted addresses only where it was told its domain.
-        if more.contains("virtual") && var("_DOMAIN").is_err() {
-            continue;
-        }
+    let (endpoint, options, bucket) = tokio::task::spawn_blocking(|| {
+        let minio = Minio::shared();
+        let (access_key, secret_key) = minio.keys();
+        let credentials = StaticCredentials { access_key: access_key.to_owned(), secret_key: secret_key.to_owned(), session_token: None };
+        let bucket = Bucket::create(minio, &format!("conformance-{:08x}", fastrand::u32(..)));
+        let options = OpenOptions { credentials: Some(credentials), ..OpenOptions::default() };
+        (minio.endpoint().to_owned(), options, bucket.name().to_owned())
+    })
+    .await
+    .unwrap();
+    for more in ["", "&payload=unsigned", "&checksum=md5", "&checksum=none"] {
         let url = format!("s3://{bucket}/conformance-{:08x}/?endpoint={endpoint}{more}", fastrand::u32(..));
         let (store, reopened) = (open(&url, &options).await.unwrap(), open(&url, &options).await.unwrap());
         let measured = probe::measure(&store).await.unwrap();
