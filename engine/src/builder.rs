@@ -63,7 +63,7 @@ impl Builder {
             }
             BuilderMessage::Pass { run, events, event } => {
                 debug_assert!(
-                    !self.open.contains_key(&run.id) || matches!(event, SegmentEvent::Fault { .. }),
+                    !self.open.contains_key(&run.id) || matches!(event, SegmentEvent::Fault { .. } | SegmentEvent::Gap(_)),
                     "nothing overtakes a segment"
                 );
                 send(&events, event);

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::budget::BlockPool;
 use crate::clock::Clock;
+use crate::pressure::PressureBoard;
 use crate::reader::{LaneReader, RunStart, Turn};
 use crate::segment::BuilderMessage;
 use crate::window::{CloseReason, WindowPolicy};
@@ -44,10 +45,13 @@ pub struct ConsumerShared {
     pub clock: Arc<dyn Clock>,
     /// Told when the budget is exhausted.
     pub pressure: tokio::sync::watch::Sender<u64>,
+    /// Who closes a window then.
+    pub board: PressureBoard,
 }
 
 /// The stage.
 pub struct Consumer {
+    number: usize,
     shared: Arc<ConsumerShared>,
     builder: Sender<BuilderMessage>,
     lanes: Vec<LaneReader>,
@@ -62,9 +66,9 @@ impl std::fmt::Debug for Consumer {
 }
 
 impl Consumer {
-    /// A consumer without lanes that feeds `builder`.
-    pub fn new(shared: Arc<ConsumerShared>, builder: Sender<BuilderMessage>) -> Self {
-        Self { shared, builder, lanes: Vec::new(), stopped: false, pressed_since: None }
+    /// A consumer without lanes that feeds `builder`; `number` is its place on the pressure board.
+    pub fn new(number: usize, shared: Arc<ConsumerShared>, builder: Sender<BuilderMessage>) -> Self {
+        Self { number, shared, builder, lanes: Vec::new(), stopped: false, pressed_since: None }
     }
 
     /// Serves until it is told to stop.
@@ -123,11 +127,24 @@ impl Consumer {
             }
             at += 1;
         }
+        self.answer_pressure();
         self.on_pressure(starved);
         busy
     }
 
-    /// Under pressure: drop free blocks, let lanes ship parts early, and if that does not help close the largest window.
+    /// Shows the largest window, and closes it if somebody needs its memory.
+    fn answer_pressure(&mut self) {
+        let Some(largest) = self.lanes.iter_mut().max_by_key(|l| l.closable_bytes()) else {
+            return self.shared.board.show(self.number, 0);
+        };
+        let bytes = largest.closable_bytes();
+        self.shared.board.show(self.number, bytes);
+        if self.shared.board.take_request(self.number) && bytes > 0 {
+            largest.close_open(CloseReason::Pressure, &self.shared, &self.builder);
+        }
+    }
+
+    /// Under pressure: drop free blocks, let lanes ship parts early, and if that does not help have the largest window closed.
     fn on_pressure(&mut self, starved: bool) {
         if !starved {
             self.pressed_since = None;
@@ -143,9 +160,6 @@ impl Consumer {
             return;
         }
         self.pressed_since = Some(now);
-        let largest = self.lanes.iter_mut().filter(|l| !l.is_pinned()).max_by_key(|l| l.window_bytes());
-        if let Some(lane) = largest {
-            lane.close_open(CloseReason::Pressure, &self.shared, &self.builder);
-        }
+        self.shared.board.ask_largest();
     }
 }

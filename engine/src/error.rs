@@ -6,6 +6,9 @@
 use std::fmt;
 
 pub mod codes;
+mod nearest;
+
+pub use nearest::nearest;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

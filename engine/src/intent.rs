@@ -32,6 +32,9 @@ pub struct Tidy {
     /// Start of the next object: the end of the last one, or the lane's start.
     #[serde(rename = "S")]
     pub start: i64,
+    /// Ranges that the next object must list as missing, where nothing else will remember them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
 }
 
 /// A window whose range, key and encoding are decided.
@@ -149,6 +152,11 @@ impl CommitNote {
     }
 }
 
+/// Whether a note's topic hash may be that of a topic. A broker that had no UUIDs when the note was written, or has none now, cannot tell.
+pub fn is_same_topic(hash: &str, topic_id: &str) -> bool {
+    topic_id == "0" || hash == note_hash(topic_id) || hash == note_hash("0")
+}
+
 /// A short hash for notes: 16 hex digits of CRC-64. It tells honest mistakes apart; it is no seal.
 pub fn note_hash(text: &str) -> String {
     format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Xz, text.as_bytes()))
@@ -197,6 +205,12 @@ mod tests {
         assert_eq!(CommitNote::parse("{\"v\":2,\"S\":1}"), Err(NoteError::Version(2)));
         assert_eq!(CommitNote::parse("{\"v\":1,\"S\":1}"), Err(NoteError::Foreign));
         assert_eq!(CommitNote::parse("{\"v\":1,\"S\":1,\"t\":\"\",\"d\":\"\",\"x\":1}"), Err(NoteError::Foreign));
+    }
+
+    #[test]
+    fn a_topic_without_an_id_is_like_any_other() {
+        assert!(is_same_topic(&note_hash("a"), "a") && is_same_topic(&note_hash("0"), "a") && is_same_topic(&note_hash("a"), "0"));
+        assert!(!is_same_topic(&note_hash("a"), "b"));
     }
 
     proptest! {

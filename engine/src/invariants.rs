@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use catchment_formats::{Missing, OffsetRange};
+use catchment_formats::{GapCause, Missing, OffsetRange};
 
 /// A visible object's range, as far as it is known: the end of an object that cannot be read is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,11 +216,15 @@ pub fn one_intent(sights: &[Sight]) -> Vec<Violation> {
     violations
 }
 
-/// Missing ranges lie within their object's range, ascend, and do not overlap.
+/// Missing ranges lie within their object's range, ascend, and do not overlap. What a truncation or a new incarnation took was read before,
+/// or belonged to another log: it is listed by the next object and lies before it.
 pub fn missing_within(range: OffsetRange, missing: &[Missing]) -> Vec<Violation> {
     let mut from = range.start;
     let mut violations = Vec::new();
     for (index, missing) in missing.iter().enumerate() {
+        if matches!(missing.cause(), GapCause::Truncation | GapCause::TopicRecreated) && missing.0 < missing.1 {
+            continue;
+        }
         if missing.0 < from || missing.1 > range.end || missing.0 >= missing.1 {
             violations.push(Violation::MissingOutside { missing: index });
         }
@@ -238,7 +242,6 @@ fn sorted(extents: &[Extent]) -> Vec<(usize, Extent)> {
 
 #[cfg(test)]
 mod tests {
-    use catchment_formats::GapCause;
     use proptest::prelude::*;
 
     use super::*;

@@ -56,6 +56,9 @@ pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);
 /// How long a log end below a position may last before it counts as truncation: a new leader's high watermark lags.
 pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a topic may be unknown to the cluster before it counts as deleted: a broker that starts learns of its topics late.
+pub const TOPIC_ABSENT_WAIT: Duration = Duration::from_secs(60);
+
 /// How long a stop waits for windows that are pinned. With the anchors and the leaving of the group a stop takes less than 10 s.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 

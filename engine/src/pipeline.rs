@@ -18,12 +18,14 @@ use tokio::task::JoinSet;
 use crate::budget::{BlockPool, MemoryBudget};
 use crate::builder::Builder;
 use crate::clock::Clock;
-use crate::commit::driver::{self, ConsumerPort, LaneEnv, Progress};
+use crate::commit::driver;
+use crate::commit::env::{ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
 use crate::error::{Error, ErrorKind, Result, codes};
-use crate::intent::{CommitNote, note_hash};
+use crate::intent::{CommitNote, is_same_topic};
 use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RequestMetrics};
+use crate::pressure::PressureBoard;
 use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::segment::BuilderMessage;
@@ -54,10 +56,12 @@ pub struct Parts {
     pub reporter: Arc<dyn Reporter>,
     /// Claims of topics.
     pub claims: TopicClaims,
-    /// Where each partition's run ends; empty: nowhere.
-    pub until: HashMap<TopicPartition, i64>,
+    /// Where each partition's run ends; none: nowhere.
+    pub until: Option<HashMap<TopicPartition, i64>>,
     /// Bytes for blocks, encoders and parts.
     pub memory: usize,
+    /// Counters of the store's requests.
+    pub requests: Arc<RequestMetrics>,
     /// Number of threads.
     pub threads: Threads,
 }
@@ -112,6 +116,7 @@ impl Pipeline {
             pool: BlockPool::new(Arc::clone(&budget)),
             clock: Arc::clone(&parts.clock),
             pressure: watch::Sender::new(0),
+            board: PressureBoard::new(parts.threads.consumers),
         });
         let (mut builders, mut inlets) = (Vec::new(), Vec::new());
         for n in 0..parts.threads.builders {
@@ -124,7 +129,7 @@ impl Pipeline {
         for n in 0..parts.threads.consumers {
             let (commands, command_inlet) = bounded(COMMANDS_QUEUED_MAX);
             let (wake, woken) = bounded(1);
-            let consumer = Consumer::new(Arc::clone(&shared), inlets[n % inlets.len()].clone());
+            let consumer = Consumer::new(n, Arc::clone(&shared), inlets[n % inlets.len()].clone());
             let core = parts.threads.pinned.then_some(n);
             let body = move || {
                 pin(core);
@@ -144,7 +149,7 @@ impl Pipeline {
             consumers: ports,
             claims: parts.claims,
             parts_in_flight: Arc::new(Semaphore::new(PARTS_IN_FLIGHT_MAX)),
-            metrics: Arc::new(Metrics::new(format, budget)),
+            metrics: Arc::new(Metrics::new(format, budget, parts.requests)),
             reporter: parts.reporter,
             until: parts.until,
             runs: AtomicU64::new(1),
@@ -173,6 +178,7 @@ impl Pipeline {
                 _ = stop.wait_for(|stop| *stop) => return Outcome::Stopped,
                 event = events.recv() => match event {
                     Some(GroupEvent::Assigned(leases)) => {
+                        env.source.expect_partitions(self.lanes.len() + leases.len());
                         for lease in leases {
                             self.lanes.spawn(driver::run(Arc::clone(&self.env), lease));
                         }
@@ -200,17 +206,15 @@ impl Pipeline {
         let mut errors = self.env.progress.stopped();
         let all = errors.len() >= self.lanes.len();
         let fatal = errors.iter().position(|e| e.kind == ErrorKind::Fenced && e.code == codes::MEMBER_FENCED);
-        let at = fatal.or_else(|| (!errors.is_empty() && (all || !self.env.until.is_empty())).then_some(0))?;
+        let at = fatal.or_else(|| (!errors.is_empty() && (all || self.env.until.is_some())).then_some(0))?;
         Some(errors.swap_remove(at))
     }
 
     /// Waits until every partition's committed position has reached its end, whoever committed it.
     async fn reach_end(env: &LaneEnv) {
-        if env.until.is_empty() {
-            std::future::pending::<()>().await;
-        }
+        let Some(until) = &env.until else { return std::future::pending().await };
         let mut changes = env.progress.changes.subscribe();
-        let mut left: Vec<(&TopicPartition, i64)> = env.until.iter().map(|(tp, end)| (tp, *end)).collect();
+        let mut left: Vec<(&TopicPartition, i64)> = until.iter().map(|(tp, end)| (tp, *end)).collect();
         loop {
             left.retain(|(tp, end)| env.progress.get(tp).is_none_or(|at| at < *end));
             let mut open = Vec::new();
@@ -239,7 +243,7 @@ impl Pipeline {
             return false;
         }
         let topic_id = env.claims.identity(env, &tp.topic, env.clock.steady()).await;
-        if !topic_id.is_ok_and(|id| note_hash(&id) == note.topic_hash()) {
+        if !topic_id.is_ok_and(|id| is_same_topic(note.topic_hash(), &id)) {
             return false;
         }
         // A position past the log's end is a truncated log, which the lane's recovery asks about.

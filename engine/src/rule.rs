@@ -54,9 +54,14 @@ impl Rule {
         self.classes.put == GuardClass::A && self.classes.complete == GuardClass::A
     }
 
-    /// Whether the operator answered so.
+    /// Whether the operator answered so, for this run or by a standing policy on gaps.
     pub fn accepts(&self, answer: Accept) -> bool {
-        self.accept.contains(&answer)
+        let standing = match answer {
+            Accept::Truncation => self.on_gap.truncation == OnGap::Continue,
+            Accept::TopicRecreated => self.on_gap.topic_recreated == OnGap::Continue,
+            Accept::ForeignCommit | Accept::Destination => false,
+        };
+        standing || self.accept.contains(&answer)
     }
 
     /// Whether a lane may go on from a note that was written for another destination.

@@ -13,15 +13,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{BackupPlan, KafkaSettings, LayoutSettings, OnStop, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RequestMetrics};
 use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
 use crate::report::Reporter;
 use crate::rule::Rule;
-use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
+use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaGroup, ReadShare};
 use crate::source::{GroupEvent, Source, TopicPartition};
 use crate::store::key::{Layout, Template};
 use crate::store::open::{OpenOptions, StaticCredentials, open};
-use crate::store::{ObjectStore, StoreError, StoreErrorKind, probe};
+use crate::store::{ObjectStore, RequestObserver, StoreError, StoreErrorKind, probe};
 use crate::topics::TopicClaims;
 use crate::window::WindowPolicy;
 
@@ -57,12 +57,12 @@ pub struct Started {
 /// Whatever keeps it from starting.
 pub async fn backup(
     plan: &BackupPlan,
-    store: Arc<dyn ObjectStore>,
+    opened: OpenedStore,
     observer: Arc<dyn Observer>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Outcome> {
     let started = tokio::select! {
-        started = start(plan, store, &observer) => started?,
+        started = start(plan, opened, &observer) => started?,
         _ = stop.wait_for(|stop| *stop) => return Ok(Outcome::Stopped),
     };
     let Running { mut pipeline, mut events, handle } = started;
@@ -83,15 +83,16 @@ struct Running {
     handle: GroupHandle,
 }
 
-async fn start(plan: &BackupPlan, store: Arc<dyn ObjectStore>, observer: &Arc<dyn Observer>) -> Result<Running> {
+async fn start(plan: &BackupPlan, opened: OpenedStore, observer: &Arc<dyn Observer>) -> Result<Running> {
+    let OpenedStore { store, requests } = opened;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let budget = plan.budget.bytes();
     let fetch = limits::fetch_bytes(budget);
-    let cluster = KafkaCluster::connect(kafka_config(plan), ReadShare { bytes: fetch, partitions: 1 }).await?;
+    let cluster = KafkaCluster::connect(kafka_settings(plan), ReadShare { bytes: fetch, partitions: 1 }).await?;
     let topics = matching_topics(&*cluster, &plan.topics).await?;
     let partitions = partitions_of(&*cluster, &topics).await?;
     cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) })?;
-    let until = if plan.options.until_end { ends_of(&*cluster, &partitions).await? } else { HashMap::new() };
+    let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
     let now_ms = clock.wall_ms();
     let classes = probe::classes(&store, u64::try_from(now_ms).unwrap_or_default()).await.map_err(|e| store_error(&*store, e))?;
     let joined = KafkaGroup::join(&cluster, &plan.rule, &plan.group, &plan.topics).await?;
@@ -123,6 +124,7 @@ async fn start(plan: &BackupPlan, store: Arc<dyn ObjectStore>, observer: &Arc<dy
         reporter: Arc::clone(observer) as Arc<dyn Reporter>,
         claims: TopicClaims::new(plan.start.clone().resolved(now_ms), topics.clone()),
         until,
+        requests,
         memory: usize::try_from(limits::pipeline_bytes(budget)).unwrap_or(usize::MAX),
         threads,
     })?;
@@ -138,12 +140,24 @@ async fn start(plan: &BackupPlan, store: Arc<dyn ObjectStore>, observer: &Arc<dy
     Ok(Running { pipeline, events: joined.events, handle: joined.handle })
 }
 
+/// A store, and the counters of its requests.
+#[derive(Clone, Debug)]
+pub struct OpenedStore {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// Counters of its requests.
+    pub requests: Arc<RequestMetrics>,
+}
+
 /// Opens a store below a prefix.
 ///
 /// # Errors
 /// If the address or the credentials cannot be used.
-pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Arc<dyn ObjectStore>> {
-    open(&with_prefix(&settings.url, prefix), &open_options(settings)?).await
+pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<OpenedStore> {
+    let requests = Arc::new(RequestMetrics::default());
+    let mut options = open_options(settings)?;
+    options.observer = Some(Arc::clone(&requests) as Arc<dyn RequestObserver>);
+    Ok(OpenedStore { store: open(&with_prefix(&settings.url, prefix), &options).await?, requests })
 }
 
 /// What a store's settings say besides its address.
@@ -153,8 +167,12 @@ pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Arc<dy
 pub fn open_options(settings: &StoreSettings) -> Result<OpenOptions> {
     let mut options = OpenOptions::default();
     if let (Some(access), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
-        let session_token = settings.session_token.as_ref().map(crate::config::Secret::reveal).transpose()?;
-        options.credentials = Some(StaticCredentials { access_key: access.reveal()?, secret_key: secret.reveal()?, session_token });
+        let session_token = settings.session_token.as_ref().map(|t| t.reveal("session_token")).transpose()?;
+        options.credentials = Some(StaticCredentials {
+            access_key: access.reveal("access_key_id")?,
+            secret_key: secret.reveal("secret_access_key")?,
+            session_token,
+        });
     }
     Ok(options)
 }
@@ -227,51 +245,15 @@ fn is_unlimited() -> bool {
     !quota && !quota_v1
 }
 
-/// A plan's Kafka settings as the client takes them.
-pub fn kafka_config(plan: &BackupPlan) -> KafkaConfig {
-    let mut config = kafka_settings(&plan.kafka);
+/// A plan's Kafka settings as the client takes them: the member's name is one of the properties there.
+pub fn kafka_settings(plan: &BackupPlan) -> KafkaSettings {
+    let mut settings = plan.kafka.clone();
     match (&plan.instance_id, plan.dynamic_member) {
-        (Some(id), _) => drop(config.properties.insert("group.instance.id".into(), id.clone())),
-        (None, true) => drop(config.properties.insert("group.instance.id".into(), String::new())),
+        (Some(id), _) => drop(settings.properties.insert("group.instance.id".into(), id.clone())),
+        (None, true) => drop(settings.properties.insert("group.instance.id".into(), String::new())),
         (None, false) => {}
     }
-    config
-}
-
-/// Kafka settings as the client takes them.
-pub fn kafka_settings(settings: &KafkaSettings) -> KafkaConfig {
-    use crate::config::{Mechanism, Preset};
-    let secret = |s: &crate::config::Secret| kafka::Secret::from(s.as_written().as_str());
-    KafkaConfig {
-        brokers: settings.brokers.clone(),
-        preset: settings.preset.map(|p| match p {
-            Preset::CKafka => kafka::Preset::Ckafka,
-            Preset::Redpanda => kafka::Preset::Redpanda,
-        }),
-        sasl: settings.sasl.as_ref().map(|s| kafka::Sasl {
-            username: s.username.clone(),
-            password: s.password.as_ref().map(secret),
-            token_file: s.token_file.clone(),
-            token_endpoint: s.token_endpoint.clone(),
-            client_id: s.client_id.clone(),
-            client_secret: s.client_secret.as_ref().map(secret),
-            scope: s.scope.clone(),
-            ..kafka::Sasl::new(match s.mechanism {
-                Mechanism::Plain => kafka::Mechanism::Plain,
-                Mechanism::ScramSha256 => kafka::Mechanism::ScramSha256,
-                Mechanism::ScramSha512 => kafka::Mechanism::ScramSha512,
-                Mechanism::OAuthBearer => kafka::Mechanism::OauthBearer,
-            })
-        }),
-        tls: settings.tls.as_ref().map(|t| kafka::Tls {
-            ca: t.ca.clone(),
-            certificate: t.certificate.clone(),
-            key: t.key.clone(),
-            key_password: t.key_password.as_ref().map(secret),
-            verify: t.verify,
-        }),
-        properties: settings.properties.clone(),
-    }
+    settings
 }
 
 #[cfg(test)]

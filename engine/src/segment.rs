@@ -34,6 +34,10 @@ pub struct Run {
     pub log_end: AtomicI64,
     /// Records taken from the queue.
     pub records_read: AtomicU64,
+    /// Bytes of their keys, values and headers.
+    pub bytes_read: AtomicU64,
+    /// Timestamp of the last one in milliseconds, -1 before the first.
+    pub last_timestamp: AtomicI64,
 }
 
 impl Run {
@@ -47,6 +51,8 @@ impl Run {
             position: AtomicI64::new(position),
             log_end: AtomicI64::new(-1),
             records_read: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            last_timestamp: AtomicI64::new(-1),
         })
     }
 }
@@ -75,7 +81,7 @@ pub struct SegmentTail {
     pub reason: CloseReason,
     /// Timestamp that names the directory.
     pub directory_ms: Option<i64>,
-    /// Leader epoch of the last record, -1 if not known.
+    /// Leader epoch to commit with it, -1 if not known.
     pub leader_epoch: i32,
     /// Records older than the window's slot.
     pub late: u64,
@@ -158,9 +164,11 @@ pub enum SegmentEvent {
     Empty {
         /// Next offset to read.
         position: i64,
-        /// Leader epoch of the last record, -1 if not known.
+        /// Leader epoch to commit with it, -1 if not known.
         leader_epoch: i32,
     },
+    /// This range will be missing from the segment that is open, or from the next one.
+    Gap(Missing),
     /// The queue cannot go on; the run has ended at this position.
     Fault {
         /// Why.

@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use crate::commit::control::{self, Owner};
-use crate::commit::driver::LaneEnv;
+use crate::commit::env::LaneEnv;
 use crate::config::{Accept, StartPoint};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, VERSION, note_hash};
+use crate::limits::TOPIC_ABSENT_WAIT;
 use crate::source::{Source, TopicInfo, TopicPartition};
 use crate::store::GuardClass;
 use crate::store::key::{ControlKeys, TopicName};
@@ -30,11 +31,16 @@ pub struct TopicClaim {
     pub topic_hash: String,
     /// Whether this is not the topic's first incarnation here.
     pub is_later_incarnation: bool,
-    /// Where partitions start; absent ones start at their earliest offset.
-    pub start: BTreeMap<i32, i64>,
+    /// The owner record as it stood when the claim was made. Partitions that are absent from its start vector start at their earliest offset.
+    pub owner: Owner,
 }
 
 impl TopicClaim {
+    /// Whether a record that stands now is this claim's.
+    pub fn is_owned_by(&self, standing: &Owner) -> bool {
+        standing.is_same_deployment(&self.owner) && !standing.released
+    }
+
     /// Whether an anchor was written for this incarnation.
     pub fn is_same_topic(&self, topic_id: &str) -> bool {
         self.topic_id == topic_id || self.topic_id == "0" || topic_id == "0"
@@ -50,6 +56,8 @@ pub struct TopicClaims {
     /// Topics that existed when the rule was started; others start at their earliest offset, whatever `start` says.
     first: Mutex<Vec<String>>,
     cells: Mutex<HashMap<Arc<str>, ClaimCell>>,
+    /// Topics that the cluster did not know when it was last asked, and since when.
+    absent: Mutex<HashMap<String, Duration>>,
     /// When each topic's UUID was last asked for, and what it was.
     identities: tokio::sync::Mutex<HashMap<Arc<str>, (Duration, String)>>,
 }
@@ -57,7 +65,7 @@ pub struct TopicClaims {
 impl TopicClaims {
     /// Claims that start new topics at `start`, with relative times resolved.
     pub fn new(start: StartPoint, first: Vec<String>) -> Self {
-        Self { start, first: Mutex::new(first), cells: Mutex::default(), identities: tokio::sync::Mutex::default() }
+        Self { start, first: Mutex::new(first), cells: Mutex::default(), absent: Mutex::default(), identities: tokio::sync::Mutex::default() }
     }
 
     /// The claim of a partition's topic, made now if this is the first lane of it.
@@ -71,7 +79,7 @@ impl TopicClaims {
         };
         let claim = cell.get_or_try_init(|| self.make(env, &tp.topic)).await?.clone();
         // A topic may be created again while this process runs; its UUID is asked for at every assignment.
-        let info = describe(&*env.source, &tp.topic).await?;
+        let info = self.describe(env, &tp.topic).await?;
         if !claim.is_same_topic(&info.id) {
             return self.make(env, &tp.topic).await;
         }
@@ -89,7 +97,7 @@ impl TopicClaims {
             return Ok(id.clone());
         }
         let asked = env.clock.steady();
-        let id = describe(&*env.source, topic).await?.id;
+        let id = self.describe(env, topic).await?.id;
         identities.insert(Arc::clone(topic), (asked, id.clone()));
         Ok(id)
     }
@@ -106,8 +114,24 @@ impl TopicClaims {
         Ok(())
     }
 
+    /// Asks for a topic. A broker that has just started may not know it yet: only one that stays unknown is gone.
+    async fn describe(&self, env: &LaneEnv, topic: &str) -> Result<TopicInfo> {
+        let found = env.source.topic(topic).await?;
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(info) = found {
+            absent.remove(topic);
+            return Ok(info);
+        }
+        let now = env.clock.steady();
+        let since = *absent.entry(topic.to_owned()).or_insert(now);
+        let kind = if now.saturating_sub(since) < TOPIC_ABSENT_WAIT { ErrorKind::Retryable } else { ErrorKind::NotFound };
+        Err(Error::new(Code(222), kind, "the topic does not exist")
+            .with("topic", topic)
+            .help("check the name, or list the topics with your Kafka tools; a regular expression begins with ^"))
+    }
+
     async fn make(&self, env: &LaneEnv, topic: &str) -> Result<TopicClaim> {
-        let info = describe(&*env.source, topic).await?;
+        let info = self.describe(env, topic).await?;
         let name = TopicName::new(topic);
         let keys = ControlKeys::new(&env.rule.layout, &name);
         env.rule.layout.check_length(&name, &env.store.limits())?;
@@ -224,20 +248,24 @@ async fn start_vector(source: &dyn Source, info: &TopicInfo, start: &StartPoint)
             StartPoint::Offsets(offsets) => offsets.get(&tp.partition).copied(),
         };
         if let Some(offset) = offset {
+            if offset > bounds.end {
+                return Err(start_beyond_end(tp, offset, bounds.end));
+            }
             vector.insert(tp.partition, offset);
         }
     }
     Ok(vector)
 }
 
-async fn describe(source: &dyn Source, topic: &str) -> Result<TopicInfo> {
-    source.topic(topic).await?.ok_or_else(|| {
-        Error::new(Code(222), ErrorKind::NotFound, "the topic does not exist")
-            .with("topic", topic)
-            .help("check the name, or list the topics with your Kafka tools; a regular expression begins with ^")
-    })
+fn start_beyond_end(tp: &TopicPartition, start: i64, log_end: i64) -> Error {
+    Error::new(Code(429), ErrorKind::Invalid, "the start lies behind the partition's end")
+        .with("topic", &tp.topic)
+        .with("partition", tp.partition)
+        .with("start", start)
+        .with("log_end", log_end)
+        .help("choose an offset that the partition has, or latest")
 }
 
 fn claim_of(name: TopicName, keys: ControlKeys, info: &TopicInfo, owner: Owner, later: bool) -> TopicClaim {
-    TopicClaim { name, keys, topic_id: info.id.clone(), topic_hash: note_hash(&info.id), is_later_incarnation: later, start: owner.start }
+    TopicClaim { name, keys, topic_id: info.id.clone(), topic_hash: note_hash(&info.id), is_later_incarnation: later, owner }
 }

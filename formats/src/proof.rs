@@ -70,6 +70,15 @@ impl TryFrom<(i64, i64, GapCause)> for Missing {
     }
 }
 
+impl LaneId {
+    /// Whether both name one lane. A broker without topic UUIDs, or an object written while it had none, says `0`, which cannot tell.
+    pub fn is_same_lane(&self, other: &Self) -> bool {
+        let names = |lane: &Self| (lane.rule.clone(), lane.cluster.clone(), lane.topic.clone(), lane.partition);
+        let same_topic = self.topic_id == other.topic_id || self.topic_id == "0" || other.topic_id == "0";
+        same_topic && names(self) == names(other)
+    }
+}
+
 impl Missing {
     /// The missing offsets.
     pub fn range(&self) -> OffsetRange {

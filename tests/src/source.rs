@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use catchment::config::KafkaSettings;
 use catchment::lane::LaneLease;
-use catchment::source::kafka::{Joined, KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
+use catchment::source::kafka::{Joined, KafkaCluster, KafkaGroup, ReadShare};
 use catchment::source::{GroupEvent, PartitionQueue, QueueEvent, QueueFault, TopicPartition, Wake};
 use catchment_formats::TimestampType;
 
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connects without TLS or login, with these librdkafka properties.
 pub async fn connect(broker: &str, properties: &[(&str, &str)]) -> Arc<KafkaCluster> {
-    let mut config = KafkaConfig::plaintext(broker);
+    let mut config = KafkaSettings::plaintext(broker);
     config.properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     KafkaCluster::connect(config, SHARE).await.expect("connect")
 }

@@ -4,8 +4,9 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use catchment::config::KafkaSettings;
 use catchment::error::ErrorKind;
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, errors};
+use catchment::source::kafka::{KafkaCluster, errors};
 use catchment::source::{CommitError, Committed, Group, QueueFault, Source};
 use catchment_tests::admin::Admin;
 use catchment_tests::services::{Kafka, KafkaOptions, KafkaVersion};
@@ -168,7 +169,7 @@ async fn an_advertised_host_that_does_not_resolve_is_named() {
                       TLS://no-such-host.invalid:9095,MTLS://no-such-host.invalid:9096";
     let properties = vec![("advertised.listeners".to_owned(), advertised.to_owned())];
     let kafka = Kafka::start(KafkaOptions { properties, ..KafkaOptions::default() });
-    let error = KafkaCluster::connect(KafkaConfig::plaintext(kafka.bootstrap()), SHARE).await.expect_err("nothing behind that name");
+    let error = KafkaCluster::connect(KafkaSettings::plaintext(kafka.bootstrap()), SHARE).await.expect_err("nothing behind that name");
     assert_eq!((error.code, error.kind), (errors::ADVERTISED_UNREACHABLE, ErrorKind::Unreachable), "{error}");
     assert!(error.to_string().contains("no-such-host.invalid:9092"), "{error}");
 }

@@ -1,12 +1,15 @@
 //! Every way to log in, against the listeners of a real broker, with a wrong secret too.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use catchment::config::{KafkaSettings, Mechanism, SaslSettings, Secret, TlsSettings};
 use catchment::error::{Code, ErrorKind};
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, Mechanism, Sasl, Secret, Tls, errors};
+use catchment::source::kafka::{KafkaCluster, errors};
 use catchment::source::{Committed, Group, Source};
 use catchment_tests::admin::Admin;
+use catchment_tests::bed::RUN_LIMIT;
+use catchment_tests::process::Program;
 use catchment_tests::services::{Kafka, KafkaOptions, Listener, TokenEndpoint};
 use catchment_tests::source::{SHARE, assigned, join, no_wake, read_to_end, tp};
 use rdkafka::ClientConfig;
@@ -23,16 +26,16 @@ fn node() -> Kafka {
     kafka
 }
 
-fn config(kafka: &Kafka, listener: Listener, sasl: Option<Sasl>, tls: Option<Tls>) -> KafkaConfig {
-    KafkaConfig { sasl, tls, ..KafkaConfig::plaintext(kafka.listener(listener)) }
+fn config(kafka: &Kafka, listener: Listener, sasl: Option<SaslSettings>, tls: Option<TlsSettings>) -> KafkaSettings {
+    KafkaSettings { sasl, tls, ..KafkaSettings::plaintext(kafka.listener(listener)) }
 }
 
-fn trusting(kafka: &Kafka) -> Tls {
-    Tls { ca: Some(kafka.certificate("ca.pem")), ..Tls::default() }
+fn trusting(kafka: &Kafka) -> TlsSettings {
+    TlsSettings { ca: Some(kafka.certificate("ca.pem")), ..TlsSettings::default() }
 }
 
 /// Reader and group client both get in: a record is read, and a commit made.
-async fn gets_in(config: KafkaConfig, rule: &str) {
+async fn gets_in(config: KafkaSettings, rule: &str) {
     let cluster = KafkaCluster::connect(config, SHARE).await.expect("connect");
     let mut queue = cluster.open(&tp(TOPIC, 0), 0, -1, no_wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).0.len(), 1);
@@ -45,7 +48,7 @@ async fn gets_in(config: KafkaConfig, rule: &str) {
 }
 
 /// Nobody gets in; the error has this code and names `named`; no secret is in it.
-async fn is_refused(config: KafkaConfig, code: Code, named: &str) {
+async fn is_refused(config: KafkaSettings, code: Code, named: &str) {
     let error = KafkaCluster::connect(config, SHARE).await.expect_err("the door is shut");
     let told = format!("{error} {}", error.help.clone().unwrap_or_default());
     assert_eq!(error.code, code, "{told}");
@@ -58,13 +61,13 @@ async fn accounts() {
     let kafka = node();
     let (user, password) = kafka.account();
     for mechanism in [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512] {
-        let login = |password: &str| Some(Sasl::password(mechanism, user, password));
-        let rule = mechanism.name().to_lowercase();
+        let login = |password: &str| Some(SaslSettings::password(mechanism, user, password));
+        let rule = mechanism.as_str().to_lowercase();
         gets_in(config(&kafka, Listener::Sasl, login(password), None), &rule).await;
         gets_in(config(&kafka, Listener::SaslSsl, login(password), Some(trusting(&kafka))), &rule).await;
-        is_refused(config(&kafka, Listener::Sasl, login("wrong-canary"), None), errors::AUTHENTICATION, mechanism.name()).await;
+        is_refused(config(&kafka, Listener::Sasl, login("wrong-canary"), None), errors::AUTHENTICATION, mechanism.as_str()).await;
     }
-    let unknown = Sasl::password(Mechanism::Plain, "nobody", "wrong-canary");
+    let unknown = SaslSettings::password(Mechanism::Plain, "nobody", "wrong-canary");
     is_refused(config(&kafka, Listener::SaslSsl, Some(unknown), Some(trusting(&kafka))), errors::AUTHENTICATION, "sasl.username").await;
     // No account where one is wanted, and the wrong protocol: the address answers, but not in this language.
     let error = KafkaCluster::connect(config(&kafka, Listener::Sasl, None, None), SHARE).await.expect_err("the door is shut");
@@ -77,11 +80,11 @@ async fn tokens_of_an_endpoint() {
     let endpoint = TokenEndpoint::start(300);
     let login = |secret: &str| {
         let (id, _) = TokenEndpoint::ACCOUNT;
-        Some(Sasl {
+        Some(SaslSettings {
             token_endpoint: Some(endpoint.url().to_owned()),
             client_id: Some(id.to_owned()),
-            client_secret: Some(Secret::from(secret)),
-            ..Sasl::new(Mechanism::OauthBearer)
+            client_secret: Some(Secret::new(secret)),
+            ..SaslSettings::new(Mechanism::OAuthBearer)
         })
     };
     gets_in(config(&kafka, Listener::Sasl, login(TokenEndpoint::ACCOUNT.1), None), "endpoint").await;
@@ -99,7 +102,7 @@ async fn tokens_of_a_file() {
         std::fs::write(&path, answer["access_token"].as_str().expect("a token")).expect("write");
         path
     };
-    let login = |path: PathBuf| Some(Sasl { token_file: Some(path), ..Sasl::new(Mechanism::OauthBearer) });
+    let login = |path: PathBuf| Some(SaslSettings { token_file: Some(path), ..SaslSettings::new(Mechanism::OAuthBearer) });
     gets_in(config(&kafka, Listener::Sasl, login(write("good", 300)), None), "file").await;
     is_refused(config(&kafka, Listener::Sasl, login(write("old", -300)), None), errors::AUTHENTICATION, "expired").await;
     is_refused(config(&kafka, Listener::Sasl, login(dir.path().join("none")), None), errors::AUTHENTICATION, "none").await;
@@ -120,11 +123,11 @@ async fn tokens_of_a_file() {
 async fn certificates() {
     let kafka = node();
     gets_in(config(&kafka, Listener::Ssl, None, Some(trusting(&kafka))), "tls").await;
-    let distrusting = Tls { ca: Some(kafka.certificate("rogue-ca.pem")), ..Tls::default() };
+    let distrusting = TlsSettings { ca: Some(kafka.certificate("rogue-ca.pem")), ..TlsSettings::default() };
     is_refused(config(&kafka, Listener::Ssl, None, Some(distrusting.clone())), errors::TLS, "tls.ca").await;
-    gets_in(config(&kafka, Listener::Ssl, None, Some(Tls { verify: false, ..distrusting })), "tls").await;
+    gets_in(config(&kafka, Listener::Ssl, None, Some(TlsSettings { verify: false, ..distrusting })), "tls").await;
 
-    let shown = |certificate: &str, key: &str| Tls {
+    let shown = |certificate: &str, key: &str| TlsSettings {
         certificate: Some(kafka.certificate(certificate)),
         key: Some(kafka.certificate(key)),
         ..trusting(&kafka)
@@ -132,4 +135,80 @@ async fn certificates() {
     gets_in(config(&kafka, Listener::MutualTls, None, Some(shown("client.pem", "client.key"))), "mtls").await;
     is_refused(config(&kafka, Listener::MutualTls, None, Some(trusting(&kafka))), errors::TLS, "tls.certificate").await;
     is_refused(config(&kafka, Listener::MutualTls, None, Some(shown("rogue.pem", "rogue.key"))), errors::TLS, "tls.certificate").await;
+}
+
+/// A way in as a config file has it: the keys of its `[kafka.door]`.
+fn way_in(kafka: &Kafka, listener: Listener, keys: &str) -> String {
+    format!("[kafka.door]\nbrokers = \"{}\"\n{keys}\n", kafka.listener(listener))
+}
+
+/// `ca`, and a client's certificate and key, as a config file has them.
+fn tls_keys(kafka: &Kafka, shown: Option<(&str, &str)>) -> String {
+    let path = |name: &str| kafka.certificate(name).display().to_string();
+    let shown = shown.map(|(certificate, key)| format!(", certificate = \"{}\", key = \"{}\"", path(certificate), path(key)));
+    format!("tls = {{ ca = \"{}\"{} }}", path("ca.pem"), shown.unwrap_or_default())
+}
+
+fn account_keys(mechanism: &str, user: &str, password: &str) -> String {
+    format!("sasl = {{ mechanism = \"{mechanism}\", username = \"{user}\", password = \"{password}\" }}")
+}
+
+fn token_keys(endpoint: &TokenEndpoint, secret: &str) -> String {
+    let (id, url) = (TokenEndpoint::ACCOUNT.0, endpoint.url());
+    format!("sasl = {{ mechanism = \"OAUTHBEARER\", token_endpoint = \"{url}\", client_id = \"{id}\", client_secret = \"{secret}\" }}")
+}
+
+/// A config file with one rule that backs [`TOPIC`] up from there into `data/` of the directory.
+fn rule_file(directory: &Path, name: &str, way_in: &str) -> String {
+    let (path, data) = (directory.join("catchment.toml"), directory.join("data"));
+    let rest = format!("[store.disk]\nurl = \"file://{}/\"\n[rule.{name}]\nsource = {{ topics = \"{TOPIC}\" }}\n", data.display());
+    std::fs::write(&path, format!("{way_in}{rest}")).expect("write");
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
+
+#[test]
+fn a_config_file_lets_the_program_in() {
+    let (kafka, endpoint) = (node(), TokenEndpoint::start(300));
+    let (user, password) = kafka.account();
+    let shown = tls_keys(&kafka, Some(("client.pem", "client.key")));
+    let scram = format!("{}\n{}", account_keys("SCRAM-SHA-512", user, password), tls_keys(&kafka, None));
+    for (name, way_in) in [
+        ("plain", way_in(&kafka, Listener::Sasl, &account_keys("PLAIN", user, password))),
+        ("scram", way_in(&kafka, Listener::SaslSsl, &scram)),
+        ("token", way_in(&kafka, Listener::Sasl, &token_keys(&endpoint, TokenEndpoint::ACCOUNT.1))),
+        ("mutual", way_in(&kafka, Listener::MutualTls, &shown)),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = rule_file(directory.path(), name, &way_in);
+        Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT).assert_code(0);
+        let data = directory.path().join("data");
+        let exit = Program::new(["verify"]).args([&data]).args(["--config", &file, "--kafka", "door"]).run(RUN_LIMIT);
+        exit.assert_code(0);
+        assert!(exit.stdout.contains("1 records, 1 compared with Kafka"), "{name}: {}", exit.stdout);
+    }
+}
+
+#[test]
+fn a_config_file_with_a_wrong_secret_keeps_the_program_out_and_the_secret_in() {
+    let (kafka, endpoint) = (node(), TokenEndpoint::start(300));
+    let account = |mechanism| account_keys(mechanism, kafka.account().0, "wrong-canary");
+    let rogue = std::fs::read_to_string(kafka.certificate("rogue.key")).expect("the key is readable");
+    let rogue_line = rogue.lines().nth(1).expect("a key has lines");
+    let scram = format!("{}\n{}", account("SCRAM-SHA-512"), tls_keys(&kafka, None));
+    let shown = tls_keys(&kafka, Some(("rogue.pem", "rogue.key")));
+    for (way_in, code, secret) in [
+        (way_in(&kafka, Listener::Sasl, &account("PLAIN")), "C0211", "wrong-canary"),
+        (way_in(&kafka, Listener::SaslSsl, &scram), "C0211", "wrong-canary"),
+        (way_in(&kafka, Listener::Sasl, &token_keys(&endpoint, "wrong-canary")), "C0211", "wrong-canary"),
+        (way_in(&kafka, Listener::MutualTls, &shown), "C0212", rogue_line),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = rule_file(directory.path(), "out", &way_in);
+        // As loud as it can be: nothing of the secret may stand in a debug message either.
+        let exit = Program::new(["backup", "-vv", "--config", &file, "--until-end"]).run(RUN_LIMIT);
+        exit.assert_code(1);
+        assert!(exit.stderr.contains(&format!("error[{code}]")), "{way_in}: no {code} in: {}", exit.stderr);
+        assert!(exit.stderr.contains("DEBUG") && !format!("{}{}", exit.stdout, exit.stderr).contains(secret), "{way_in}: {}", exit.stderr);
+        assert!(!directory.path().join("data").exists(), "{way_in}: nothing is written");
+    }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use catchment::config::KafkaSettings;
 use catchment::error::ErrorKind;
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, errors};
+use catchment::source::kafka::{KafkaCluster, errors};
 use catchment::source::{CommitError, Committed, Group, GroupEvent, QueueFault, Source, Wake};
 use catchment_formats::TimestampType;
 use catchment_tests::services::Kafka;
@@ -195,7 +196,7 @@ async fn a_leader_epoch_that_does_not_reach_the_position_is_a_truncation() {
     drop(queue);
     let mut queue = cluster.open(&p, 500, 0, no_wake()).expect("open");
     let fault = first_fault(&mut *queue);
-    assert!(matches!(fault, QueueFault::Truncated(_)), "{fault:?}");
+    assert!(matches!(fault, QueueFault::Truncated { .. }), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,7 +265,7 @@ async fn an_address_where_nobody_listens_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address").to_string();
     drop(listener);
-    let error = KafkaCluster::connect(KafkaConfig::plaintext(&address), SHARE).await.unwrap_err();
+    let error = KafkaCluster::connect(KafkaSettings::plaintext(&address), SHARE).await.unwrap_err();
     assert_eq!((error.code, error.kind), (errors::UNREACHABLE, ErrorKind::Unreachable), "{error}");
     assert!(error.to_string().contains(&address), "{error}");
 }

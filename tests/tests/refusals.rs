@@ -111,6 +111,21 @@ fn a_directory_of_another_rule() {
 }
 
 #[test]
+fn a_directory_is_not_even_made_for_a_start_that_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let to = format!("file://{}/backup/", directory.path().display());
+    let kafka = Kafka::shared().bootstrap();
+    for (args, code, error) in [
+        (["backup", "orders", "-b", "127.0.0.1:1", "--to", &to, "--until-end"], 5, "C0201"),
+        (["backup", "no-such-topic", "-b", kafka, "--to", &to, "--until-end"], 3, "C0203"),
+        (["backup", "orders", "-b", kafka, "--to", "file:///proc/backup/", "--until-end"], 2, "C0312"),
+    ] {
+        assert_refused(&Program::new(args).run(RUN_LIMIT), code, error, &["help:"]);
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 0, "nothing is written");
+}
+
+#[test]
 fn verify_tells_nothing_from_damage() {
     let bed = bed();
     let Place::Minio(bucket, environment) = &bed.place else { panic!("the bed stands on MinIO") };

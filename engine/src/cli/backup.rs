@@ -16,7 +16,7 @@ use crate::config::{
     RunOptions, Span, StartPoint, WindowBy,
 };
 use crate::error::{Error, ErrorKind, codes};
-use crate::runtime::Observer;
+use crate::runtime::{Observer, OpenedStore};
 use crate::store::ObjectStore;
 
 /// Threads that talk to the store. Uploading is waiting; two keep one slow handshake from holding up the other lanes.
@@ -226,7 +226,7 @@ pub(super) fn run_with_store(plan: BackupPlan, wrap: impl FnOnce(Arc<dyn ObjectS
         .thread_name("upload")
         .enable_all()
         .build()
-        .map_err(|e| Error::new(codes::OUTPUT, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
+        .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
     let progress = Arc::new(Progress::new(false));
     let ended = runtime.block_on(async {
         let mut stop = stop_on_signal()?;
@@ -234,8 +234,9 @@ pub(super) fn run_with_store(plan: BackupPlan, wrap: impl FnOnce(Arc<dyn ObjectS
             Some(address) => Arc::new(WithMetrics { progress: Arc::clone(&progress), server: MetricsServer::bind(address).await? }),
             None => Arc::clone(&progress) as Arc<dyn Observer>,
         };
-        let store = wrap(crate::runtime::open_store(&plan.to.store, &plan.to.prefix).await?);
-        crate::runtime::backup(&plan, store, observer, &mut stop).await
+        let opened = crate::runtime::open_store(&plan.to.store, &plan.to.prefix).await?;
+        let opened = OpenedStore { store: wrap(opened.store), ..opened };
+        crate::runtime::backup(&plan, opened, observer, &mut stop).await
     });
     progress.finish();
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -248,7 +249,7 @@ pub(super) fn run_with_store(plan: BackupPlan, wrap: impl FnOnce(Arc<dyn ObjectS
 /// Becomes true at the first SIGTERM or SIGINT; a second one ends the process at once, which is as safe as a crash.
 fn stop_on_signal() -> Result<watch::Receiver<bool>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    let failed = |e| Error::new(codes::OUTPUT, ErrorKind::Retryable, "signals cannot be handled").because(e);
+    let failed = |e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "signals cannot be handled").because(e);
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
     let (stopped, stop) = watch::channel(false);

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 
 use super::progress::Progress;
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, Result, codes};
-use crate::metrics::Metrics;
+use crate::metrics::{CONTENT_TYPE as TEXT_TYPE, Metrics};
 use crate::report::{LaneNote, Reporter, WindowCommitted};
 use crate::runtime::{Observer, Started};
 use crate::source::TopicPartition;
@@ -33,7 +35,12 @@ impl MetricsServer {
         }
         let metrics: Arc<OnceLock<Arc<Metrics>>> = Arc::default();
         let shown = Arc::clone(&metrics);
-        let app = Router::new().route("/metrics", get(move || async move { shown.get().map(|m| m.render()).unwrap_or_default() }));
+        let clock = Arc::new(SystemClock::new());
+        let page = move || {
+            let text = shown.get().map(|metrics| metrics.render(clock.wall_ms())).unwrap_or_default();
+            std::future::ready(([(CONTENT_TYPE, TEXT_TYPE)], text))
+        };
+        let app = Router::new().route("/metrics", get(page));
         tokio::spawn(async move {
             if let Err(e) = axum::serve(listener, app).await {
                 tracing::warn!("metrics are served no more: {e}");

@@ -11,7 +11,6 @@ use super::open::{PlaceArgs, block_on, kafka_of};
 use super::{Outcome, backup, output};
 use crate::config::{ByteSize, KafkaSettings};
 use crate::error::{Error, ErrorKind, Result, codes};
-use crate::runtime::kafka_settings;
 use crate::source::Source;
 use crate::source::kafka::{KafkaCluster, ReadShare};
 use crate::verify::{Progress, Report};
@@ -74,7 +73,7 @@ pub(super) fn main(args: VerifyArgs) -> Outcome {
 
 async fn connect(settings: &KafkaSettings) -> Result<Arc<dyn Source>> {
     // As many lanes are compared at a time as the share counts.
-    Ok(KafkaCluster::connect(kafka_settings(settings), ReadShare { bytes: FETCH_BYTES, partitions: 4 }).await?)
+    Ok(KafkaCluster::connect(settings.clone(), ReadShare { bytes: FETCH_BYTES, partitions: 4 }).await?)
 }
 
 fn verdict(report: &Report) -> Outcome {

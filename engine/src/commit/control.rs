@@ -111,12 +111,15 @@ pub async fn claim(store: &dyn ObjectStore, clock: &dyn Clock, keys: &ControlKey
         write(store, clock, &owner_key, owner).await?;
         clock.sleep(CLAIM_WAIT).await;
     }
-    read(store, &owner_key).await?.ok_or_else(|| {
-        Error::new(Code(411), ErrorKind::Retryable, "the owner record was written and is not there")
-            .with("store", store.url())
-            .with("key", &owner_key)
-            .help("check that the credentials may write below _catchment/, then start again")
-    })
+    read(store, &owner_key).await?.ok_or_else(|| owner_gone(store, keys))
+}
+
+/// The error for an owner record that was written and does not stand.
+pub fn owner_gone(store: &dyn ObjectStore, keys: &ControlKeys) -> Error {
+    Error::new(Code(411), ErrorKind::Fenced, "the owner record was written and is not there")
+        .with("store", store.url())
+        .with("key", keys.owner())
+        .help("check that the credentials may write below _catchment/ and that nobody deletes there, then start again")
 }
 
 /// The error for a directory that somebody else owns.

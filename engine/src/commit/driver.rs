@@ -4,148 +4,30 @@
 //! time, so that the order of the protocol is the order of the code. When the lane is revoked the task is dropped wherever it
 //! stands; whatever it had sent may still take effect, and the next owner's recovery accounts for it.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use catchment_formats::{Encoding, GapCause, LaneId};
-use crossbeam_channel::Sender;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use catchment_formats::{Encoding, GapCause, LaneId, Missing};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::{Backoff, Clock};
-use crate::commit::control::Anchor;
+use crate::clock::Backoff;
+use crate::commit::control::{Anchor, Owner, foreign_owner, owner_gone};
+use crate::commit::env::{ConsumerPort, LaneEnv};
 use crate::commit::publish::Assembly;
 use crate::commit::recover::Resume;
-use crate::config::{Accept, OnGap};
-use crate::consumer::{ConsumerCommand, ConsumerShared};
+use crate::config::OnGap;
+use crate::consumer::ConsumerCommand;
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Tidy, VERSION};
 use crate::lane::LaneLease;
 use crate::limits::{ANCHOR_INTERVAL, RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
-use crate::metrics::Metrics;
-use crate::reader::RunStart;
-use crate::report::{LaneNote, Reporter, WindowCommitted};
-use crate::rule::Rule;
+use crate::reader::{CorruptSkip, RunStart};
+use crate::report::{LaneNote, WindowCommitted};
 use crate::segment::{Run, SealedSegment, SegmentEvent};
-use crate::source::{CommitError, Committed, Group, QueueFault, Source, TopicPartition};
-use crate::store::{Guard, Metadata, ObjectStore, Payload};
-use crate::topics::{TopicClaim, TopicClaims};
-
-/// What all lanes of a rule share.
-#[derive(Debug)]
-pub struct LaneEnv {
-    /// The rule.
-    pub rule: Rule,
-    /// Where records come from.
-    pub source: Arc<dyn Source>,
-    /// Where progress is committed.
-    pub group: Arc<dyn Group>,
-    /// Where objects go.
-    pub store: Arc<dyn ObjectStore>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// What the consumers share.
-    pub shared: Arc<ConsumerShared>,
-    /// The consumer threads.
-    pub consumers: Vec<ConsumerPort>,
-    /// Claims of the rule's topics.
-    pub claims: TopicClaims,
-    /// Bounds the parts on their way, over all lanes.
-    pub parts_in_flight: Arc<Semaphore>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// Tells the operator.
-    pub reporter: Arc<dyn Reporter>,
-    /// Where each partition's run ends, if the process is to end there.
-    pub until: HashMap<TopicPartition, i64>,
-    /// Numbers runs.
-    pub runs: AtomicU64,
-    /// Lanes that have an object or an intent on its way.
-    pub publishing: AtomicUsize,
-    /// Committed positions.
-    pub progress: Progress,
-    /// The queue of a partition that is still open, by partition.
-    pub open_queues: Mutex<HashMap<TopicPartition, oneshot::Receiver<()>>>,
-    /// The anchor of every lane that lived in this process, by its key; written at the end.
-    pub anchors: Mutex<HashMap<String, Anchor>>,
-}
-
-impl LaneEnv {
-    /// Writes all anchors, a few at a time. What fails stays as it was: an older anchor is a lower bound too.
-    pub async fn write_anchors(&self) {
-        let anchors: Vec<_> = self.anchors.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
-        let mut writes = tokio::task::JoinSet::new();
-        for (key, anchor) in anchors {
-            if writes.len() >= ANCHORS_IN_FLIGHT_MAX {
-                writes.join_next().await;
-            }
-            let store = Arc::clone(&self.store);
-            writes.spawn(async move {
-                let body = Payload::from_bytes(serde_json::to_vec(&anchor).expect("an anchor is plain JSON"));
-                let none = Metadata::new();
-                let write = store.put(&key, body, &none, Guard::Overwrite);
-                if !matches!(tokio::time::timeout(ANCHOR_DEADLINE, write).await, Ok(Ok(_))) {
-                    tracing::warn!(key, "the anchor was not written");
-                }
-            });
-        }
-        while writes.join_next().await.is_some() {}
-    }
-}
-
-/// Anchors written at once when the process ends. More would be throttled, fewer take longer than a stop may.
-const ANCHORS_IN_FLIGHT_MAX: usize = 16;
-
-/// How long one anchor may take when the process ends.
-const ANCHOR_DEADLINE: Duration = Duration::from_secs(1);
-
-/// A consumer thread, as lanes see it.
-#[derive(Clone, Debug)]
-pub struct ConsumerPort {
-    /// Commands.
-    pub commands: Sender<ConsumerCommand>,
-    /// Wakes the thread.
-    pub wake: Sender<()>,
-}
-
-/// What the lanes of this process have reached.
-#[derive(Debug, Default)]
-pub struct Progress {
-    positions: Mutex<HashMap<TopicPartition, i64>>,
-    stopped: Mutex<HashMap<TopicPartition, Error>>,
-    /// Rises with every change.
-    pub changes: tokio::sync::watch::Sender<u64>,
-}
-
-impl Progress {
-    /// Notes a committed position.
-    pub fn note(&self, tp: &TopicPartition, position: i64) {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), position);
-        self.changes.send_modify(|n| *n += 1);
-    }
-
-    /// Notes that a lane stopped, or, with none, that it lives again or is somebody else's.
-    fn note_stop(&self, tp: &TopicPartition, error: Option<Error>) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        match error {
-            Some(error) => stopped.insert(tp.clone(), error),
-            None => stopped.remove(tp),
-        };
-        drop(stopped);
-        self.changes.send_modify(|n| *n += 1);
-    }
-
-    /// Errors of the lanes that have stopped.
-    pub fn stopped(&self) -> Vec<Error> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// The last committed position.
-    pub fn get(&self, tp: &TopicPartition) -> Option<i64> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner).get(tp).copied()
-    }
-}
+use crate::source::{CommitError, Committed, QueueFault};
+use crate::store::GuardClass;
+use crate::topics::TopicClaim;
 
 /// Why a lane leaves what it was doing.
 #[derive(Debug)]
@@ -168,6 +50,9 @@ impl From<Error> for Exit {
     }
 }
 
+/// How often a lane sees to what is due. Less often, and tidies come late; more often costs wake-ups.
+const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// One lane.
 #[derive(Debug)]
 pub struct Lane {
@@ -187,12 +72,41 @@ pub struct Lane {
     /// Whether the key of the first pin of this assignment was looked at (rule R2).
     pub(super) first_key_checked: bool,
     read_back: bool,
-    /// Where the log ended when it was found shorter than the position, if the operator said to wait.
-    pub(super) truncated_at: Option<i64>,
+    /// What the next object must list as missing and only the group's note remembers.
+    pub(super) pending: Vec<Missing>,
+    /// An upload that an intent named and that was not completed: of no use once the intent's range is visible.
+    pub(super) replaced_upload: Option<(String, String)>,
     anchor_written: Option<Duration>,
     committed_at: Duration,
+    history: History,
+}
+
+/// What a lane remembers from one recovery to the next.
+#[derive(Debug, Default)]
+struct History {
     /// Faults by position: the same fault twice is not a passing one.
-    pub(super) faults: Vec<(i64, QueueFault)>,
+    faults: Vec<(i64, QueueFault)>,
+    /// Whether it has ever read the partition: what was permitted once will be again.
+    has_read: bool,
+}
+
+impl History {
+    /// Faults that are remembered: more than the offsets at which a partition can be stuck at a time.
+    const FAULTS_MAX: usize = 32;
+
+    fn note(&mut self, position: i64, fault: QueueFault) {
+        if self.faults.len() == Self::FAULTS_MAX {
+            self.faults.remove(0);
+        }
+        self.faults.push((position, fault));
+    }
+
+    /// The last offset at which a batch was corrupt twice.
+    fn corrupt_twice(&self) -> Option<i64> {
+        let corrupt = || self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at);
+        let last = corrupt().last()?;
+        (corrupt().filter(|at| *at == last).count() > 1).then_some(last)
+    }
 }
 
 /// Runs a lane until it is revoked or stops.
@@ -215,7 +129,7 @@ pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
 
 async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-    let mut faults = Vec::new();
+    let mut history = History::default();
     loop {
         let mut lane = match Lane::begin(Arc::clone(&env), Arc::clone(&lease)).await {
             Ok(lane) => lane,
@@ -226,13 +140,13 @@ async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {
             }
             Err(exit) => return exit,
         };
-        lane.faults = std::mem::take(&mut faults);
+        lane.history = std::mem::take(&mut history);
         let began = env.clock.steady();
         let exit = lane.pass().await;
         let Exit::Restart(why) = exit else { return exit };
         env.metrics.lane_restarts.inc();
         env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-        faults = std::mem::take(&mut lane.faults);
+        history = std::mem::take(&mut lane.history);
         if env.clock.steady().saturating_sub(began) > Duration::from_secs(60) {
             backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         }
@@ -263,10 +177,11 @@ impl Lane {
             untidied: None,
             first_key_checked: false,
             read_back: false,
-            truncated_at: None,
+            pending: Vec::new(),
+            replaced_upload: None,
             anchor_written: None,
             committed_at,
-            faults: Vec::new(),
+            history: History::default(),
         })
     }
 
@@ -277,7 +192,9 @@ impl Lane {
             Err(exit) => return exit,
         };
         self.env.progress.note(&self.lease.tp, self.position);
-        self.keep_anchor().await;
+        if let Err(exit) = self.keep_anchor().await {
+            return exit;
+        }
         match self.follow(resume).await {
             Ok(()) => {
                 // The run read all that was asked for; the lane stays, idle, until the process ends.
@@ -290,21 +207,24 @@ impl Lane {
 
     async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
         let (run, mut events) = self.start_run(&resume).await?;
+        let began_at = resume.position;
         let _abandon = AbandonOnDrop(Arc::clone(&run));
         let mut pinned = resume.intent;
         let mut assembly = Assembly::new(self, pinned.as_ref());
         let mut pressure = self.env.shared.pressure.subscribe();
+        let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
-            let housekeeping = self.env.clock.sleep(Duration::from_secs(5));
+            let housekeeping = self.env.clock.sleep(house_due.saturating_sub(self.env.clock.steady()));
             let event = tokio::select! {
                 biased;
+                () = housekeeping => {
+                    self.keep_house(pinned.is_some()).await?;
+                    house_due = self.env.clock.steady() + HOUSE_INTERVAL;
+                    continue;
+                }
                 event = events.recv() => event.ok_or_else(|| Exit::Restart("the run ended without a word".into()))?,
                 Ok(()) = pressure.changed() => {
                     assembly.ship_early(self).await?;
-                    continue;
-                }
-                () = housekeeping => {
-                    self.keep_house().await?;
                     continue;
                 }
             };
@@ -318,7 +238,7 @@ impl Lane {
                     if events.is_empty() || self.untidied_for() > TIDY_DELAY_MAX {
                         self.tidy().await?;
                     }
-                    self.keep_anchor().await;
+                    self.keep_anchor().await?;
                 }
                 SegmentEvent::Empty { position, leader_epoch } => {
                     self.position = self.position.max(position);
@@ -326,7 +246,11 @@ impl Lane {
                     self.untidied.get_or_insert(self.env.clock.steady());
                     self.tidy().await?;
                 }
-                SegmentEvent::Fault { fault, position } => return Err(self.on_fault(fault, position)),
+                SegmentEvent::Gap(gap) => self.tell_gap(gap),
+                SegmentEvent::Fault { fault, position } => {
+                    self.history.has_read |= position > began_at;
+                    return Err(self.on_fault(fault, position, pinned.is_some()).await);
+                }
                 SegmentEvent::Finished => {
                     self.tidy().await?;
                     self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
@@ -347,11 +271,11 @@ impl Lane {
         let wake = Arc::new(move || {
             let _ = waker.try_send(());
         });
-        let corrupt_skipped = match self.skips_corrupt() {
-            true => Some(self.env.source.bounds(&tp).await?.stable_end),
-            false => None,
+        let corrupt_skipped = match self.history.corrupt_twice().filter(|_| self.passes_corrupt()) {
+            Some(at) => Some(CorruptSkip { at, log_end: self.env.source.bounds(&tp).await?.stable_end }),
+            None => None,
         };
-        let queue = self.env.source.open(&tp, resume.position, self.leader_epoch, wake)?;
+        let queue = self.env.source.open(&tp, resume.position, resume.leader_epoch, wake)?;
         let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
         let (closed, closing) = oneshot::channel();
         self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), closing);
@@ -362,10 +286,11 @@ impl Lane {
             queue,
             start: resume.start,
             position: resume.position,
+            leader_epoch: resume.leader_epoch,
             encoding: self.encoding(),
             missing: resume.missing.clone(),
             pinned: resume.pinned_range(),
-            until: self.env.until.get(&tp).copied(),
+            until: self.env.until.as_ref().and_then(|until| until.get(&tp)).copied(),
             corrupt_skipped,
             events,
             closed,
@@ -398,15 +323,19 @@ impl Lane {
         self.env.rule.object_key(&self.claim.name, self.lease.tp.partition, start, directory_ms, extension)
     }
 
-    fn on_fault(&mut self, fault: QueueFault, position: i64) -> Exit {
+    async fn on_fault(&mut self, fault: QueueFault, position: i64, pinned: bool) -> Exit {
         self.env.metrics.queue_faults.inc();
-        let seen_before = self.faults.iter().any(|(at, f)| *at == position && std::mem::discriminant(f) == std::mem::discriminant(&fault));
+        let seen_before =
+            self.history.faults.iter().any(|(at, f)| *at == position && std::mem::discriminant(f) == std::mem::discriminant(&fault));
         let why = format!("{fault:?} at offset {position}");
         match fault {
-            QueueFault::Denied(cause) => Error::new(Code(231), ErrorKind::Denied, "reading the topic is not permitted")
-                .because(cause)
-                .help("grant READ and DESCRIBE on the topic to this user; the lane goes on by itself at the next start")
-                .into(),
+            QueueFault::Denied(cause) => {
+                let kind = if self.history.has_read { ErrorKind::Retryable } else { ErrorKind::Denied };
+                Error::new(Code(231), kind, "reading the topic is not permitted")
+                    .because(cause)
+                    .help("grant READ and DESCRIBE on the topic to this user; a lane that has read it before goes on by itself")
+                    .into()
+            }
             QueueFault::Corrupt(cause) if seen_before && self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Halt => {
                 Error::new(Code(428), ErrorKind::Corrupt, "a batch in Kafka is corrupt, and the rule says to halt")
                     .with("offset", position)
@@ -414,27 +343,36 @@ impl Lane {
                     .help("restore the partition from a replica, or set on_gap.corrupt_batch = \"continue\" to list it as a gap")
                     .into()
             }
-            QueueFault::Truncated(cause) if !self.env.rule.accepts(Accept::Truncation) => Error::new(
-                codes::LOG_TRUNCATED,
-                ErrorKind::Asks,
-                "the partition ends before what was backed up: its log was truncated",
-            )
-            .with("position", position)
-            .because(cause)
-            .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
-            .into(),
+            QueueFault::Truncated { cause, log_end } => self.on_truncated(log_end, cause, pinned).await,
+            QueueFault::TooLarge { bytes, limit } => {
+                Error::new(Code(430), ErrorKind::Invalid, "a record is larger than the memory that the budget leaves for records")
+                    .with("offset", position)
+                    .with("record_bytes", bytes)
+                    .with("memory_bytes", limit)
+                    .help("raise --budget")
+                    .into()
+            }
             _ => {
-                self.faults.push((position, fault));
+                self.history.note(position, fault);
                 Exit::Restart(why)
             }
         }
     }
 
-    /// The same batch failed twice, and the rule says to list it and go on.
-    fn skips_corrupt(&self) -> bool {
-        let corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
-        let twice = corrupt.iter().any(|at| corrupt.iter().filter(|other| *other == at).count() > 1);
-        twice && self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Continue
+    /// Whether the rule says to list a corrupt batch and go on.
+    fn passes_corrupt(&self) -> bool {
+        self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Continue
+    }
+
+    /// Whether a batch of the partition will be passed over.
+    pub(super) fn skips_corrupt(&self) -> bool {
+        self.passes_corrupt() && self.history.corrupt_twice().is_some()
+    }
+
+    /// A gap is said at once: counted, logged, reported.
+    pub(super) fn tell_gap(&self, gap: Missing) {
+        self.env.metrics.gap(gap.cause());
+        self.env.reporter.lane(&self.lease.tp, LaneNote::Gap(gap));
     }
 
     /// How long the group has not known what is durable.
@@ -454,7 +392,8 @@ impl Lane {
     }
 
     pub(super) fn tidy_note(&self) -> Tidy {
-        Tidy { v: VERSION, t: self.claim.topic_hash.clone(), d: self.env.rule.destination_hash.clone(), start: self.start }
+        let (t, d) = (self.claim.topic_hash.clone(), self.env.rule.destination_hash.clone());
+        Tidy { v: VERSION, t, d, start: self.start, missing: self.pending.clone() }
     }
 
     /// One OffsetCommit of P with `note`, by rule A1, repeated while its fate is unknown.
@@ -502,7 +441,11 @@ impl Lane {
             .into())
     }
 
-    async fn keep_house(&mut self) -> Result<(), Exit> {
+    /// What is due from time to time. An intent that is open is never written over.
+    async fn keep_house(&mut self, pinned: bool) -> Result<(), Exit> {
+        if pinned {
+            return Ok(());
+        }
         if self.untidied_for() > Duration::ZERO {
             self.tidy().await?;
         }
@@ -510,12 +453,11 @@ impl Lane {
             let note = CommitNote::Tidy(self.tidy_note());
             self.commit(&note).await?;
         }
-        self.keep_anchor().await;
-        Ok(())
+        self.keep_anchor().await
     }
 
     /// Writes the anchor when it is due. A failure is retried at the next occasion: an older anchor is a lower bound too.
-    async fn keep_anchor(&mut self) {
+    async fn keep_anchor(&mut self) -> Result<(), Exit> {
         let (anchor_key, anchor) = self.anchor();
         self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
         let now = self.env.clock.steady();
@@ -523,6 +465,25 @@ impl Lane {
             match self.write_anchor().await {
                 Ok(()) => self.anchor_written = Some(now),
                 Err(e) => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
+            }
+            self.check_owner().await?;
+        }
+        Ok(())
+    }
+
+    /// Where two claims can pass the store at the same time, the claim is read back with every anchor: who is not the owner stops.
+    async fn check_owner(&self) -> Result<(), Exit> {
+        if self.env.rule.classes.put == GuardClass::A {
+            return Ok(());
+        }
+        let (store, keys) = (&*self.env.store, &self.claim.keys);
+        match super::control::read::<Owner>(store, &keys.owner()).await {
+            Ok(Some(owner)) if self.claim.is_owned_by(&owner) => Ok(()),
+            Ok(Some(owner)) => Err(foreign_owner(store, keys, &owner).into()),
+            Ok(None) => Err(owner_gone(store, keys).into()),
+            Err(e) => {
+                tracing::warn!(tp = %self.lease.tp, error = %e, "the owner record could not be read back");
+                Ok(())
             }
         }
     }

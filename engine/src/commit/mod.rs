@@ -1,7 +1,7 @@
 //! The commit protocol: how a window becomes an object exactly once.
 //!
 //! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
-//! carry them out: [`driver`] is a lane's life, [`recover`] its start (rules R1 to R7), [`publish`] steps 3 to 6,
+//! carry them out: [`env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7), [`publish`] steps 3 to 6,
 //! [`control`] the anchors and owner records, [`proof`] reads what an object says of itself.
 //!
 //! The order that everything here keeps: an offset never moves before its object is durable, nothing becomes visible
@@ -14,6 +14,7 @@ use crate::store::StoreErrorKind;
 
 pub mod control;
 pub mod driver;
+pub mod env;
 pub mod proof;
 pub mod publish;
 pub mod recover;
@@ -36,7 +37,7 @@ pub fn compare(intent: &Intent, lane: &catchment_formats::LaneId, stored: Option
     let Some(proof) = stored else {
         return Finding::Foreign("the object has no readable proof".into());
     };
-    if proof.lane != *lane {
+    if !proof.lane.is_same_lane(lane) {
         return Finding::Foreign(format!("the object belongs to {:?}", proof.lane));
     }
     if proof.range.start != intent.start {
@@ -134,6 +135,8 @@ mod tests {
         assert_eq!(compare(&intent(false), &mine, Some(&proof("a", 10, 25))), Finding::OtherEnd(25));
         assert!(matches!(compare(&intent(false), &mine, Some(&proof("a", 11, 20))), Finding::Foreign(_)));
         assert!(matches!(compare(&intent(false), &mine, Some(&proof("b", 10, 20))), Finding::Foreign(_)));
+        let upgraded = LaneId { topic_id: "5".repeat(32), ..lane("a") };
+        assert_eq!(compare(&intent(false), &upgraded, Some(&proof("a", 10, 20))), Finding::Ours, "written when the broker had no UUIDs");
         assert!(matches!(compare(&intent(false), &mine, None), Finding::Foreign(_)));
     }
 

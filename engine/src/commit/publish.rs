@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use catchment_formats::{Encoding, OffsetRange};
 use crc_fast::{CrcAlgorithm, checksum_combine};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinSet;
 
 use super::driver::{Exit, Lane};
@@ -23,7 +24,7 @@ use crate::limits::{INTENT_BYTES_MAX, MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_P
 use crate::report::LaneNote;
 use crate::segment::{BuiltPart, SealedSegment};
 use crate::source::CommitError;
-use crate::store::{Guard, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreResult};
+use crate::store::{Guard, Metadata, ObjectStore, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
 
 /// Longest pause between two attempts to reach a store that does not answer or refuses access.
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -47,11 +48,13 @@ struct Upload {
     on_way: JoinSet<StoreResult<Part>>,
     done: Vec<Part>,
     named_by_intent: bool,
+    open: Gauge,
 }
 
 impl Drop for Upload {
     /// An upload that no intent names is of no use to anybody.
     fn drop(&mut self) {
+        self.open.dec();
         if self.named_by_intent || self.id.is_empty() {
             return;
         }
@@ -132,6 +135,7 @@ async fn open_upload(lane: &Lane, object_key: String) -> Result<Upload, Exit> {
     let none = Metadata::new();
     let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;
     lane.env.metrics.open_uploads.inc();
+    let open = lane.env.metrics.open_uploads.clone();
     Ok(Upload {
         store: Arc::clone(&lane.env.store),
         key: object_key,
@@ -140,6 +144,7 @@ async fn open_upload(lane: &Lane, object_key: String) -> Result<Upload, Exit> {
         on_way: JoinSet::new(),
         done: Vec::new(),
         named_by_intent: false,
+        open,
     })
 }
 
@@ -221,14 +226,32 @@ impl Lane {
         if pinned.is_none() || intent.upload.is_some() {
             self.pin(&intent).await?;
         }
+        if pinned.is_none() {
+            // The intent has them now, and the object will.
+            self.pending.clear();
+        }
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
             self.write_record(&object_key, &sealed).await?;
         }
         let (end, requests) = self.publish(&intent, &mut body).await?;
-        self.settled(&intent, end);
-        self.leader_epoch = sealed.tail.leader_epoch.max(self.leader_epoch);
+        self.settled(&intent.key, end);
+        self.abort_replaced_upload().await;
+        if end != intent.end {
+            self.tidy().await?;
+            return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
+        }
+        self.leader_epoch = sealed.tail.leader_epoch;
         self.report_window(&sealed, &intent.key, requests);
         Ok(())
+    }
+
+    /// The range of an intent stands; the upload that the intent named and that was not completed is of no use any more.
+    async fn abort_replaced_upload(&mut self) {
+        let Some((object_key, id)) = self.replaced_upload.take() else { return };
+        match self.env.store.abort_upload(&object_key, &id).await {
+            Ok(()) => drop(self.env.metrics.uploads_aborted.inc()),
+            Err(e) => tracing::warn!(key = object_key, error = %e, "a replaced upload was not aborted; a later recovery of its key will"),
+        }
     }
 
     /// A topic that was deleted and created again has new records at the old offsets. If the UUID is still the lane's after the last
@@ -334,7 +357,7 @@ impl Lane {
             let kind = answer.as_ref().err().map(|e| e.kind);
             let mut next = after_publish(kind.map_or(Ok(()), Err), intent.end);
             if let Err(e) = &answer {
-                self.env.metrics.publish_retries.inc();
+                self.env.metrics.requests().retry(e.op, e.kind);
                 tracing::warn!(tp = %self.lease.tp, error = %e, next = ?next, "publish");
             }
             loop {
@@ -382,10 +405,12 @@ impl Lane {
         Ok(finding)
     }
 
-    fn settled(&mut self, intent: &Intent, end: i64) {
+    /// The object under a key stands up to `end`. The leader epoch there is not known to who has not read the record before it.
+    pub(super) fn settled(&mut self, object_key: &str, end: i64) {
         self.position = end;
         self.start = end;
-        self.last_key = Some(intent.key.clone());
+        self.leader_epoch = -1;
+        self.last_key = Some(object_key.to_owned());
         self.untidied = Some(self.env.clock.steady());
     }
 
@@ -397,19 +422,19 @@ impl Lane {
         let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
         let Some((_, stored)) = found else {
             self.first_key_checked = true;
-            return Ok(());
+            return self.abort_stale_uploads(object_key, None).await;
         };
-        let Some(stored) = stored.filter(|p| p.lane == self.id && p.range.start == self.start) else {
+        let Some(stored) = stored.filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == self.start && p.range.end > self.start) else {
             return Err(taken(object_key, "the object belongs to another lane, or does not say whose it is").into());
         };
         self.env.metrics.group_regressions.inc();
         tracing::error!(tp = %self.lease.tp, key = object_key, range = %stored.range, "the group's offset had gone back behind a stored object");
-        self.position = stored.range.end;
-        self.start = stored.range.end;
-        self.last_key = Some(object_key.to_owned());
-        self.untidied = Some(self.env.clock.steady());
+        // Whatever follows it is stored too; to find that out object by object would read each of them from Kafka first.
+        self.settled(object_key, stored.range.end);
+        let end = self.walk(stored.range.end).await?;
+        (self.position, self.start) = (end, end);
         self.tidy().await?;
-        Err(Exit::Restart(format!("the group's offset had gone back; {} is stored already", stored.range)))
+        Err(Exit::Restart(format!("the group's offset had gone back; [{}, {end}) is stored already", stored.range.start)))
     }
 
     /// Rule R7: aborts uploads of exactly this key that no intent names and that are too old to be alive.
@@ -429,7 +454,7 @@ impl Lane {
         };
         for upload in uploads.into_iter().filter(|u| u.age_ms > age_max && Some(u.id.as_str()) != named) {
             match self.env.store.abort_upload(object_key, &upload.id).await {
-                Ok(()) => self.env.metrics.uploads_aborted.inc(),
+                Ok(()) => drop(self.env.metrics.uploads_aborted.inc()),
                 Err(e) => tracing::warn!(key = object_key, error = %e, "a stale upload was not aborted"),
             }
         }
@@ -465,7 +490,7 @@ impl Lane {
 }
 
 /// Counts a lane as having something on its way, so that a stop can wait for it.
-struct Publishing(Arc<super::driver::LaneEnv>);
+struct Publishing(Arc<super::env::LaneEnv>);
 
 impl Publishing {
     fn new(lane: &Lane) -> Self {

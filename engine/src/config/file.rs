@@ -12,8 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::keys_of;
-use super::words::nearest;
-use crate::error::{Code, Error, ErrorKind, codes};
+use crate::error::{Code, Error, ErrorKind, codes, nearest};
 
 /// A value, and what the operator calls it: for messages that name both sides of a relation.
 #[derive(Clone, Debug)]

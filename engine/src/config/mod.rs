@@ -25,7 +25,7 @@ pub use secret::Secret;
 pub use settings::{Config, KafkaSettings, RuleSettings, SaslSettings, StoreSettings, TlsSettings};
 pub use start::StartPoint;
 pub use units::{ByteSize, Span};
-pub use words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy, Words, nearest};
+pub use words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy, Words};
 
 /// What names of rules, Kafka profiles and stores look like. They become part of group ids, object keys and metrics.
 pub const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9._-]{0,62}$";

@@ -8,9 +8,9 @@ use super::file::Given;
 use super::settings::{Config, KafkaSettings, RuleSettings, StoreSettings};
 use super::start::StartPoint;
 use super::units::{ByteSize, Span};
-use super::words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, OnGap, OnStop, WindowBy, nearest};
+use super::words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, OnGap, OnStop, WindowBy};
 use super::{NAME_PATTERN, is_name};
-use crate::error::{Error, ErrorKind, codes};
+use crate::error::{Error, ErrorKind, codes, nearest};
 
 /// Length of a window unless set. Shorter makes many small files, which readers dislike; longer delays the data.
 pub const WINDOW_DEFAULT: Span = Span::secs(300);

@@ -36,20 +36,11 @@ impl Secret {
         }
     }
 
-    /// The text that [`new`](Self::new) took; for the hand-over to a client's own configuration, never for output.
-    pub(crate) fn as_written(&self) -> String {
-        match self {
-            Self::Env(name) => format!("env:{name}"),
-            Self::File(path) => format!("file:{path}"),
-            Self::Literal(text) => text.clone(),
-        }
-    }
-
-    /// Reads the secret. Called when a client is built, so that a rotated file is read again.
+    /// Reads the secret of this `setting`. Called when a client is built, so that a rotated file is read again.
     ///
     /// # Errors
     /// `C0109` if the variable is unset or the file cannot be read; never with a secret in it.
-    pub fn reveal(&self) -> Result<String> {
+    pub fn reveal(&self, setting: &str) -> Result<String> {
         match self {
             Self::Literal(text) => Ok(text.clone()),
             Self::Env(name) => std::env::var(name).map_err(|e| {
@@ -57,14 +48,22 @@ impl Secret {
                     std::env::VarError::NotPresent => "it is not set",
                     std::env::VarError::NotUnicode(_) => "it is not UTF-8",
                 };
-                unreadable(format!("cannot take a secret from the environment variable {name}"))
+                unreadable(format!("cannot take {setting} from the environment variable {name}"))
                     .because(why)
                     .help(format!("set {name}, or name another variable or a file:"))
             }),
             Self::File(path) => read_file(path).map_err(|why| {
-                unreadable(format!("cannot take a secret from {path:?}")).because(why).help("check the path and that this user may read it")
+                unreadable(format!("cannot take {setting} from {path:?}"))
+                    .because(why)
+                    .help("check the path and that this user may read it")
             }),
         }
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
     }
 }
 
@@ -104,7 +103,7 @@ impl fmt::Debug for Secret {
 
 /// Whether a librdkafka property holds a secret, by its name.
 pub fn is_secret_property(name: &str) -> bool {
-    ["password", "secret", "pem", "token", "sasl.oauthbearer.config", "sasl.jaas"].iter().any(|part| name.contains(part))
+    ["password", "passphrase", "secret", "pem", "token", "sasl.oauthbearer.config", "sasl.jaas"].iter().any(|part| name.contains(part))
         && name != "sasl.oauthbearer.token.endpoint.url"
 }
 
@@ -115,7 +114,7 @@ mod tests {
     #[test]
     fn a_literal_is_never_printed() {
         let secret = Secret::new("hunter2");
-        assert_eq!(secret.reveal().unwrap(), "hunter2");
+        assert_eq!(secret.reveal("sasl.password").unwrap(), "hunter2");
         assert!(!format!("{secret} {secret:?} {:?}", Some(&secret)).contains("hunter2"));
     }
 
@@ -125,7 +124,7 @@ mod tests {
         let path = dir.path().join("password");
         std::fs::write(&path, "s3 cr\net\r\n").unwrap();
         let secret = Secret::new(&format!("file:{}", path.display()));
-        assert_eq!(secret.reveal().unwrap(), "s3 cr\net");
+        assert_eq!(secret.reveal("sasl.password").unwrap(), "s3 cr\net");
         assert!(secret.to_string().starts_with("file:"));
     }
 
@@ -139,7 +138,8 @@ mod tests {
             (format!("file:{}", dir.path().join("none").display()), "No such file"),
             (format!("file:{}", empty.display()), "empty"),
         ] {
-            let error = Secret::new(&text).reveal().unwrap_err();
+            let error = Secret::new(&text).reveal("sasl.password").unwrap_err();
+            assert!(error.message.contains("sasl.password"), "{error}");
             assert_eq!(error.code, codes::SECRET_UNREADABLE);
             assert!(error.cause.as_ref().unwrap().contains(part), "{error}");
         }

@@ -89,6 +89,12 @@ pub struct TlsSettings {
     pub verify: bool,
 }
 
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, key_password: None, verify: true }
+    }
+}
+
 /// Where objects are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -311,7 +317,6 @@ fn sasl(section: &Section<'_>) -> Option<SaslSettings> {
         section.problem(codes::CONFIG_MISSING, format!("{} needs a mechanism", section.path()));
     }
     let sasl = SaslSettings {
-        mechanism: mechanism?.value,
         username: value(section.text("username")),
         password: secret(section, "password"),
         token_file: path(section, "token_file"),
@@ -319,6 +324,7 @@ fn sasl(section: &Section<'_>) -> Option<SaslSettings> {
         client_id: value(section.text("client_id")),
         client_secret: secret(section, "client_secret"),
         scope: value(section.text("scope")),
+        ..SaslSettings::new(mechanism?.value)
     };
     if let Some(problem) = sasl.problem() {
         section.problem(codes::CONFIG_RELATION, format!("{}: {problem}", section.path()));
@@ -326,7 +332,33 @@ fn sasl(section: &Section<'_>) -> Option<SaslSettings> {
     Some(sasl)
 }
 
+impl KafkaSettings {
+    /// A connection without TLS or login, to `HOST:PORT` or several, separated by commas.
+    pub fn plaintext(brokers: &str) -> Self {
+        Self { brokers: brokers.split(',').map(str::to_owned).collect(), ..Self::default() }
+    }
+}
+
 impl SaslSettings {
+    /// A login of which nothing but the mechanism is known yet.
+    pub fn new(mechanism: Mechanism) -> Self {
+        Self {
+            mechanism,
+            username: None,
+            password: None,
+            token_file: None,
+            token_endpoint: None,
+            client_id: None,
+            client_secret: None,
+            scope: None,
+        }
+    }
+
+    /// A login by user name and password.
+    pub fn password(mechanism: Mechanism, username: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self { username: Some(username.into()), password: Some(password.into()), ..Self::new(mechanism) }
+    }
+
     /// What is missing for the mechanism, or has no meaning with it.
     fn problem(&self) -> Option<String> {
         let mechanism = self.mechanism;

@@ -59,7 +59,19 @@ pub enum QueueFault {
     /// A batch whose checksum or structure is wrong.
     Corrupt(String),
     /// The log was truncated below the position (by leader epoch).
-    Truncated(String),
+    Truncated {
+        /// What the client said.
+        cause: String,
+        /// Where the log that was read ends now, if the client knows.
+        log_end: Option<i64>,
+    },
+    /// A record that the memory budget can never hold.
+    TooLarge {
+        /// Bytes of its key, value and headers.
+        bytes: usize,
+        /// Bytes that there are.
+        limit: usize,
+    },
     /// Reading is not permitted.
     Denied(String),
     /// The topic or partition is gone.
@@ -118,6 +130,9 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// Starts to fetch a partition at `offset`; `leader_epoch` is that of the record before it, -1 if not known.
     fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error>;
+
+    /// So many partitions may be open at a time from now on; what each may fetch ahead follows from that. Those that are open keep theirs.
+    fn expect_partitions(&self, partitions: usize);
 
     /// The partition's extent now.
     fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>>;

@@ -34,10 +34,10 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the store in `root`, which is created if it does not exist. Blocks for a few file operations.
+    /// Opens the store in `root`, which is created by the first write if it does not exist. Blocks for a few file operations.
     ///
     /// # Errors
-    /// C0312 if the directory cannot be created or written to.
+    /// C0312 if the directory, or the nearest one above it that exists, cannot be written to.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let fail = |e: std::io::Error| {
             let kind = if e.kind() == std::io::ErrorKind::PermissionDenied { ErrorKind::Denied } else { ErrorKind::Invalid };

@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 pub use template::Template;
 
 use super::StoreLimits;
-use crate::error::{Code, Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind, nearest};
 
 /// Where the guard's probe writes.
 pub const PROBES: &str = "_catchment/probes/";
@@ -137,10 +137,9 @@ impl Layout {
             }
             _ => {
                 let known = ["hive", "tencent", "confluent"];
-                let help = super::url::nearest(name, &known)
-                    .map_or("one of hive, tencent, confluent, or --path with a template".to_owned(), |near| {
-                        format!("did you mean {near:?}?")
-                    });
+                let help = nearest(name, &known).map_or("one of hive, tencent, confluent, or --path with a template".to_owned(), |near| {
+                    format!("did you mean {near:?}?")
+                });
                 Err(invalid(format!("unknown layout {name:?}")).help(help))
             }
         }

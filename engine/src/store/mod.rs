@@ -197,6 +197,21 @@ pub enum StoreErrorKind {
     Unknown,
 }
 
+impl StoreErrorKind {
+    /// The kind as metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exists => "exists",
+            Self::Conflict => "conflict",
+            Self::NoSuchUpload => "no_such_upload",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A request that failed.
 #[derive(Clone, Debug)]
 pub struct StoreError {

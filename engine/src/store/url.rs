@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::{Code, Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind, nearest};
 
 /// A parsed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -344,28 +344,6 @@ fn suggest(error: Error, word: &str, known: &[&str]) -> Error {
         None if error.help.is_none() => error.help(format!("one of {}", known.join(", "))),
         None => error,
     }
-}
-
-/// The known word nearest to `word`, if it is near enough to have been meant: at most a third of its letters differ.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let near = known.iter().map(|k| (edit_distance(word, k), *k)).min()?;
-    (near.0 <= near.1.len().div_ceil(3)).then_some(near.1)
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -549,6 +549,8 @@ impl PartitionQueue for Queue {
 }
 
 impl Source for Topic {
+    fn expect_partitions(&self, _partitions: usize) {}
+
     fn cluster_id(&self) -> &str {
         self.cluster
     }

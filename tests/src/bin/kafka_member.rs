@@ -8,15 +8,16 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catchment::config::KafkaSettings;
 use catchment::lane::LaneLease;
-use catchment::source::kafka::{KafkaCluster, KafkaConfig, KafkaGroup, ReadShare};
+use catchment::source::kafka::{KafkaCluster, KafkaGroup, ReadShare};
 use catchment::source::{Committed, Group, GroupEvent};
 
 #[tokio::main]
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
     let [_, broker, rule, topic, instance] = &args[..] else { panic!("usage: kafka_member BROKER RULE TOPIC INSTANCE") };
-    let mut config = KafkaConfig::plaintext(broker);
+    let mut config = KafkaSettings::plaintext(broker);
     config.properties.insert("group.instance.id".into(), instance.clone());
     config.properties.insert("session.timeout.ms".into(), "6000".into());
     let cluster = KafkaCluster::connect(config, ReadShare { bytes: 8 << 20, partitions: 8 }).await.expect("connect");

@@ -21,9 +21,10 @@ use rdkafka::statistics::Statistics;
 
 use crate::error::{Error, ErrorKind};
 
-use super::config::{ClientProperties, KafkaConfig};
 use super::errors::{Diagnostics, OPEN_FAILED, client_error};
+use super::properties::ClientProperties;
 use super::token::TokenSource;
+use crate::config::KafkaSettings;
 
 /// How long a poll thread waits for an event, and so how late it sees that it should end.
 const POLL: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &KafkaConfig, diagnostics: Arc<Diagnostics>) -> Self {
+    pub(crate) fn new(config: &KafkaSettings, diagnostics: Arc<Diagnostics>) -> Self {
         Self { diagnostics, tokens: config.sasl.as_ref().and_then(TokenSource::of) }
     }
 

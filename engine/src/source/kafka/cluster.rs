@@ -13,12 +13,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode as K;
 use regex::Regex;
 
+use crate::config::KafkaSettings;
 use crate::error::{Error, ErrorKind};
 use crate::source::{LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, TopicPartition, Wake};
 use crate::store::BoxFuture;
 
 use super::client::{Reader, ReaderContext, Shared};
-use super::config::KafkaConfig;
 use super::deadline::Deadline;
 use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
 use super::limits::FetchLimits;
@@ -53,10 +53,12 @@ pub struct ReadShare {
 
 /// A cluster to read from.
 pub struct KafkaCluster {
-    config: KafkaConfig,
+    config: KafkaSettings,
     cluster_id: String,
     diagnostics: Arc<Diagnostics>,
     open: Arc<OpenPartitions>,
+    /// The share of the last [`resize`](Self::resize).
+    share: Mutex<ReadShare>,
     /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
     incarnations: Mutex<HashMap<String, String>>,
     reader: Mutex<(FetchLimits, Arc<Reader>)>,
@@ -120,7 +122,7 @@ impl KafkaCluster {
     ///
     /// # Errors
     /// `C0210` to `C0217` for the config, `C0201` and `C0221` for addresses, `C0211` and `C0212` for a login.
-    pub async fn connect(config: KafkaConfig, share: ReadShare) -> Result<Arc<Self>, Error> {
+    pub async fn connect(config: KafkaSettings, share: ReadShare) -> Result<Arc<Self>, Error> {
         config.validate()?;
         let diagnostics = Arc::new(Diagnostics::default());
         let limits = FetchLimits::new(share.bytes, share.partitions);
@@ -128,7 +130,8 @@ impl KafkaCluster {
         let (client, heard, settings) = (Arc::clone(&reader.consumer), Arc::clone(&diagnostics), config.clone());
         let cluster_id = blocking(move || first_contact(&client, &heard, &settings)).await?;
         let reader = Mutex::new((limits, reader));
-        let cluster = Arc::new(Self { config, cluster_id, diagnostics, open: Arc::default(), incarnations: Mutex::default(), reader });
+        let (share, open, incarnations) = (Mutex::new(share), Arc::default(), Mutex::default());
+        let cluster = Arc::new(Self { config, cluster_id, diagnostics, open, share, incarnations, reader });
         watch_topics(&cluster)?;
         Ok(cluster)
     }
@@ -166,7 +169,7 @@ impl KafkaCluster {
         }
     }
 
-    fn make_reader(config: &KafkaConfig, limits: &FetchLimits, diagnostics: &Arc<Diagnostics>) -> Result<Reader, Error> {
+    fn make_reader(config: &KafkaSettings, limits: &FetchLimits, diagnostics: &Arc<Diagnostics>) -> Result<Reader, Error> {
         Reader::new(&config.reader_properties(limits)?, Shared::new(config, Arc::clone(diagnostics)))
     }
 
@@ -176,6 +179,7 @@ impl KafkaCluster {
     /// # Errors
     /// As [`connect`](Self::connect), less the network.
     pub fn resize(&self, share: ReadShare) -> Result<(), Error> {
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = share;
         let limits = FetchLimits::new(share.bytes, share.partitions);
         let mut current = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if current.0 != limits {
@@ -184,7 +188,7 @@ impl KafkaCluster {
         Ok(())
     }
 
-    pub(crate) fn config(&self) -> &KafkaConfig {
+    pub(crate) fn config(&self) -> &KafkaSettings {
         &self.config
     }
 
@@ -287,7 +291,7 @@ fn unknown_topic<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Error
 }
 
 /// Waits for the first answer, and checks that an advertised broker can be reached.
-fn first_contact(client: &BaseConsumer<ReaderContext>, heard: &Diagnostics, config: &KafkaConfig) -> Result<String, Error> {
+fn first_contact(client: &BaseConsumer<ReaderContext>, heard: &Diagnostics, config: &KafkaSettings) -> Result<String, Error> {
     let deadline = Deadline::after(CONNECT_TIMEOUT);
     let metadata = loop {
         match native::metadata(client, deadline.left().min(Duration::from_secs(1))) {
@@ -305,7 +309,7 @@ fn first_contact(client: &BaseConsumer<ReaderContext>, heard: &Diagnostics, conf
 }
 
 /// The bootstrap address answered; does any address that the cluster advertises? One that was a bootstrap address has.
-fn probe_advertised(brokers: &[Broker], config: &KafkaConfig) -> Result<(), Error> {
+fn probe_advertised(brokers: &[Broker], config: &KafkaSettings) -> Result<(), Error> {
     let advertised = |b: &Broker| format!("{}:{}", b.host, b.port);
     if brokers.is_empty() || brokers.iter().any(|b| config.brokers.contains(&advertised(b))) {
         return Ok(());
@@ -385,6 +389,18 @@ impl Source for KafkaCluster {
     fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
         check_topic_name(&tp.topic)?;
         Ok(Box::new(queue::open(self.reader(), &self.open, tp, offset, leader_epoch, wake)?))
+    }
+
+    fn expect_partitions(&self, partitions: usize) {
+        let share = *self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = u32::try_from(partitions).unwrap_or(u32::MAX);
+        if wanted > share.partitions {
+            // In powers of two: a client for each new partition would cost more than it bounds.
+            let share = ReadShare { partitions: wanted.checked_next_power_of_two().unwrap_or(u32::MAX), ..share };
+            if let Err(e) = self.resize(share) {
+                tracing::warn!(error = %e, partitions, "the fetch limits could not be adapted");
+            }
+        }
     }
 
     fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {

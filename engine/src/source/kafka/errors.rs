@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as K};
 
 use crate::error::{Code, Error, ErrorKind};
 
-use super::config::KafkaConfig;
+use crate::config::KafkaSettings;
+use crate::config::secret::is_secret_property;
 
 /// No broker could be reached.
 pub const UNREACHABLE: Code = Code(201);
@@ -39,8 +41,6 @@ pub const TLS: Code = Code(212);
 pub const PROPERTY_REFUSED: Code = Code(213);
 /// The membership asked for breaks the fence of the commit protocol.
 pub const MEMBERSHIP_REFUSED: Code = Code(214);
-/// A secret cannot be read.
-pub const SECRET_UNREADABLE: Code = Code(215);
 /// A topic name or pattern is not legal.
 pub const BAD_TOPIC: Code = Code(216);
 /// Settings of the connection contradict each other.
@@ -61,6 +61,9 @@ const NO_BROKER: &str = "login/-";
 /// What librdkafka's log lines and error events said, by broker. Bounded by the number of brokers.
 #[derive(Default)]
 pub(crate) struct Diagnostics {
+    /// Whether anything has ever worked: then a login that is refused is refused for a while (a broker that restarts, a token endpoint that
+    /// is away), and a partition that is unknown is not known yet.
+    has_worked: AtomicBool,
     by_broker: Mutex<BTreeMap<String, Trouble>>,
 }
 
@@ -98,6 +101,7 @@ impl Diagnostics {
 
     /// Forgets everything: something worked.
     pub(crate) fn clear(&self) {
+        self.has_worked.store(true, Ordering::Relaxed);
         self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -112,7 +116,13 @@ impl Diagnostics {
     }
 
     /// Turns the failure `code` of `what` into an error, with what was heard from the brokers.
-    pub(crate) fn explain(&self, config: &KafkaConfig, what: &str, code: K) -> Error {
+    pub(crate) fn explain(&self, config: &KafkaSettings, what: &str, code: K) -> Error {
+        let error = self.explain_as_if_first(config, what, code);
+        let passes = matches!(error.code, AUTHENTICATION | TLS | UNKNOWN_TOPIC) && self.has_worked.load(Ordering::Relaxed);
+        if passes { Error { kind: ErrorKind::Retryable, ..error } } else { error }
+    }
+
+    fn explain_as_if_first(&self, config: &KafkaSettings, what: &str, code: K) -> Error {
         let all = self.by_broker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(login) = all.values().find(|t| is_login(t.code)) {
             return login_failed(config, login);
@@ -151,7 +161,7 @@ fn is_login(code: K) -> bool {
 }
 
 /// No bootstrap address answered.
-fn unreachable(config: &KafkaConfig, reason: &str) -> Error {
+fn unreachable(config: &KafkaSettings, reason: &str) -> Error {
     Error::new(UNREACHABLE, ErrorKind::Unreachable, "no broker can be reached")
         .with("brokers", config.brokers.join(","))
         .because(reason)
@@ -170,7 +180,7 @@ pub(crate) fn advertised_unreachable(broker: &str, reason: &str) -> Error {
         ))
 }
 
-fn login_failed(config: &KafkaConfig, trouble: &Trouble) -> Error {
+fn login_failed(config: &KafkaSettings, trouble: &Trouble) -> Error {
     if trouble.code == K::SSL {
         return Error::new(TLS, ErrorKind::Invalid, "the TLS connection to the broker cannot be set up").because(&trouble.reason).help(
             "check tls.ca (ssl.ca.location), the host name in the broker's certificate, and tls.certificate and tls.key for mutual TLS",
@@ -189,7 +199,7 @@ pub(crate) fn client_error(error: &KafkaError) -> Error {
         KafkaError::ClientConfig(_, description, property, _) => {
             Error::new(PROPERTY_REFUSED, ErrorKind::Invalid, format!("librdkafka refuses the property {property}"))
                 .with("property", property)
-                .because(if super::secret::is_secret(property) { "the value is not valid" } else { description })
+                .because(if is_secret_property(property) { "the value is not valid" } else { description })
                 .help("see librdkafka's CONFIGURATION.md for its name and range")
         }
         KafkaError::ClientCreation(description) => {
@@ -203,8 +213,8 @@ pub(crate) fn client_error(error: &KafkaError) -> Error {
 mod tests {
     use super::*;
 
-    fn config() -> KafkaConfig {
-        KafkaConfig { brokers: vec!["127.0.0.1:1".into()], ..KafkaConfig::default() }
+    fn config() -> KafkaSettings {
+        KafkaSettings { brokers: vec!["127.0.0.1:1".into()], ..KafkaSettings::default() }
     }
 
     #[test]

@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::Preset;
 use crate::error::{Error, ErrorKind};
 
-use super::config::Preset;
 use super::errors::MEMBERSHIP_REFUSED;
 
 /// A client-side assignor.
@@ -76,7 +76,7 @@ impl Membership {
         let strategy = given("partition.assignment.strategy");
         let protocol = match given("group.protocol").unwrap_or("classic") {
             "classic" => Protocol::Classic(assignor(strategy.unwrap_or("roundrobin"))?),
-            "consumer" if matches!(preset, Some(Preset::Ckafka | Preset::Redpanda)) => {
+            "consumer" if matches!(preset, Some(Preset::CKafka | Preset::Redpanda)) => {
                 return Err(refused("group.protocol=consumer is not served by the brokers of this preset").help("leave group.protocol out"));
             }
             "consumer" if strategy.is_some() => {
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn kip_848_is_refused_where_it_cannot_work() {
         is_refused(&[("group.protocol", "consumer"), ("partition.assignment.strategy", "range")], None);
-        is_refused(&[("group.protocol", "consumer")], Some(Preset::Ckafka));
+        is_refused(&[("group.protocol", "consumer")], Some(Preset::CKafka));
         is_refused(&[("group.protocol", "consumer")], Some(Preset::Redpanda));
         is_refused(&[("group.protocol", "streams")], None);
     }

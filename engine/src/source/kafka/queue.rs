@@ -416,13 +416,20 @@ fn event_of_error<'a>(message: *const sys::rd_kafka_message_t, code: K, offset: 
     QueueEvent::Fault(fault_of(code, text))
 }
 
+/// The broker's answer to a question about the position's epoch stands in the text alone: `broker end offset is N (...)`.
+fn truncated(cause: String) -> QueueFault {
+    let digits = cause.split_once("broker end offset is ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    let log_end = digits.and_then(|digits| digits.parse().ok());
+    QueueFault::Truncated { cause, log_end }
+}
+
 fn fault_of(code: K, text: String) -> QueueFault {
     match code {
         // With the policy `error`, librdkafka wraps the reason of a reset in this one; its text names it.
-        K::AutoOffsetReset if text.contains(&native::text_of(K::LogTruncation)) => QueueFault::Truncated(text),
+        K::AutoOffsetReset if text.contains(&native::text_of(K::LogTruncation)) => truncated(text),
         K::AutoOffsetReset if text.contains(&native::text_of(K::OffsetOutOfRange)) => QueueFault::OutOfRange(text),
         K::OffsetOutOfRange => QueueFault::OutOfRange(text),
-        K::LogTruncation => QueueFault::Truncated(text),
+        K::LogTruncation => truncated(text),
         // NotImplemented: a message format, or a codec, that does not exist.
         K::BadMessage | K::BadCompression | K::InvalidMessage | K::Underflow | K::NotImplemented | K::UnsupportedCompressionType => {
             QueueFault::Corrupt(text)
@@ -472,7 +479,7 @@ mod tests {
         assert!(matches!(reset(out_of_range), QueueFault::OutOfRange(_)));
         let truncated = "Partition log truncation detected at offset 500 (leader epoch 0): broker end offset is 10 \
                          (offset leader epoch 0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
-        assert!(matches!(reset(truncated), QueueFault::Truncated(_)));
+        assert!(matches!(reset(truncated), QueueFault::Truncated { log_end: Some(10), .. }));
         assert!(matches!(reset("no previously committed offset available: Local: No offset stored"), QueueFault::Other(_)));
         assert!(matches!(fault_of(K::BadMessage, String::new()), QueueFault::Corrupt(_)));
         assert!(matches!(fault_of(K::TopicAuthorizationFailed, String::new()), QueueFault::Denied(_)));

@@ -9,13 +9,21 @@ use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use curl::easy::{Auth, Easy};
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::Request;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use rdkafka::client::OAuthToken;
 use serde_json::Value;
 
-use super::config::{Mechanism, Sasl};
+use crate::config::{Mechanism, SaslSettings, Secret};
+
 use super::deadline::wall_ms;
-use super::secret::Secret;
 
 type Outcome<T> = Result<T, Box<dyn StdError>>;
 
@@ -40,8 +48,8 @@ pub(crate) enum TokenSource {
 
 impl TokenSource {
     /// The source that a login names, if it is one by tokens.
-    pub(crate) fn of(sasl: &Sasl) -> Option<Self> {
-        if sasl.mechanism != Mechanism::OauthBearer {
+    pub(crate) fn of(sasl: &SaslSettings) -> Option<Self> {
+        if sasl.mechanism != Mechanism::OAuthBearer {
             return None;
         }
         if let Some(path) = &sasl.token_file {
@@ -111,29 +119,38 @@ fn request(url: &str, client_id: &str, secret: &str, scope: Option<&str>) -> Out
     Ok(serde_json::from_slice(&body).map_err(|e| format!("the token endpoint {url} does not answer in JSON: {e}"))?)
 }
 
-fn post(url: &str, form: &str, account: Option<(&str, &str)>) -> Outcome<(u32, Vec<u8>)> {
-    let mut easy = Easy::new();
-    easy.url(url)?;
-    easy.timeout(ENDPOINT_TIMEOUT / 2)?;
-    easy.post(true)?;
-    easy.post_fields_copy(form.as_bytes())?;
+/// One POST of a form. Blocks: librdkafka's callback has no runtime of its own.
+fn post(url: &str, form: &str, account: Option<(&str, &str)>) -> Outcome<(u16, Vec<u8>)> {
+    let mut request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(ACCEPT, "application/json");
     if let Some((user, password)) = account {
-        easy.http_auth(Auth::new().basic(true))?;
-        easy.username(&escape(user))?;
-        easy.password(&escape(password))?;
+        request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:{}", escape(user), escape(password)))));
     }
-    let mut body = Vec::new();
-    {
-        let mut transfer = easy.transfer();
-        transfer.write_function(|part| {
-            // Taking less than was given ends the transfer with an error.
-            let room = ANSWER_MAX - body.len();
-            body.extend_from_slice(&part[..part.len().min(room)]);
-            Ok(part.len().min(room))
-        })?;
-        transfer.perform().map_err(|e| format!("the token endpoint {url} cannot be asked: {e}"))?;
+    let request = request.body(Full::new(Bytes::copy_from_slice(form.as_bytes())))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(tokio::time::timeout(ENDPOINT_TIMEOUT / 2, exchange(request)));
+    let answer = answer.map_err(|_| format!("the token endpoint {url} did not answer within {} s", (ENDPOINT_TIMEOUT / 2).as_secs()))?;
+    Ok(answer.map_err(|e| format!("the token endpoint {url} cannot be asked: {}", with_sources(&*e)))?)
+}
+
+async fn exchange(request: Request<Full<Bytes>>) -> Result<(u16, Vec<u8>), Box<dyn StdError + Send + Sync>> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?.https_or_http().enable_http1().build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let response = client.request(request).await?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?.to_bytes();
+    Ok((status, body.to_vec()))
+}
+
+/// An error and what caused it; the outermost alone says no more than that it failed.
+fn with_sources(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text += &format!(": {source}");
+        next = source.source();
     }
-    Ok((easy.response_code()?, body))
+    text
 }
 
 /// Percent-encodes a form's value.
@@ -152,42 +169,12 @@ fn escape(value: &str) -> String {
 fn claims(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    serde_json::from_slice(&base64url(payload)?).ok()
-}
-
-/// Decodes base64url without padding.
-fn base64url(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for c in text.trim_end_matches('=').bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => return None,
-        };
-        bits = ((bits << 6) | u32::from(value)) & 0xFFFF;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push(((bits >> held) & 0xFF) as u8);
-        }
-    }
-    Some(out)
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64url_decodes() {
-        assert_eq!(base64url("eyJzdWIiOiJhIn0").unwrap(), br#"{"sub":"a"}"#);
-        assert_eq!(base64url("_-8").unwrap(), [0xFF, 0xEF]);
-        assert!(base64url("!").is_none());
-    }
 
     #[test]
     fn a_tokens_claims_give_principal_and_end() {

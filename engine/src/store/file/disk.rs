@@ -1,5 +1,6 @@
 //! Objects of the file store: durable, atomic writes, reads, and listings in key order. All of it blocks.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata as FileMetadata};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use nix::unistd::{AccessFlags, access};
 
 use super::{Failure, HIDDEN};
 use crate::store::memory::cut_range;
@@ -29,14 +31,17 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Creates what is missing and removes old temporary files.
+    /// Takes a directory that exists or can be made, and removes old temporary files. Nothing is created before the first write, so that
+    /// a run that is refused leaves nothing behind.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
-        let root = root.canonicalize()?;
+        let (standing, missing) = standing_part(root)?;
+        if !standing.is_dir() {
+            return Err(io::Error::new(ErrorKind::NotADirectory, format!("{} is not a directory", standing.display())));
+        }
+        access(&standing, AccessFlags::W_OK | AccessFlags::X_OK)?;
+        let root = missing.iter().rev().fold(standing, |path, name| path.join(name));
         let temp = root.join(HIDDEN[0]);
         let disk = Self { root, temp, serial: AtomicU64::new(0) };
-        disk.create_directory(&disk.temp)?;
-        disk.create_directory(&disk.root.join(HIDDEN[1]))?;
         disk.remove_old_temp_files()?;
         Ok(disk)
     }
@@ -195,6 +200,7 @@ impl Disk {
 
     /// A new temporary file; removed when dropped, whatever became of it.
     pub(super) fn temp_file(&self) -> io::Result<TempFile> {
+        self.create_directory(&self.temp)?;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let path = self.temp.join(format!("{}-{serial}-{:016x}", std::process::id(), fastrand::u64(..)));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -202,7 +208,11 @@ impl Disk {
     }
 
     fn remove_old_temp_files(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.temp)? {
+        let entries = match fs::read_dir(&self.temp) {
+            Err(e) if absent(&e) => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             if entry.metadata().is_ok_and(|meta| age(&meta) > TEMP_AGE_MAX) {
                 // Another process may have removed it meanwhile; what stays is removed next time.
@@ -224,6 +234,22 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         // Gone already after a rename; a leftover is removed when the store is opened a day later.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The longest part of a path that exists, without links in it, and the names that are missing, the last one first.
+fn standing_part(path: &Path) -> io::Result<(PathBuf, Vec<OsString>)> {
+    let mut missing = Vec::new();
+    let mut standing = path;
+    loop {
+        match (standing.canonicalize(), standing.file_name(), standing.parent()) {
+            (Ok(found), ..) => return Ok((found, missing)),
+            (Err(e), Some(name), Some(parent)) if e.kind() == ErrorKind::NotFound => {
+                missing.push(name.to_owned());
+                standing = parent;
+            }
+            (Err(e), ..) => return Err(e),
+        }
     }
 }
 

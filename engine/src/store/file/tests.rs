@@ -51,13 +51,27 @@ async fn a_file_in_place_of_a_directory_is_invalid() {
 #[test]
 fn old_temporary_files_are_removed_at_open() {
     let directory = tempfile::tempdir().unwrap();
-    FileStore::open(directory.path()).unwrap();
+    std::fs::create_dir_all(directory.path().join("_catchment/tmp")).unwrap();
     let (old, new) = (directory.path().join("_catchment/tmp/old"), directory.path().join("_catchment/tmp/new"));
     std::fs::write(&new, "x").unwrap();
     let two_days_ago = std::fs::metadata(&new).unwrap().modified().unwrap() - std::time::Duration::from_secs(48 * 3600);
     std::fs::File::create(&old).unwrap().set_modified(two_days_ago).unwrap();
     FileStore::open(directory.path()).unwrap();
     assert!(!old.exists() && new.exists());
+}
+
+#[tokio::test]
+async fn a_root_that_is_missing_is_made_by_the_first_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("a/b");
+    let store = FileStore::open(&root).unwrap();
+    assert_eq!(store.head("t/a").await.unwrap(), None);
+    assert!(store.list("", false, None).await.unwrap().objects.is_empty());
+    assert!(store.list_uploads("t/a").await.unwrap().is_empty());
+    assert!(!directory.path().join("a").exists(), "reading creates nothing");
+    store.put("t/a", Payload::from_bytes("x"), &vec![], Guard::IfAbsent).await.unwrap();
+    assert!(root.join("t/a").is_file());
+    assert_eq!(FileStore::open(&root).unwrap().identity(), store.identity(), "named alike before and after");
 }
 
 #[test]

@@ -88,7 +88,11 @@ pub(super) fn abort(disk: &Disk, key: &str, id: &str) -> Result<(), Failure> {
 /// The uploads of exactly this key.
 pub(super) fn of_key(disk: &Disk, key: &str) -> Result<Vec<OpenUpload>, Failure> {
     let mut open = Vec::new();
-    for entry in fs::read_dir(disk.path(HIDDEN[1]))? {
+    let entries = match fs::read_dir(disk.path(HIDDEN[1])) {
+        Err(e) if absent(&e) => return Ok(open),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let key_file = entry.path().join(KEY_FILE);
         let Ok(stored) = fs::read(&key_file) else { continue };

@@ -6,8 +6,7 @@
 use std::fmt;
 
 use super::{DirectoryTime, TopicName, UNKNOWN};
-use crate::error::{Code, Error, ErrorKind};
-use crate::store::url::nearest;
+use crate::error::{Code, Error, ErrorKind, nearest};
 
 /// A checked template.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,152 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
-use serde::Deserialize;
-
+use crate::config::secret::{MASK, is_secret_property};
+use crate::config::{KafkaSettings, Mechanism, Preset, SaslSettings, Secret, TlsSettings};
 use crate::error::{Error, ErrorKind};
 
 use super::errors::{CONNECTION_INVALID, PROPERTY_OWNED};
 use super::limits::FetchLimits;
 use super::membership::{MemberName, Membership, Protocol};
-use super::secret::{MASK, Secret, is_secret};
-
-/// One Kafka connection, as `[kafka.NAME]` of the config.
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KafkaConfig {
-    /// Bootstrap addresses, `host:port`.
-    pub brokers: Vec<String>,
-    /// What kind of cluster it is.
-    pub preset: Option<Preset>,
-    /// How to log in; none: no SASL.
-    pub sasl: Option<Sasl>,
-    /// TLS; none: plain text, unless the preset says otherwise.
-    pub tls: Option<Tls>,
-    /// librdkafka properties passed through. Those that hold secrets may be `env:NAME` or `file:/path`.
-    pub properties: BTreeMap<String, String>,
-}
-
-impl fmt::Debug for KafkaConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaConfig")
-            .field("brokers", &self.brokers)
-            .field("preset", &self.preset)
-            .field("sasl", &self.sasl)
-            .field("tls", &self.tls)
-            .field("properties", &Masked(&self.properties))
-            .finish()
-    }
-}
-
-/// A kind of cluster, with the settings it needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// Tencent CKafka: serves Kafka 2.4 to 3.2; user names are `instance#user`.
-    Ckafka,
-    /// Redpanda.
-    Redpanda,
-    /// Amazon MSK: TLS unless set otherwise.
-    Msk,
-    /// Confluent Cloud: TLS and SASL PLAIN with an API key.
-    Confluent,
-}
-
-/// A SASL mechanism.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Mechanism {
-    /// User name and password in clear (over TLS, one hopes).
-    #[serde(rename = "PLAIN")]
-    Plain,
-    /// Challenge and response with SHA-256.
-    #[serde(rename = "SCRAM-SHA-256")]
-    ScramSha256,
-    /// Challenge and response with SHA-512.
-    #[serde(rename = "SCRAM-SHA-512")]
-    ScramSha512,
-    /// A bearer token: from a token endpoint by client credentials, or from a file.
-    #[serde(rename = "OAUTHBEARER")]
-    OauthBearer,
-}
-
-impl Mechanism {
-    /// Its registered name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-            Self::OauthBearer => "OAUTHBEARER",
-        }
-    }
-}
-
-/// How to log in.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sasl {
-    /// The mechanism.
-    pub mechanism: Mechanism,
-    /// PLAIN and SCRAM: user name.
-    pub username: Option<String>,
-    /// PLAIN and SCRAM: password.
-    pub password: Option<Secret>,
-    /// OAUTHBEARER: a file with the token, read again whenever librdkafka wants a new one.
-    pub token_file: Option<PathBuf>,
-    /// OAUTHBEARER by client credentials: the issuer's token endpoint.
-    pub token_endpoint: Option<String>,
-    /// OAUTHBEARER by client credentials: the client's id.
-    pub client_id: Option<String>,
-    /// OAUTHBEARER by client credentials: the client's secret.
-    pub client_secret: Option<Secret>,
-    /// OAUTHBEARER by client credentials: the scope asked for.
-    pub scope: Option<String>,
-}
-
-impl Sasl {
-    /// A login by user name and password.
-    pub fn password(mechanism: Mechanism, username: impl Into<String>, password: impl Into<Secret>) -> Self {
-        Self { username: Some(username.into()), password: Some(password.into()), ..Self::new(mechanism) }
-    }
-
-    /// A login of which nothing but the mechanism is known yet.
-    pub fn new(mechanism: Mechanism) -> Self {
-        Self {
-            mechanism,
-            username: None,
-            password: None,
-            token_file: None,
-            token_endpoint: None,
-            client_id: None,
-            client_secret: None,
-            scope: None,
-        }
-    }
-}
-
-/// TLS to the brokers. The broker's certificate and host name are verified unless `verify` is off.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// CA certificates, PEM; none: the system's.
-    pub ca: Option<PathBuf>,
-    /// Mutual TLS: the client's certificate, PEM.
-    pub certificate: Option<PathBuf>,
-    /// Mutual TLS: the client's key, PEM.
-    pub key: Option<PathBuf>,
-    /// Mutual TLS: the key's password.
-    pub key_password: Option<Secret>,
-    /// Verify the broker's certificate and host name.
-    pub verify: bool,
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self { ca: None, certificate: None, key: None, key_password: None, verify: true }
-    }
-}
 
 /// Properties that the engine owns, and why.
 const OWNED: &[(&str, &str)] = &[
@@ -210,7 +72,7 @@ struct Masked<'a>(&'a BTreeMap<String, String>);
 
 impl fmt::Debug for Masked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter().map(|(k, v)| (k, if is_secret(k) { MASK } else { v.as_str() }))).finish()
+        f.debug_map().entries(self.0.iter().map(|(k, v)| (k, if is_secret_property(k) { MASK } else { v.as_str() }))).finish()
     }
 }
 
@@ -235,12 +97,7 @@ impl ClientProperties {
     }
 }
 
-impl KafkaConfig {
-    /// A connection without TLS or SASL.
-    pub fn plaintext(brokers: &str) -> Self {
-        Self { brokers: brokers.split(',').map(str::to_owned).collect(), ..Self::default() }
-    }
-
+impl KafkaSettings {
     /// Checks everything that can be checked without a network, and that every secret can be read.
     ///
     /// # Errors
@@ -261,11 +118,11 @@ impl KafkaConfig {
     /// The mechanism and the settings to look at when a login is refused.
     pub(crate) fn login(&self) -> (&str, &'static str) {
         let given = self.properties.get("sasl.mechanism").or_else(|| self.properties.get("sasl.mechanisms"));
-        let mechanism = self.sasl.as_ref().map(|s| s.mechanism.name()).or(given.map(String::as_str)).unwrap_or("TLS");
+        let mechanism = self.sasl.as_ref().map(|s| s.mechanism.as_str()).or(given.map(String::as_str)).unwrap_or("TLS");
         let settings = match mechanism {
             "OAUTHBEARER" => "sasl.token_file or sasl.token_endpoint, sasl.client_id and sasl.client_secret",
             "TLS" => "that the listener wants no SASL, and tls.certificate and tls.key",
-            _ if self.preset == Some(Preset::Ckafka) => "sasl.username (CKafka wants instance#user) and sasl.password",
+            _ if self.preset == Some(Preset::CKafka) => "sasl.username (CKafka wants instance#user) and sasl.password",
             _ => "sasl.username and sasl.password",
         };
         (mechanism, settings)
@@ -327,7 +184,7 @@ impl KafkaConfig {
         }
         let mut p = ClientProperties::default();
         for (key, value) in &self.properties {
-            let value = if is_secret(key) { Secret::from(value.as_str()).reveal(key)? } else { value.clone() };
+            let value = if is_secret_property(key) { Secret::from(value.as_str()).reveal(key)? } else { value.clone() };
             p.set(key, value);
         }
         p.set("bootstrap.servers", self.brokers.join(","));
@@ -357,8 +214,8 @@ impl KafkaConfig {
         Ok(())
     }
 
-    fn tls_wanted(&self) -> Option<Tls> {
-        let by_preset = matches!(self.preset, Some(Preset::Msk | Preset::Confluent)).then(Tls::default);
+    fn tls_wanted(&self) -> Option<TlsSettings> {
+        let by_preset = matches!(self.preset, Some(Preset::Msk | Preset::Confluent)).then(TlsSettings::default);
         self.tls.clone().or(by_preset)
     }
 
@@ -396,7 +253,7 @@ impl KafkaConfig {
     }
 }
 
-impl Tls {
+impl TlsSettings {
     fn apply(&self, p: &mut ClientProperties) -> Result<(), Error> {
         if self.certificate.is_some() != self.key.is_some() {
             return Err(invalid("tls.certificate and tls.key must be given together"));
@@ -421,14 +278,14 @@ impl Tls {
     }
 }
 
-impl Sasl {
+impl SaslSettings {
     fn apply(&self, p: &mut ClientProperties) -> Result<(), Error> {
-        p.set("sasl.mechanism", self.mechanism.name());
+        p.set("sasl.mechanism", self.mechanism.as_str());
         match self.mechanism {
-            Mechanism::OauthBearer => self.check_token_source(),
+            Mechanism::OAuthBearer => self.check_token_source(),
             Mechanism::Plain | Mechanism::ScramSha256 | Mechanism::ScramSha512 => {
                 let (Some(username), Some(password)) = (&self.username, &self.password) else {
-                    return Err(invalid(format!("sasl by {} needs username and password", self.mechanism.name())));
+                    return Err(invalid(format!("sasl by {} needs username and password", self.mechanism.as_str())));
                 };
                 p.set("sasl.username", username);
                 p.set("sasl.password", password.reveal("sasl.password")?);

@@ -1,0 +1,113 @@
+//! What can be read off the running lanes and the memory budget at the moment of the question.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::budget::MemoryBudget;
+use crate::segment::Run;
+use crate::source::TopicPartition;
+
+/// The runs of all lanes, and what the runs before them had read.
+#[derive(Debug)]
+pub struct Runs {
+    budget: Arc<MemoryBudget>,
+    living: Mutex<BTreeMap<TopicPartition, Weak<Run>>>,
+    records_before: AtomicU64,
+    bytes_before: AtomicU64,
+    now_ms: AtomicI64,
+}
+
+/// Sums over all runs.
+#[derive(Debug, Default)]
+struct Sums {
+    records: u64,
+    bytes: u64,
+    lag_records: i64,
+    lag_ms: i64,
+}
+
+impl Runs {
+    /// No run yet.
+    pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
+        Self {
+            budget,
+            living: Mutex::default(),
+            records_before: AtomicU64::new(0),
+            bytes_before: AtomicU64::new(0),
+            now_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Follows a lane's new run.
+    pub(super) fn track(&self, tp: &TopicPartition, run: &Arc<Run>) {
+        let before = self.living().insert(tp.clone(), Arc::downgrade(run));
+        if let Some(ended) = before.and_then(|weak| weak.upgrade()) {
+            self.records_before.fetch_add(ended.records_read.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.bytes_before.fetch_add(ended.bytes_read.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// The wall clock's time at the moment of the question.
+    pub(super) fn set_now(&self, now_ms: i64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    fn living(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Weak<Run>>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sums(&self) -> Sums {
+        let now_ms = self.now_ms.load(Ordering::Relaxed);
+        let mut sums = Sums {
+            records: self.records_before.load(Ordering::Relaxed),
+            bytes: self.bytes_before.load(Ordering::Relaxed),
+            ..Sums::default()
+        };
+        for run in self.living().values().filter_map(Weak::upgrade) {
+            sums.records += run.records_read.load(Ordering::Relaxed);
+            sums.bytes += run.bytes_read.load(Ordering::Relaxed);
+            let behind = run.log_end.load(Ordering::Relaxed) - run.position.load(Ordering::Relaxed);
+            let last = run.last_timestamp.load(Ordering::Relaxed);
+            sums.lag_records += behind.max(0);
+            if behind > 0 && last > 0 {
+                sums.lag_ms = sums.lag_ms.max(now_ms.saturating_sub(last));
+            }
+        }
+        sums
+    }
+}
+
+impl Collector for Runs {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let sums = self.sums();
+        let mut show = |name, help, metric: &dyn Encodes| metric.encode_as(&mut encoder, name, help);
+        show("records_read", "Records taken from Kafka", &ConstCounter::new(sums.records))?;
+        show("read_bytes", "Bytes of the keys, values and headers taken from Kafka", &ConstCounter::new(sums.bytes))?;
+        show("lag_records", "Records between the positions and the ends last seen", &ConstGauge::new(sums.lag_records))?;
+        show(
+            "lag_seconds",
+            "Age of the last record read by the lane that is furthest behind",
+            &ConstGauge::new(sums.lag_ms as f64 / 1000.0),
+        )?;
+        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.budget.limit() as i64))?;
+        show("memory_used_bytes", "What they take", &ConstGauge::new(self.budget.used() as i64))
+    }
+}
+
+/// A value that is shown once, under a name.
+trait Encodes {
+    fn encode_as(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> Result<(), Error>;
+}
+
+impl<M: EncodeMetric> Encodes for M {
+    fn encode_as(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> Result<(), Error> {
+        self.encode(encoder.encode_descriptor(name, help, None, self.metric_type())?)
+    }
+}

@@ -1,0 +1,150 @@
+//! A corrupt batch that is passed over: where it ends, and how it is listed.
+//!
+//! A batch whose checksum is wrong cannot be asked for its last offset, and librdkafka's own fetch position behind one cannot be trusted:
+//! it goes on parsing at a wrong byte. So the end is searched: a fetch at any offset inside the batch is answered with the batch again, a
+//! fetch behind it with something else. Only the batch that failed twice is passed over; the next one ends the run like the first did.
+//!
+//! What it does not tell apart: two corrupt batches with good ones between them, where the search's doubling steps meet the second; the good ones
+//! are then listed as missing too.
+
+use catchment_formats::{GapCause, Missing};
+
+use super::filling::Stage;
+use super::{LaneReader, Turn};
+use crate::segment::SegmentEvent;
+use crate::source::{QueueEvent, QueueFault};
+use crate::window::CloseReason;
+
+/// A batch that has failed twice at this offset, and that the rule says to pass over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorruptSkip {
+    /// The offset at which it was met.
+    pub at: i64,
+    /// The partition is readable up to here.
+    pub log_end: i64,
+}
+
+/// How often a probe is sent again before the search gives up: what arrives late from the position before it looks like its answer.
+const REPEATS_MAX: u32 = 20;
+
+/// A search in progress. The queue stands at [`probe`](Self::probe).
+#[derive(Debug)]
+pub(crate) struct CorruptSearch {
+    /// First offset that is missing.
+    pub(crate) from: i64,
+    /// The offset that is asked for.
+    pub(crate) probe: i64,
+    /// Inside the batch.
+    low: i64,
+    /// Not inside.
+    high: i64,
+    /// The next distance: doubled until something else than the batch comes.
+    step: i64,
+    repeats: u32,
+}
+
+impl CorruptSearch {
+    /// For a batch that was met at `from`, in a partition that is readable up to `log_end`.
+    pub(crate) fn new(from: i64, log_end: i64) -> Self {
+        let high = log_end.max(from + 1);
+        Self { from, probe: (from + 1).min(high), low: from, high, step: 1, repeats: 0 }
+    }
+
+    /// The end of the batch, once it is known.
+    pub(crate) fn end(&self) -> Option<i64> {
+        (self.high - self.low <= 1).then_some(self.high)
+    }
+
+    /// The answer to a probe: the corrupt batch again, or something else.
+    pub(crate) fn answered(&mut self, corrupt: bool) {
+        if corrupt {
+            self.low = self.probe;
+            self.step = self.step.saturating_mul(2);
+        } else {
+            self.high = self.probe;
+            self.step = i64::MAX;
+        }
+        self.probe = self.low + self.step.min((self.high - self.low) / 2).max(1);
+        self.repeats = 0;
+    }
+
+    /// Whether a probe that got no answer may be sent again.
+    pub(crate) fn may_repeat(&mut self) -> bool {
+        self.repeats += 1;
+        self.repeats <= REPEATS_MAX
+    }
+}
+
+impl LaneReader {
+    /// Goes on behind a batch that cannot be read, or begins to search where that is.
+    pub(super) fn begin_search(&mut self, skip: CorruptSkip, cause: &str, stage: &Stage<'_>) -> Turn {
+        let search = CorruptSearch::new(self.position, skip.log_end);
+        tracing::warn!(tp = %self.lease.tp, from = search.from, cause, "a corrupt batch is passed over");
+        self.search = Some(search);
+        self.pursue_search(stage)
+    }
+
+    /// One event of the search. None: nothing has come yet.
+    pub(super) fn take_answer(&mut self, stage: &Stage<'_>) -> Option<Turn> {
+        let search = self.search.as_mut()?;
+        match self.queue.peek()? {
+            QueueEvent::Record(..) | QueueEvent::End(_) => search.answered(false),
+            QueueEvent::Fault(QueueFault::Corrupt(_)) => search.answered(true),
+            // librdkafka may have asked for an offset that it made up; the question is repeated.
+            QueueEvent::Fault(QueueFault::OutOfRange(_)) if search.may_repeat() => {}
+            QueueEvent::Fault(fault) => return Some(self.give_up(fault, stage)),
+        }
+        Some(self.pursue_search(stage))
+    }
+
+    /// Asks for the next probe, or lists the batch if its end is known.
+    fn pursue_search(&mut self, stage: &Stage<'_>) -> Turn {
+        let Some(search) = &self.search else { return Turn::Busy };
+        let (from, end, probe) = (search.from, search.end(), search.probe);
+        if let Some(end) = end {
+            self.search = None;
+            self.list_corrupt(from, end, stage);
+        }
+        self.seek(end.unwrap_or(probe), stage)
+    }
+
+    /// Lists a batch as missing. One that lies across an intent's end is cut there: the rest belongs to the next object.
+    fn list_corrupt(&mut self, from: i64, end: i64, stage: &Stage<'_>) {
+        if self.filling.lists_enough() {
+            self.close_open(CloseReason::Size, stage.shared, stage.builder);
+        }
+        let pinned_end = self.filling.pinned.as_ref().map(|p| p.end).filter(|pinned| *pinned <= end);
+        for (from, end) in [(from, pinned_end.unwrap_or(end)), (pinned_end.unwrap_or(end), end)] {
+            if from < end {
+                let gap = Missing(from, end, GapCause::CorruptBatch);
+                self.filling.missing.push(gap);
+                self.pass(stage.builder, SegmentEvent::Gap(gap));
+                self.position = end;
+            }
+            self.close_pinned_behind(self.position, stage);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_end_is_found_in_few_probes(from in 0_i64..1000, len in 1_i64..100_000, behind in 0_i64..1 << 40) {
+            let end = from + len;
+            let mut search = CorruptSearch::new(from, end + behind);
+            let mut probes = 0;
+            while search.end().is_none() {
+                prop_assert!(search.probe > from && search.probe < end + behind);
+                search.answered(search.probe < end);
+                probes += 1;
+            }
+            prop_assert_eq!(search.end(), Some(end));
+            prop_assert!(probes <= 40, "{} probes", probes);
+        }
+    }
+}
