@@ -9,8 +9,9 @@ use std::time::Duration;
 /// Default memory budget in bytes.
 pub const BUDGET_DEFAULT: u64 = 512 << 20;
 
-/// Smallest budget that is accepted: below it one part and one block of each thread do not fit.
-pub const BUDGET_MIN: u64 = 64 << 20;
+/// Smallest budget that is accepted: what the process takes at rest (30 MiB), and a part being filled beside one being sent. Half of it would work,
+/// and take more than it was granted.
+pub const BUDGET_MIN: u64 = 96 << 20;
 
 /// The part of the budget that is never handed out, as a divisor: code, stacks, allocator slack, TLS, compression contexts.
 /// Less would let the process pass its budget; more wastes what was granted.
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn shares_stay_within_the_budget() {
-        for budget in [BUDGET_MIN, 80 << 20, 128 << 20, BUDGET_DEFAULT, 8 << 30] {
+        for budget in [BUDGET_MIN, 128 << 20, BUDGET_DEFAULT, 8 << 30] {
             assert!(fetch_bytes(budget) + pipeline_bytes(budget) < budget);
             assert!(pipeline_bytes(budget) >= 2 * MULTIPART_BYTES_MIN_PRESSED, "a part being filled and one being sent fit");
         }

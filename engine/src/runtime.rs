@@ -1,17 +1,20 @@
 //! From a plan to a running backup: opens the store, connects, claims, joins, runs, stops.
 //!
-//! Place in the flow: between the command line (or a service) and the pipeline. Everything that can be wrong from outside is
-//! found here, in an order in which nothing is written before the next thing that could refuse was asked.
+//! Place in the flow: between the command line (or a service) and the pipeline. What can be wrong from outside is found here, and nothing is
+//! written, nor the group joined, before everything that can refuse was asked: settings, cluster, topics, the length of their keys, and
+//! whose their directories are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{BackupPlan, KafkaSettings, LayoutSettings, OnStop, StoreSettings};
+use crate::commit::control::{self, Owner};
+use crate::config::{BackupPlan, KafkaSettings, OnStop, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::intent::VERSION;
 use crate::limits;
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
@@ -19,14 +22,18 @@ use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaGroup, ReadShare};
 use crate::source::{GroupEvent, Source, TopicPartition};
-use crate::store::key::{Layout, Template};
-use crate::store::open::{OpenOptions, StaticCredentials, open};
-use crate::store::{ObjectStore, RequestObserver, StoreError, StoreErrorKind, probe};
+use crate::store::key::{ControlKeys, Layout, TopicName};
+use crate::store::open::{GivenCredentials, OpenOptions, open};
+use crate::store::url::below;
+use crate::store::{ObjectStore, RequestObserver, StoreError, probe};
 use crate::topics::TopicClaims;
 use crate::window::WindowPolicy;
 
 /// How long leaving the group may take. A member that is not gone by then is fenced by its session.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Owner records asked for at a time. Each is one small request; more would only meet the store's rate limits sooner.
+const OWNERS_AT_ONCE: usize = 16;
 
 /// What a running backup shows to others.
 pub trait Observer: Reporter {
@@ -85,6 +92,7 @@ struct Running {
 
 async fn start(plan: &BackupPlan, opened: OpenedStore, observer: &Arc<dyn Observer>) -> Result<Running> {
     let OpenedStore { store, requests } = opened;
+    let layout = plan.to.layout.to_layout()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let budget = plan.budget.bytes();
     let fetch = limits::fetch_bytes(budget);
@@ -93,10 +101,10 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, observer: &Arc<dyn Observ
     let partitions = partitions_of(&*cluster, &topics).await?;
     cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) })?;
     let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
+    refuse_foreign_directories(&store, plan, &layout, cluster.cluster_id(), &topics).await?;
     let now_ms = clock.wall_ms();
     let classes = probe::classes(&store, u64::try_from(now_ms).unwrap_or_default()).await.map_err(|e| store_error(&*store, e))?;
     let joined = KafkaGroup::join(&cluster, &plan.rule, &plan.group, &plan.topics).await?;
-    let layout = layout(&plan.to.layout)?;
     let rule = Rule {
         name: plan.rule.clone(),
         group: plan.group.clone(),
@@ -157,51 +165,63 @@ pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Opened
     let requests = Arc::new(RequestMetrics::default());
     let mut options = open_options(settings)?;
     options.observer = Some(Arc::clone(&requests) as Arc<dyn RequestObserver>);
-    Ok(OpenedStore { store: open(&with_prefix(&settings.url, prefix), &options).await?, requests })
+    Ok(OpenedStore { store: open(&below(&settings.url, prefix), &options).await?, requests })
 }
 
-/// What a store's settings say besides its address.
+/// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store reads
+/// them again by itself.
 ///
 /// # Errors
 /// If a secret cannot be read.
 pub fn open_options(settings: &StoreSettings) -> Result<OpenOptions> {
     let mut options = OpenOptions::default();
-    if let (Some(access), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
-        let session_token = settings.session_token.as_ref().map(|t| t.reveal("session_token")).transpose()?;
-        options.credentials = Some(StaticCredentials {
-            access_key: access.reveal("access_key_id")?,
-            secret_key: secret.reveal("secret_access_key")?,
-            session_token,
-        });
+    if let (Some(access_key), Some(secret_key)) = (settings.access_key_id.clone(), settings.secret_access_key.clone()) {
+        let given = GivenCredentials { access_key, secret_key, session_token: settings.session_token.clone() };
+        given.reveal()?;
+        options.credentials = Some(given);
     }
     Ok(options)
 }
 
-fn with_prefix(url: &str, prefix: &str) -> String {
-    if prefix.is_empty() {
-        return url.to_owned();
-    }
-    let (address, query) = url.split_once('?').map_or((url, String::new()), |(a, q)| (a, format!("?{q}")));
-    format!("{}/{prefix}{query}", address.trim_end_matches('/'))
-}
-
 fn store_error(store: &dyn ObjectStore, e: StoreError) -> Error {
-    let help = match e.kind {
-        StoreErrorKind::NotFound => "create the bucket, or correct its name in --to",
-        StoreErrorKind::Denied => "check the credentials, and that they may put, get, head and list below the prefix",
-        StoreErrorKind::Unknown => "check the endpoint and the network; nothing was written",
-        _ => "check --to",
-    };
-    Error::from(e).with("store", store.url()).help(help)
+    Error::from(e).with("store", store.url())
 }
 
-fn layout(settings: &LayoutSettings) -> Result<Layout> {
-    Ok(match settings {
-        LayoutSettings::Hive => Layout::Hive,
-        LayoutSettings::Tencent { instance, topic_id } => Layout::Tencent { instance: instance.clone(), topic_id: topic_id.clone() },
-        LayoutSettings::Confluent => Layout::Confluent,
-        LayoutSettings::Template(text) => Layout::Template(Template::parse(text)?),
-    })
+/// Asks whether any topic's directory is somebody else's, or its keys are too long: a start that is refused must leave nothing behind. The
+/// claims ask again, for topics that come later and for whoever claims at the same time.
+async fn refuse_foreign_directories(
+    store: &Arc<dyn ObjectStore>,
+    plan: &BackupPlan,
+    layout: &Layout,
+    cluster: &str,
+    topics: &[String],
+) -> Result<()> {
+    let ours = Owner {
+        v: VERSION,
+        rule: plan.rule.clone(),
+        group: plan.group.clone(),
+        cluster: cluster.to_owned(),
+        topic: String::new(),
+        topic_id: "0".to_owned(),
+        start: BTreeMap::new(),
+        released: false,
+    };
+    for some in topics.chunks(OWNERS_AT_ONCE) {
+        let mut asked = tokio::task::JoinSet::new();
+        for topic in some {
+            let name = TopicName::new(topic);
+            layout.check_length(&name, &store.limits())?;
+            let (store, keys) = (Arc::clone(store), ControlKeys::new(layout, &name));
+            asked.spawn(async move { control::read::<Owner>(&*store, &keys.owner()).await.map(|owner| (keys, owner)) });
+        }
+        while let Some(answer) = asked.join_next().await {
+            let (keys, owner) = answer.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))?;
+            if let Some(owner) = owner.filter(|owner| !owner.released && !owner.is_same_deployment(&ours)) {
+                return Err(control::foreign_owner(&**store, &keys, &owner));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec<String>> {
@@ -259,11 +279,69 @@ pub fn kafka_settings(plan: &BackupPlan) -> KafkaSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Overrides, RunOptions, Secret};
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Guard, Metadata, Payload, StoreErrorKind};
+
+    fn plan(rule: &str) -> BackupPlan {
+        let file = format!(
+            "[kafka.k]\nbrokers = \"h:1\"\n[store.s]\nurl = \"file:///x/\"\n[rule.{rule}]\nsource = {{ topics = [\"a\", \"b\"] }}\n"
+        );
+        BackupPlan::new(&Config::parse(&file, "f").unwrap(), Overrides::default(), RunOptions::default()).unwrap()
+    }
+
+    async fn owned_by(rule: &str, released: bool) -> Arc<dyn ObjectStore> {
+        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
+        let owner = serde_json::json!({ "v": 1, "rule": rule, "group": format!("catchment-{rule}"), "cluster": "c", "topic": "b",
+            "topic_id": "0", "start": {}, "released": released });
+        let key = ControlKeys::new(&Layout::Hive, &TopicName::new("b")).owner();
+        store.put(&key, Payload::from_bytes(owner.to_string()), &Metadata::new(), Guard::Overwrite).await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn a_directory_of_somebody_else_refuses_the_start_and_nothing_is_written() {
+        let topics = ["a".to_owned(), "b".to_owned()];
+        let ask = async |store: &Arc<dyn ObjectStore>, cluster| {
+            let result = refuse_foreign_directories(store, &plan("r"), &Layout::Hive, cluster, &topics).await;
+            assert_eq!(store.list("", false, None).await.unwrap().objects.len(), 1, "asking writes nothing");
+            result.map_err(|e| e.code.0)
+        };
+        assert_eq!(ask(&owned_by("r", false).await, "c").await, Ok(()));
+        assert_eq!(ask(&owned_by("r", false).await, "another").await, Err(412));
+        assert_eq!(ask(&owned_by("other", false).await, "c").await, Err(412));
+        assert_eq!(ask(&owned_by("other", true).await, "c").await, Ok(()), "given up");
+        let long = ["t".repeat(249), "u".repeat(249)];
+        let deep = Layout::Template(crate::store::key::Template::parse(&format!("{}/{{topic}}", "d/".repeat(400) + "d")).unwrap());
+        let error = refuse_foreign_directories(&owned_by("r", false).await, &plan("r"), &deep, "c", &long).await.unwrap_err();
+        assert_eq!(error.code.0, 316);
+    }
 
     #[test]
-    fn a_prefix_goes_before_the_query() {
-        assert_eq!(with_prefix("s3://b/a/?region=x", "p/"), "s3://b/a/p/?region=x");
-        assert_eq!(with_prefix("file:///d", "p/"), "file:///d/p/");
-        assert_eq!(with_prefix("s3://b/?region=x", ""), "s3://b/?region=x");
+    fn a_store_that_refuses_keeps_its_own_advice() {
+        let store = MemoryStore::default();
+        for (kind, detail, part) in [
+            (StoreErrorKind::Invalid, "HTTP 301 PermanentRedirect", "region="),
+            (StoreErrorKind::Denied, "HTTP 403 RequestTimeTooSkewed", "clock"),
+            (StoreErrorKind::Denied, "HTTP 403 PathStyleDomainForbidden", "style=virtual"),
+            (StoreErrorKind::Invalid, "HTTP 501 NotImplemented", "guard=none"),
+        ] {
+            let error = store_error(&store, StoreError::new(kind, "PutObject", "k", detail));
+            assert!(error.help.as_ref().is_some_and(|help| help.contains(part)), "{detail}: {error:?}");
+            assert!(error.context.iter().any(|(label, _)| *label == "store"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_missing_is_known_at_the_start() {
+        let settings = StoreSettings {
+            url: "s3://lake/".to_owned(),
+            access_key_id: Some("id".into()),
+            secret_access_key: Some(Secret::new("file:/none/such")),
+            session_token: None,
+        };
+        assert_eq!(open_options(&settings).unwrap_err().code, crate::error::codes::SECRET_UNREADABLE);
+        let given = open_options(&StoreSettings { secret_access_key: Some("key".into()), ..settings }).unwrap().credentials.unwrap();
+        assert!(!given.may_change());
     }
 }

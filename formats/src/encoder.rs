@@ -85,6 +85,13 @@ impl Encoding {
     }
 }
 
+impl Encoding {
+    /// Whether this text form is that of a version after the one that this build writes and reads: such an object is not damaged.
+    pub fn is_of_later_version(text: &str) -> bool {
+        text.rsplit_once(".v").and_then(|(_, version)| version.parse::<u32>().ok()).is_some_and(|version| version > 1)
+    }
+}
+
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.format {
@@ -149,5 +156,20 @@ pub fn segment_encoder(encoding: &Encoding, lane: &LaneId, start: i64) -> Box<dy
     match encoding.format {
         Format::Parquet => Box::new(crate::parquet::ParquetEncoder::new(*encoding, lane.clone(), start)),
         Format::Raw(_) => Box::new(crate::raw::RawEncoder::new(*encoding, lane.clone(), start)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_versions_are_told_from_nonsense() {
+        for text in ["parquet.zstd1.v2", "raw.len32.zstd1.v10", "orc.lz4.v3"] {
+            assert!(Encoding::is_of_later_version(text) && text.parse::<Encoding>().is_err(), "{text}");
+        }
+        for text in ["parquet.zstd1.v1", "parquet.zstd99.v1", "parquet.zstd1", "nonsense", "x.v", "x.v-2", ""] {
+            assert!(!Encoding::is_of_later_version(text), "{text}");
+        }
     }
 }

@@ -6,10 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use catchment::store::open::open;
+use catchment::store::{Guard, Metadata, ObjectStore, Payload};
 use catchment_formats::parquet::ParquetDecoder;
 use catchment_formats::{Block, ValueLayout};
 use serde_json::Value;
@@ -17,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
 use crate::bucket::Bucket;
-use crate::generate::{Filled, Plan, continue_fill};
+use crate::generate::{Filled, Plan, Profile, continue_fill};
 use crate::oracle::{Stored, Truth};
 use crate::process::{Exit, Process, Program};
 use crate::s3::{Config, Fault, Op, Personality, S3Server};
@@ -52,8 +55,13 @@ impl Place {
 
     /// A server of the test's own in this process.
     pub fn in_process() -> Self {
+        Self::in_process_like(Config::new(Personality::Minio))
+    }
+
+    /// The same with a server of another kind, reached as `s3://`.
+    pub fn in_process_like(config: Config) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
-        let server = runtime.block_on(S3Server::start(Config::new(Personality::Minio))).expect("a loopback port can be had");
+        let server = runtime.block_on(S3Server::start(config)).expect("a loopback port can be had");
         Self::InProcess(server, runtime)
     }
 
@@ -70,10 +78,41 @@ impl Place {
         self.server().state().set_faults(|_| Fault::default());
     }
 
-    fn server(&self) -> &S3Server {
+    /// Writes an object as a foreign hand would, over what stands there. Only for a server in this process.
+    pub fn put(&self, key: &str, bytes: Vec<u8>) {
+        let (store, runtime) = self.client();
+        let none = Metadata::new();
+        let put = store.put(key, Payload::from_bytes(bytes), &none, Guard::Overwrite);
+        runtime.block_on(put).unwrap_or_else(|e| panic!("{key}: {e}"));
+    }
+
+    /// Key and id of each open multipart upload of a data object. Only for a server in this process.
+    pub fn open_uploads(&self) -> Vec<(String, String)> {
+        self.server().state().open_uploads().into_iter().filter(|(key, _)| !key.contains("_catchment/")).collect()
+    }
+
+    /// Aborts them, as a bucket's lifecycle rule would.
+    pub fn abort_uploads(&self) {
+        let (store, runtime) = self.client();
+        for (key, id) in self.open_uploads() {
+            runtime.block_on(store.abort_upload(&key, &id)).unwrap_or_else(|e| panic!("{key}: {e}"));
+        }
+    }
+
+    fn client(&self) -> (Arc<dyn ObjectStore>, &Runtime) {
+        let Self::InProcess(server, runtime) = self else { panic!("a bucket of MinIO has a client of its own") };
+        let store = runtime.block_on(open(&server.url("", ""), &server.options()));
+        (store.unwrap_or_else(|e| panic!("the server's own address: {e}")), runtime)
+    }
+
+    /// The server in this process.
+    ///
+    /// # Panics
+    /// If it is a MinIO.
+    pub fn server(&self) -> &S3Server {
         match self {
             Self::InProcess(server, _) => server,
-            Self::Minio(..) => panic!("only the server in this process has faults"),
+            Self::Minio(..) => panic!("only the server in this process has faults and a log"),
         }
     }
 
@@ -150,15 +189,19 @@ impl Bed {
     /// A topic with no records yet on the broker at `bootstrap`.
     pub fn new(bootstrap: &str, partitions: i32, place: Place) -> Self {
         let topic = unique("t");
-        let admin = Admin::new(bootstrap);
-        admin.create_mixed_topic(&topic, partitions);
+        Admin::new(bootstrap).create_mixed_topic(&topic, partitions);
+        Self::of_topic(bootstrap, &topic, partitions, place)
+    }
+
+    /// The same with a topic that was made already and is empty: for brokers that make topics in their own way.
+    pub fn of_topic(bootstrap: &str, topic: &str, partitions: i32, place: Place) -> Self {
         Self {
-            rule: topic.clone(),
-            plan: Plan::plain(7, &topic, partitions, 0),
+            rule: topic.to_owned(),
+            plan: Plan::plain(7, topic, partitions, 0),
             filled: Filled { next_sequence: vec![0; usize::try_from(partitions).expect("partitions >= 0")], ..Filled::default() },
-            topic,
+            topic: topic.to_owned(),
             place,
-            admin,
+            admin: Admin::new(bootstrap),
             broker: bootstrap.to_owned(),
             partitions,
         }
@@ -178,6 +221,12 @@ impl Bed {
     pub fn fill(&mut self, records: u64) {
         self.plan.records = records;
         continue_fill(&self.broker, &self.plan, &mut self.filled);
+    }
+
+    /// Sends so many records of 64 KiB to 1 MiB, 350 KiB on average, that do not compress, with the same record times.
+    pub fn fill_large(&mut self, records: u64) {
+        let profile = Profile { huge_values_per_million: 1_000_000, binary_values: 1000, value_bytes_max: 1 << 20, ..Profile::plain() };
+        continue_fill(&self.broker, &Plan { profile, records, ..self.plan.clone() }, &mut self.filled);
     }
 
     /// `catchment backup` into the place, windows of one second, as a dynamic member: its group is empty as soon as it has left.
@@ -237,19 +286,28 @@ impl Bed {
     /// Starts a backup whose windows the store does not take, kills it when partition 0 has one pinned, and returns the intent.
     pub fn leave_intent(&self, more: &[&str]) -> Value {
         self.place.refuse_data();
-        let process = self.backup(more).spawn();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let pinned = loop {
-            let found = self.admin.group_offset(&self.group(), &self.topic, 0);
-            if let Some(note) = found.and_then(|o| serde_json::from_str::<Value>(&o.metadata).ok()).filter(|note| note.get("E").is_some()) {
-                break note;
-            }
-            assert!(Instant::now() < deadline, "no window was pinned: {}", process.stderr());
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let mut process = self.backup(more).spawn();
+        let pinned = self.await_intent(&mut process);
         process.kill();
         self.place.accept_data();
         pinned
+    }
+
+    /// Waits until partition 0 has a window pinned, and returns the intent.
+    ///
+    /// # Panics
+    /// If the program ends first, or after a minute.
+    pub fn await_intent(&self, process: &mut Process) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found = self.admin.group_offset(&self.group(), &self.topic, 0);
+            if let Some(note) = found.and_then(|o| serde_json::from_str::<Value>(&o.metadata).ok()).filter(|note| note.get("E").is_some()) {
+                return note;
+            }
+            let ended = process.poll();
+            assert!(ended.is_none() && Instant::now() < deadline, "no window was pinned ({ended:?}): {}", process.stderr());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Waits until the group has every record, with nothing pinned.

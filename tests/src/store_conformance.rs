@@ -62,6 +62,7 @@ impl Subject {
         let mut expected = metadata.clone();
         expected.sort();
         assert_eq!((head.key.as_str(), head.size, &head.etag, &head.metadata), ("rt/a", 5, &etag, &expected));
+        assert!(head.crc64.is_none_or(|crc| crc == text("hello").crc64()), "a sum that a service tells is that of the bytes");
         assert_eq!(self.read("rt/a").await, "hello");
         s.put("rt/empty", Payload::default(), &Metadata::new(), Guard::IfAbsent).await.unwrap();
         assert_eq!(s.head("rt/empty").await.unwrap().unwrap().size, 0);

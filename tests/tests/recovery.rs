@@ -5,12 +5,38 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use catchment::commit::control::Owner;
+use catchment::intent::parts_digest;
+use catchment::store::parts::PART_BYTES;
+use catchment::store::{GuardClass, Part};
+use catchment_formats::parquet::ParquetDecoder;
 use catchment_tests::admin::GroupOffset;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, config_file};
+use catchment_tests::phases::Watch;
+use catchment_tests::s3::{Config, Logged, Op, Personality};
 use catchment_tests::services::{Kafka, KafkaOptions, Minio};
+use md5::{Digest, Md5};
 use serde_json::Value;
+
+/// How long a running backup may take for what it does by itself: rejoin, catch up, find a stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a stop may take.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The same where an upload is gone: for two minutes its object may still appear. Or a log is short: that may pass for one.
+const LONG_WAIT: Duration = Duration::from_secs(240);
+
+/// Windows close by the clock, so that everything is committed soon after it came.
+const BY_ARRIVAL: [&str; 2] = ["--window-by", "arrival"];
+
+/// Windows that become multipart uploads, by a member whose name the next run takes over at once.
+const LARGE: [&str; 6] = ["--window", "1h", "--max-bytes", "80MiB", "--instance-id", "member-1"];
+
+/// As [`LARGE`], but that nothing closes while a test looks on.
+const ENDLESS: [&str; 4] = ["--window", "1h", "--instance-id", "member-1"];
 
 /// Two partitions of the shared Kafka, a bucket of the shared MinIO, 600 records of which all are backed up: some windows each.
 fn backed_up() -> Bed {
@@ -34,6 +60,45 @@ fn commit(bed: &Bed, partition: i32, offset: i64, metadata: &str) {
 
 fn number(note: &Value, field: &str) -> i64 {
     note[field].as_i64().unwrap_or_else(|| panic!("no {field} in {note}"))
+}
+
+fn text<'a>(note: &'a Value, field: &str) -> &'a str {
+    note[field].as_str().unwrap_or_else(|| panic!("no {field} in {note}"))
+}
+
+/// Fails unless the object under an intent's key has its range and its encoding.
+#[track_caller]
+fn assert_as_pinned(bed: &Bed, intent: &Value) {
+    let decoder = ParquetDecoder::new(bed.place.get(text(intent, "key"))).expect("the pinned format");
+    let range = decoder.proof().range;
+    assert_eq!((range.start, range.end), (number(intent, "S"), number(intent, "E")));
+    assert_eq!(decoder.proof().encoding, text(intent, "enc"));
+}
+
+/// A window that is pinned with its upload, complete but for the Complete; behind it are more records.
+fn pinned_upload() -> (Bed, Value) {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process());
+    bed.fill_large(300);
+    let intent = bed.leave_intent(&LARGE);
+    assert!(number(&intent["upload"], "bytes") > 64 << 20, "{intent}");
+    assert!(number(&intent, "E") < 300, "{intent}");
+    (bed, intent)
+}
+
+/// The digest of an object as of an upload in parts of the usual size.
+fn digest_as_upload(object: &[u8]) -> String {
+    let chunks = object.chunks(usize::try_from(PART_BYTES).expect("a part fits in memory"));
+    let part = |(number, bytes): (u32, &[u8])| {
+        let etag = Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Part { number, size: bytes.len() as u64, etag }
+    };
+    parts_digest(&(1..).zip(chunks).map(part).collect::<Vec<_>>())
+}
+
+/// The requests that write or end something under a key.
+fn writes_of(log: &[Logged], key: &str) -> Vec<Op> {
+    let reads = [Op::HeadObject, Op::GetObject, Op::ListParts, Op::ListObjects, Op::ListMultipartUploads];
+    log.iter().filter(|r| r.key == key && !reads.contains(&r.op)).map(|r| r.op).collect()
 }
 
 #[test]
@@ -102,20 +167,113 @@ fn a_pinned_window_is_finished_as_it_was_pinned_whatever_the_settings_are_now() 
         let intent = bed.leave_intent(&fixed);
         bed.fill(200);
         bed.backup_all(&[&fixed[..], &edited[..]].concat());
-        let pinned = intent["key"].as_str().expect("a key");
         let objects = bed.verify("", true);
         assert_eq!(objects["records"], 500, "{objects}");
         assert_eq!(objects["compared"], 500, "{objects}");
-        let decoder = catchment_formats::parquet::ParquetDecoder::new(bed.place.get(pinned)).expect("the pinned format");
-        let range = decoder.proof().range;
-        assert_eq!((range.start, range.end), (number(&intent, "S"), number(&intent, "E")));
-        assert_eq!(decoder.proof().encoding, intent["enc"].as_str().expect("an encoding"));
+        assert_as_pinned(&bed, &intent);
         let raw = bed.place.data_keys("").iter().filter(|key| key.ends_with(".gz")).count();
         assert_eq!(raw > 0, edited[0] == "--format", "what was not pinned follows the new settings");
         if raw == 0 {
             bed.assert_complete("after other settings");
         }
     }
+}
+
+#[test]
+fn a_pinned_upload_is_completed_as_it_was_pinned_whatever_the_settings_are_now() {
+    for edited in [["--window", "7s", "--level", "9"], ["--format", "raw", "--framing", "len32"]] {
+        let (bed, intent) = pinned_upload();
+        let before = bed.place.server().state().log().len();
+        bed.backup_all(&[&["--instance-id", "member-1"][..], &edited].concat());
+        let log = bed.place.server().state().log();
+        assert_eq!(writes_of(&log[before..], text(&intent, "key")), [Op::CompleteMultipartUpload], "nothing is written anew");
+        assert_as_pinned(&bed, &intent);
+        let objects = bed.verify("", true);
+        assert_eq!((&objects["records"], &objects["compared"]), (&300.into(), &300.into()), "{objects}");
+        let raw = bed.place.data_keys("").iter().filter(|key| !key.ends_with(".parquet")).count();
+        assert_eq!(raw > 0, edited[0] == "--format", "what was not pinned follows the new settings");
+    }
+}
+
+#[test]
+fn a_pinned_upload_that_is_gone_is_written_again_byte_for_byte_whatever_the_settings_are_now() {
+    let (bed, intent) = pinned_upload();
+    bed.place.abort_uploads();
+    let edited = ["--instance-id", "member-1", "--window", "7s", "--level", "9"];
+    bed.backup(&edited).args(["--until-end"]).run(LONG_WAIT).assert_code(0);
+    assert_as_pinned(&bed, &intent);
+    assert_eq!(digest_as_upload(&bed.place.get(text(&intent, "key"))), text(&intent["upload"], "digest"));
+    bed.assert_complete("after an upload was lost");
+}
+
+#[test]
+fn a_pinned_upload_is_completed_although_kafka_has_dropped_its_records() {
+    let (bed, intent) = pinned_upload();
+    let truth = bed.truth();
+    bed.admin.delete_records(&bed.topic, 0, number(&intent, "E"));
+    let before = bed.place.server().state().log().len();
+    bed.backup_all(&LARGE);
+    let log = bed.place.server().state().log();
+    assert_eq!(writes_of(&log[before..], text(&intent, "key")), [Op::CompleteMultipartUpload], "nothing is written anew");
+    assert_as_pinned(&bed, &intent);
+    truth.assert_equals(&bed.place.stored(""), "what Kafka had when the window was pinned");
+    bed.assert_gaps("retention", &[]);
+    bed.verify("", true);
+}
+
+#[test]
+fn a_pinned_upload_that_is_gone_with_its_records_is_a_gap_of_its_range() {
+    let (bed, intent) = pinned_upload();
+    let truth = bed.truth();
+    let (start, end) = (number(&intent, "S"), number(&intent, "E"));
+    bed.admin.delete_records(&bed.topic, 0, end);
+    bed.place.abort_uploads();
+    bed.backup(&LARGE).args(["--until-end"]).run(LONG_WAIT).assert_code(0);
+    let report = bed.assert_gaps("retention", &[(0, start, end)]);
+    assert_eq!(report["gaps"][0]["key"], intent["key"], "the gap stands in the pinned object");
+    assert_as_pinned(&bed, &intent);
+    truth.filtered(|(_, offset)| offset >= end).assert_equals(&bed.place.stored(""), "what retention left");
+}
+
+/// Kills an instance that has uploaded parts of a window and pinned nothing. Returns the id of its upload.
+fn leave_orphan(bed: &Bed) -> String {
+    let state = bed.place.server().state();
+    let before = state.log().len();
+    let mut process = bed.backup(&ENDLESS).spawn();
+    let deadline = Instant::now() + PATIENCE;
+    let orphan = loop {
+        let parts = state.log().split_off(before).into_iter().filter(|r| r.op == Op::UploadPart && r.status == 200);
+        if let Some(id) = parts.filter(|part| !part.key.contains("_catchment/")).find_map(|part| part.upload) {
+            break id;
+        }
+        let ended = process.poll();
+        assert!(ended.is_none() && Instant::now() < deadline, "no part was uploaded ({ended:?}): {}", process.stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    process.kill();
+    assert!(bed.offset(0).1.get("E").is_none(), "nothing is pinned");
+    orphan
+}
+
+#[test]
+fn an_orphan_upload_is_aborted_when_its_key_is_opened_again_but_not_before_it_is_old() {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process());
+    bed.fill_large(300);
+    let state = bed.place.server().state();
+    let open = || bed.place.open_uploads().into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+    let old = leave_orphan(&bed);
+    assert_eq!(open(), [old.as_str()]);
+    // Two windows of one hour; a living owner's upload is never that old.
+    state.backdate_uploads(Duration::from_secs(2 * 3600 + 60));
+    let young = leave_orphan(&bed);
+    assert_eq!(open(), [young.as_str()], "the old one is gone, and its key has a new one");
+    // Older than the upload deadline, younger than two windows.
+    state.backdate_uploads(Duration::from_secs(100 * 60));
+    bed.backup_all(&ENDLESS);
+    let aborted = state.log().into_iter().filter(|r| r.op == Op::AbortMultipartUpload && !r.key.contains("_catchment/"));
+    assert_eq!(aborted.filter_map(|r| r.upload).collect::<Vec<_>>(), [old]);
+    assert_eq!(open(), [young], "the younger one is spared");
+    bed.assert_complete("beside an orphan upload");
 }
 
 #[test]
@@ -166,6 +324,12 @@ fn a_topic_created_again_goes_into_a_directory_of_its_own() {
     bed.backup_all(&["--accept", "topic-recreated"]);
     bed.fill(300);
     bed.backup_all(&[]);
+    assert_beside(&bed, &old);
+}
+
+/// Fails unless `old` are the first incarnation's objects still, and the second one's, in a directory of its own, are the topic.
+#[track_caller]
+fn assert_beside(bed: &Bed, old: &[String]) {
     let later = format!("{}~", bed.topic);
     let (new, standing): (Vec<_>, Vec<_>) = bed.place.data_keys("").into_iter().partition(|key| key.starts_with(&later));
     assert_eq!(standing, old, "the first incarnation's objects stay as they are");
@@ -173,6 +337,27 @@ fn a_topic_created_again_goes_into_a_directory_of_its_own() {
     assert!(suffix.len() == 8 && suffix.bytes().all(|b| b.is_ascii_hexdigit()), "{suffix}");
     bed.truth().assert_equals(&bed.place.stored(&later), "the second incarnation");
     bed.verify("", false);
+}
+
+#[test]
+fn a_topic_created_again_under_a_running_backup_stops_its_lane_until_it_is_accepted() {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
+    bed.fill(300);
+    let mut process = bed.backup(&BY_ARRIVAL).spawn();
+    bed.await_committed(&mut [&mut process], PATIENCE);
+    let old = bed.place.data_keys("");
+    // It sees no moment without a topic, only one that has records at the offsets that it reads next.
+    process.freeze();
+    bed.admin.delete_topic(&bed.topic);
+    bed.admin.create_mixed_topic(&bed.topic, 1);
+    bed.fill(900);
+    process.thaw();
+    let exit = process.wait(PATIENCE);
+    exit.assert_code(1);
+    assert!(exit.stderr.contains("C0421"), "{}", exit.stderr);
+    assert_eq!(bed.place.data_keys(""), old, "nothing of the new topic is stored as the old one");
+    bed.backup_all(&["--accept", "topic-recreated"]);
+    assert_beside(&bed, &old);
 }
 
 #[test]
@@ -206,14 +391,114 @@ fn records_that_retention_took_from_a_pinned_window_are_a_gap_of_that_range() {
 }
 
 #[test]
-fn a_log_that_ends_below_the_position_stops_the_lane() {
+fn records_that_retention_took_to_the_very_end_are_a_gap_of_that_range() {
     let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
     bed.fill(300);
     bed.backup_all(&[]);
-    let before = bed.place.data_keys("");
-    // What an unclean leader election leaves: the group is ahead of the log.
+    bed.fill(100);
+    bed.admin.delete_records(&bed.topic, 0, 400);
+    bed.backup_all(&[]);
+    bed.assert_gaps("retention", &[(0, 300, 400)]);
+}
+
+#[test]
+fn records_that_retention_took_stop_the_lane_if_the_rule_says_so() {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
+    bed.fill(300);
+    bed.backup_all(&[]);
+    bed.fill(200);
+    let truth = bed.truth();
+    bed.admin.delete_records(&bed.topic, 0, 337);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = config_file(dir.path(), &bed, "on_gap = { retention = \"halt\" }");
+    bed.assert_stops(&["--config", &config], 1, "C0424");
+    bed.backup_all(&[]);
+    bed.assert_gaps("retention", &[(0, 300, 337)]);
+    truth.filtered(|(_, offset)| !(300..337).contains(&offset)).assert_equals(&bed.place.stored(""), "what retention left");
+}
+
+#[test]
+fn retention_that_overtakes_a_reader_that_is_held_back_leaves_a_gap_of_that_range() {
+    const TAKEN: i64 = 250;
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process());
+    bed.fill_large(300);
+    bed.place.refuse_data();
+    // Little memory and small windows: some are sealed and a little is fetched ahead, and then nothing is read before the store takes one.
+    let held_back = [&BY_ARRIVAL[..], &["--max-bytes", "4MiB", "--budget", "96MiB"]].concat();
+    let mut process = bed.backup(&held_back).spawn();
+    let intent = bed.await_intent(&mut process);
+    let truth = bed.truth();
+    bed.admin.delete_records(&bed.topic, 0, TAKEN);
+    bed.place.accept_data();
+    bed.await_committed(&mut [&mut process], PATIENCE);
+    assert!(process.stderr().contains("GAP"), "{}", process.stderr());
+    process.terminate(STOP).assert_code(0);
+    let report = bed.verify("", true);
+    let [gap] = &report["gaps"].as_array().expect("a list")[..] else { panic!("one gap: {report}") };
+    assert_eq!((gap["cause"].as_str(), number(gap, "to")), (Some("retention"), TAKEN), "{gap}");
+    let lost = number(gap, "from")..TAKEN;
+    assert!(lost.start >= number(&intent, "E") && !lost.is_empty(), "{gap} after {intent}");
+    truth.filtered(|(_, offset)| !lost.contains(&offset)).assert_equals(&bed.place.stored(""), "what was read and what retention left");
+}
+
+/// 300 records, and a group that is 100 ahead of the log: what an unclean leader election leaves.
+fn ahead_of_the_log() -> Bed {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
+    bed.fill(300);
+    bed.backup_all(&[]);
     let note = bed.admin.group_offset(&bed.group(), &bed.topic, 0).expect("an offset");
-    commit(&bed, 0, note.offset + 100, &note.metadata);
+    assert_eq!(note.offset, 300);
+    commit(&bed, 0, 400, &note.metadata);
+    bed
+}
+
+/// Fails unless the gap is listed, and what stands in the log in its place is not stored.
+#[track_caller]
+fn assert_truncation_listed(bed: &Bed) {
+    bed.assert_gaps("truncation", &[(0, 300, 400)]);
+    let truth = bed.truth().filtered(|(_, offset)| !(300..400).contains(&offset));
+    truth.assert_equals(&bed.place.stored(""), "what was not truncated");
+}
+
+/// With this answer a backup waits until the log has passed the position, and goes on there.
+fn outlives_a_truncation(bed: &mut Bed, answer: &[&str]) {
+    let mut process = bed.backup(&[answer, &BY_ARRIVAL].concat()).spawn();
+    process.wait_for_stderr("waiting until the log, which ends at 300, has passed 400", LONG_WAIT);
+    bed.fill(250);
+    bed.await_committed(&mut [&mut process], PATIENCE);
+    process.terminate(STOP).assert_code(0);
+    assert_truncation_listed(bed);
+}
+
+#[test]
+fn an_accepted_truncation_is_outwaited_and_listed_as_a_gap() {
+    let mut bed = ahead_of_the_log();
+    outlives_a_truncation(&mut bed, &["--accept", "truncation"]);
+}
+
+#[test]
+fn a_truncation_that_the_rule_permits_is_outwaited_and_listed_as_a_gap() {
+    let mut bed = ahead_of_the_log();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = config_file(dir.path(), &bed, "on_gap = { truncation = \"continue\" }");
+    outlives_a_truncation(&mut bed, &["--config", &config]);
+}
+
+#[test]
+fn an_accepted_truncation_is_listed_by_a_run_to_the_end_too() {
+    let mut bed = ahead_of_the_log();
+    let mut process = bed.backup(&["--until-end", "--accept", "truncation"]).spawn();
+    process.wait_for_stderr("waiting until the log, which ends at 300, has passed 400", LONG_WAIT);
+    bed.fill(250);
+    process.wait(RUN_LIMIT).assert_code(0);
+    bed.backup_all(&[]);
+    assert_truncation_listed(&bed);
+}
+
+#[test]
+fn a_log_that_ends_below_the_position_stops_the_lane() {
+    let bed = ahead_of_the_log();
+    let before = bed.place.data_keys("");
     let exit = bed.backup(&["--until-end"]).run(RUN_LIMIT);
     exit.assert_code(1);
     assert!(exit.stderr.contains("C0423"), "{}", exit.stderr);
@@ -260,6 +545,49 @@ fn a_directory_of_another_rule_is_left_alone() {
     assert!(exit.stderr.contains("C0412"), "{}", exit.stderr);
     assert_eq!(bed.place.keys(), before, "nothing is written");
     bed.assert_complete("after another rule tried");
+}
+
+#[test]
+fn a_lane_whose_owner_record_became_anothers_stops_where_no_guard_is_atomic() {
+    for class in [GuardClass::B, GuardClass::C] {
+        let place = Place::in_process_like(Config::new(Personality::Minio).guards(class, class));
+        let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, place);
+        bed.fill(100);
+        let short_session = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500"];
+        let mut process = bed.backup(&[&BY_ARRIVAL[..], &short_session].concat()).spawn();
+        let line = process.wait_for_stderr("backup runs", PATIENCE);
+        assert!(line.contains(&format!("{class:?}/{class:?}")), "{line}");
+        bed.await_committed(&mut [&mut process], PATIENCE);
+        let stored = bed.place.data_keys("");
+        // It sleeps past its session, so that its lane must begin again, with an anchor.
+        process.freeze();
+        take_over(&bed);
+        await_no_member(&bed);
+        bed.fill(100);
+        process.thaw();
+        let exit = process.wait(PATIENCE);
+        exit.assert_code(6);
+        assert!(exit.stderr.contains("C0412") && exit.stderr.contains("other-group"), "{}", exit.stderr);
+        assert_eq!(bed.place.data_keys(""), stored, "class {class:?}: nothing is stored in another's directory");
+        bed.assert_stops(&[], 6, "C0412");
+    }
+}
+
+/// Another deployment's claim, which passed the store while nobody looked.
+fn take_over(bed: &Bed) {
+    let key = format!("_catchment/owners/{}.json", bed.topic);
+    let standing: Owner = serde_json::from_slice(&bed.place.get(&key)).expect("an owner record");
+    let other = Owner { rule: "other".to_owned(), group: "other-group".to_owned(), ..standing };
+    bed.place.put(&key, serde_json::to_vec(&other).expect("a record is JSON"));
+}
+
+fn await_no_member(bed: &Bed) {
+    let watch = Watch::new(bed.broker(), &bed.group(), &bed.topic, 1, "");
+    let deadline = Instant::now() + PATIENCE;
+    while !watch.owners().is_empty() {
+        assert!(Instant::now() < deadline, "the member is still in its group: {:?}", watch.owners());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catchment_tests::admin::Admin;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, unique};
-use catchment_tests::generate::{Plan, Profile, fill};
+use catchment_tests::generate::{Codec, Plan, Profile, Record, RecordProducer, Rng, fill};
 use catchment_tests::oracle::Truth;
-use catchment_tests::process::Program;
+use catchment_tests::process::{Process, Program};
 use catchment_tests::readers::{Objects, assert_parquet_equals, assert_raw_equals};
-use catchment_tests::services::{Kafka, Minio};
+use catchment_tests::services::{Kafka, Listener, Minio};
 
 /// Two partitions of 300 plain records each, 20 ms apart from 2023-11-14T22:13:20Z on; offsets are sequence numbers.
 fn bed() -> Bed {
@@ -48,6 +48,11 @@ fn every_layout_and_a_template_name_directories_as_they_say() {
     for (name, settings, directory) in [
         ("hive", &["--layout", "hive"][..], format!("{topic}/dt=2023-11-14/hour=22/")),
         ("tencent", &["--layout", "tencent", "--instance", "ckafka-1"], format!("ckafka-1/{topic}/")),
+        (
+            "named",
+            &["--layout", "tencent", "--instance", "ckafka-1", "--topic-id", "topic-7"],
+            "ckafka-1/topic-7/20231114221320/".to_owned(),
+        ),
         ("confluent", &["--layout", "confluent"], format!("topics/{topic}/partition=1/")),
         ("template", &["--path", "archive/{topic}/{yyyy}/{mm}/p{partition}"], format!("archive/{topic}/2023/11/p1/")),
     ] {
@@ -68,6 +73,28 @@ fn every_start_form_begins_where_it_says() {
     backs_up(&bed, "millis", &["--start", "@1700000003000"], &from_150);
     let vector = truth.filtered(|(partition, offset)| offset >= if partition == 0 { 100 } else { 250 });
     backs_up(&bed, "vector", &["--start", "0:100,1:250"], &vector);
+    let part = truth.filtered(|(partition, offset)| partition == 0 || offset >= 250);
+    backs_up(&bed, "part", &["--start", "1:250"], &part);
+}
+
+#[test]
+fn a_start_below_the_logs_beginning_is_a_listed_gap() {
+    let bed = bed();
+    bed.admin.delete_records(&bed.topic, 0, 120);
+    bed.backup_all(&["--start", "100"]);
+    bed.truth().filtered(|(_, offset)| offset >= 100).assert_equals(&bed.place.stored(""), "a start below the log's beginning");
+    bed.assert_gaps("retention", &[(0, 100, 120)]);
+}
+
+#[test]
+fn a_start_behind_the_logs_end_is_refused_and_does_not_stick() {
+    let bed = bed();
+    for start in ["301", "0:100,1:301"] {
+        let exit = bed.assert_stops(&["--start", start], 2, "C0429");
+        assert!(exit.stderr.contains("log_end:   300") && exit.stderr.contains("help:"), "{}", exit.stderr);
+    }
+    bed.backup_all(&["--start", "0:100,1:300"]);
+    bed.truth().filtered(|(partition, offset)| partition == 0 && offset >= 100).assert_equals(&bed.place.stored(""), "the right start");
 }
 
 #[test]
@@ -105,6 +132,129 @@ fn windows_are_as_long_and_as_large_as_they_may() {
     let small = backs_up(&bed, "small", &["--window", "24h", "--max-bytes", "8KiB"], &truth);
     assert!(small.len() >= 6, "some 60 KB a partition in windows of 8 KiB: {small:?}");
     backs_up(&bed, "arrival", &["--window", "1s", "--window-by", "arrival"], &truth);
+}
+
+#[test]
+fn a_list_of_topics_goes_into_a_directory_for_each() {
+    let bed = bed();
+    let second = format!("{}.second", bed.topic);
+    bed.admin.create_mixed_topic(&second, 2);
+    fill(bed.broker(), &Plan::plain(5, &second, 2, 200));
+    bed.backup_all(&["-t", &second]);
+    let truths = [(&bed.topic, bed.truth()), (&second, Truth::read(bed.broker(), &second))];
+    for (topic, truth) in &truths {
+        truth.assert_equals(&bed.place.stored(&format!("{topic}/")), topic);
+    }
+    let report = bed.verify("", true);
+    assert_eq!((&report["lanes"], &report["compared"]), (&4.into(), &800.into()), "{report}");
+}
+
+/// Waits until the bed's group has every record of these partitions, with nothing pinned.
+fn await_partitions(bed: &Bed, partitions: i32, process: &mut Process) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let done = |partition| {
+        let end = bed.admin.log_range(&bed.topic, partition).1;
+        let found = bed.admin.group_offset(&bed.group(), &bed.topic, partition);
+        found.is_some_and(|o| o.offset >= end && !o.metadata.contains("\"E\":"))
+    };
+    while !(0..partitions).all(done) {
+        assert!(process.poll().is_none() && Instant::now() < deadline, "not committed: {}", process.stderr());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn partitions_that_are_added_later_are_stored_from_their_beginning() {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
+    bed.fill(300);
+    let mut process = bed.backup(&["--start", "latest"]).spawn();
+    process.wait_for_stderr("backup runs", Duration::from_secs(60));
+    bed.admin.set_partitions(&bed.topic, 3);
+    fill(bed.broker(), &Plan::plain(8, &bed.topic, 3, 600));
+    await_partitions(&bed, 3, &mut process);
+    process.terminate(Duration::from_secs(15)).assert_code(0);
+    let truth = bed.truth().filtered(|(partition, offset)| partition > 0 || offset >= 300);
+    assert_eq!(truth.len(), 600);
+    truth.assert_equals(&bed.place.stored(""), "new partitions");
+    assert_eq!(bed.verify("", true)["compared"], 600);
+}
+
+#[test]
+fn two_processes_that_run_to_the_end_share_the_work_and_both_succeed() {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 4, Place::minio(Minio::shared()));
+    bed.fill(4000);
+    let processes = [(); 2].map(|()| bed.backup_static(&["--until-end"]).spawn());
+    for exit in processes.map(|process| process.wait(RUN_LIMIT)) {
+        exit.assert_code(0);
+    }
+    bed.assert_complete("two processes to the end");
+}
+
+/// Sends records in a transaction that is left open.
+fn open_transaction(bed: &Bed, partition: i32, records: u64) -> RecordProducer {
+    let producer = RecordProducer::transactional(bed.broker(), Codec::None, &bed.topic);
+    producer.begin();
+    for n in 0..records {
+        producer.send(&bed.topic, partition, &Profile::plain().record(9, &bed.topic, partition, n));
+    }
+    producer.flush();
+    producer
+}
+
+#[test]
+fn a_transaction_that_hangs_does_not_hold_up_a_run_to_the_end() {
+    let mut bed = bed();
+    let transaction = open_transaction(&bed, 0, 50);
+    // What comes behind it in its partition cannot be read before it has ended.
+    bed.fill(200);
+    bed.backup_all(&[]);
+    let visible = bed.truth();
+    assert_eq!(visible.len(), 700);
+    visible.assert_equals(&bed.place.stored(""), "while a transaction hangs");
+    transaction.commit();
+    bed.backup_all(&[]);
+    assert_eq!(bed.truth().len(), 850);
+    bed.assert_complete("after the transaction was committed");
+}
+
+#[test]
+fn aborted_records_at_the_end_of_a_partition_leave_no_lag() {
+    let bed = bed();
+    open_transaction(&bed, 0, 50).abort();
+    bed.backup_all(&[]);
+    for partition in 0..2 {
+        assert_eq!(bed.offset(partition).0, bed.admin.log_range(&bed.topic, partition).1, "partition {partition}");
+    }
+    assert_eq!(bed.offset(0).0, 351, "aborted records and the marker of their end are behind the position");
+    bed.assert_complete("with aborted records at the end");
+}
+
+#[test]
+fn a_topic_whose_name_readers_would_hide_is_escaped() {
+    let (kafka, rule) = (Kafka::shared().bootstrap(), unique("audit"));
+    let topic = format!("_{rule}");
+    Admin::new(kafka).create_mixed_topic(&topic, 1);
+    fill(kafka, &Plan::plain(6, &topic, 1, 200));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    backs_up_to_directory(kafka, &topic, directory.path(), &["--rule", &rule, "--window", "24h"]);
+    let objects = directory.path().join(format!("%5F{rule}/dt=2023-11-14/hour=22"));
+    let name = format!("%5F{rule}+0+{:020}.parquet", 0);
+    assert!(objects.join(&name).is_file(), "no {name} in {}", objects.display());
+    assert_parquet_equals(&Truth::read(kafka, &topic), Objects::Directory(directory.path()), "");
+}
+
+#[test]
+fn the_largest_record_goes_through_a_small_budget() {
+    let bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
+    let (producer, mut rng) = (RecordProducer::new(bed.broker(), Codec::None), Rng::new(12));
+    for (timestamp, bytes) in (1_700_000_000_000..).zip([100, 12 << 20, 100]) {
+        let value = std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(bytes).collect();
+        producer.send(&bed.topic, 0, &Record { key: None, value: Some(value), headers: Vec::new(), timestamp });
+    }
+    producer.flush();
+    bed.backup_all(&["--budget", "128MiB"]);
+    assert_eq!(bed.truth().len(), 3);
+    bed.assert_complete("a record of 12 MiB");
 }
 
 #[test]
@@ -177,6 +327,36 @@ fn a_config_file_runs_a_rule() {
     assert_parquet_equals(&truth, Objects::Directory(&data), &format!("lake/topics/{topic}/"));
     let url = format!("file://{}/lake/", data.display());
     Program::new(["verify", &url, "-b", broker]).run(RUN_LIMIT).assert_code(0);
+}
+
+#[test]
+fn a_config_file_gives_the_logins_of_broker_and_store() {
+    let (bed, kafka, directory) = (bed(), Kafka::shared(), tempfile::tempdir().expect("a temporary directory"));
+    let ((user, password), (key, secret)) = (kafka.account(), Minio::shared().keys());
+    let written = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("the directory is writable");
+        path.to_str().expect("a UTF-8 path").to_owned()
+    };
+    let Place::Minio(bucket, _) = &bed.place else { panic!("the bed stands on MinIO") };
+    let (url, endpoint) = (bucket.url("lake/"), Minio::shared().endpoint());
+    let text = format!(
+        "[kafka.door]\nbrokers = \"{}\"\nsasl = {{ mechanism = \"SCRAM-SHA-256\", username = \"{user}\", password = \"file:{}\" }}\n\
+         tls = {{ ca = \"{}\" }}\n[store.lake]\nurl = \"{url}?region=us-east-1&style=path&endpoint={endpoint}\"\n\
+         access_key_id = \"{key}\"\nsecret_access_key = \"env:STORE_SECRET\"\n[rule.{}]\nsource = {{ topics = \"{}\" }}\nwindow = {{ every = \"1s\" }}\n",
+        kafka.listener(Listener::SaslSsl),
+        written("password", &format!("{password}\n")),
+        kafka.certificate("ca.pem").display(),
+        bed.rule,
+        bed.topic
+    );
+    let config = written("catchment.toml", &text);
+    let run = |args: &[&str]| Program::new(args).envs([("STORE_SECRET", secret)]).run(RUN_LIMIT);
+    run(&["backup", "--config", &config, "--until-end"]).assert_code(0);
+    bed.truth().assert_equals(&bed.place.stored("lake/"), "by a config file");
+    let report = run(&["verify", &url, "--config", &config, "--kafka", "door"]);
+    report.assert_code(0);
+    assert!(report.stdout.contains(" 600 compared with Kafka") && report.stdout.contains("sound"), "{}", report.stdout);
 }
 
 #[test]

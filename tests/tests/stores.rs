@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use catchment::clock::SystemClock;
+use catchment::commit::control::{self, Owner};
 use catchment::store::file::FileStore;
+use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::memory::MemoryStore;
-use catchment::store::open::{Env, OpenOptions, StaticCredentials, open};
+use catchment::store::open::{Env, GivenCredentials, OpenOptions, open};
 use catchment::store::probe::{self, GuardClasses};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreErrorKind};
 use catchment_tests::bucket::Bucket;
@@ -40,7 +43,7 @@ async fn a_real_minio_conforms() {
     let (endpoint, options, bucket) = tokio::task::spawn_blocking(|| {
         let minio = Minio::shared();
         let (access_key, secret_key) = minio.keys();
-        let credentials = StaticCredentials { access_key: access_key.to_owned(), secret_key: secret_key.to_owned(), session_token: None };
+        let credentials = GivenCredentials { access_key: access_key.into(), secret_key: secret_key.into(), session_token: None };
         let bucket = Bucket::create(minio, &format!("conformance-{:08x}", fastrand::u32(..)));
         let options = OpenOptions { credentials: Some(credentials), ..OpenOptions::default() };
         (minio.endpoint().to_owned(), options, bucket.name().to_owned())
@@ -259,8 +262,8 @@ async fn a_service_that_is_away_for_a_moment_is_waited_for() {
     drop(restarted.await.unwrap());
 }
 
-fn test_credentials() -> StaticCredentials {
-    StaticCredentials { access_key: "test".into(), secret_key: "test".into(), session_token: None }
+fn test_credentials() -> GivenCredentials {
+    GivenCredentials { access_key: "test".into(), secret_key: "test".into(), session_token: None }
 }
 
 fn address_of(store: &Arc<dyn ObjectStore>) -> String {
@@ -293,6 +296,106 @@ async fn cos_checksums_take_the_place_of_md5_and_are_compared() {
 
     server.state().set_faults(|_| Fault { answer: Answer::WrongCrc, ..Fault::default() });
     assert_eq!(put(&store, "fifth").await, Err(StoreErrorKind::Invalid), "a sum that stays wrong stops the lane");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cos_reply_without_a_checksum_is_not_believed() {
+    let (server, store) = service(Config::new(Personality::Cos)).await;
+    put(&store, "first").await.unwrap();
+    let sent = |server: &S3Server, from: usize| server.state().log()[from..].iter().map(|l| (l.op, l.guarded, l.md5)).collect::<Vec<_>>();
+    let without_sum = |request: &catchment_tests::s3::Request| match request.op {
+        Op::PutObject | Op::UploadPart => Fault { answer: Answer::NoCrc, ..Fault::default() },
+        _ => Fault::default(),
+    };
+    // From the first reply on no MD5 is sent; then a reply comes without the sum.
+    server.state().set_faults(without_sum);
+    let before = server.state().log().len();
+    put(&store, "second").await.unwrap();
+    assert_eq!(sent(&server, before), [(Op::PutObject, true, false), (Op::PutObject, false, true)]);
+    let before = server.state().log().len();
+    put(&store, "third").await.unwrap();
+    assert_eq!(sent(&server, before), [(Op::PutObject, true, true)], "MD5 from the start, until the sum is seen again");
+
+    server.state().set_faults(|_| Fault::default());
+    put(&store, "fourth").await.unwrap();
+    server.state().set_faults(without_sum);
+    let before = server.state().log().len();
+    complete(&store, "fifth").await.unwrap();
+    let parts: Vec<_> = sent(&server, before).into_iter().filter(|(op, ..)| *op == Op::UploadPart).map(|(.., md5)| md5).collect();
+    assert_eq!(parts, [false, true], "a part is sent again at once");
+
+    let unchecked = open(&server.url("", "checksum=none"), &server.options()).await.unwrap();
+    let before = server.state().log().len();
+    put(&unchecked, "sixth").await.unwrap();
+    assert_eq!(sent(&server, before), [(Op::PutObject, true, false)], "as the address asks for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_tells_the_sum_that_cos_has_of_an_object() {
+    for personality in PERSONALITIES {
+        let (_server, store) = service(Config::new(personality)).await;
+        put(&store, "a").await.unwrap();
+        complete(&store, "b").await.unwrap();
+        let expected = (personality == Personality::Cos).then(|| Payload::from_bytes("x").crc64());
+        for key in ["a", "b"] {
+            assert_eq!(store.head(key).await.unwrap().unwrap().crc64, expected, "{personality:?} {key}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_breaks_off_is_not_the_end_of_a_listing() {
+    let (server, store) = service(Config::new(Personality::Aws)).await;
+    put(&store, "a").await.unwrap();
+    let id = store.create_upload("b", &Metadata::new(), Guard::IfAbsent).await.unwrap();
+    let kinds = async || {
+        [
+            store.list("", false, None).await.map(drop).map_err(|e| e.kind),
+            store.list_parts("b", &id).await.map(drop).map_err(|e| e.kind),
+            store.list_uploads("b").await.map(drop).map_err(|e| e.kind),
+        ]
+    };
+    assert_eq!(kinds().await, [Ok(()); 3]);
+    server.state().set_faults(|_| Fault { answer: Answer::BrokenPage, ..Fault::default() });
+    assert_eq!(kinds().await, [Err(StoreErrorKind::Unknown); 3]);
+}
+
+/// The guarded write of a claim: what is an answer is returned, what is none is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_what_the_store_says_it_is() {
+    let owner = |rule: &str| Owner {
+        v: 1,
+        rule: rule.to_owned(),
+        group: "g".to_owned(),
+        cluster: "c".to_owned(),
+        topic: "orders".to_owned(),
+        topic_id: "0".to_owned(),
+        start: [(0, 7)].into(),
+        released: false,
+    };
+    let keys = ControlKeys::new(&Layout::Hive, &TopicName::new("orders"));
+    let clock = SystemClock::new();
+    for (status, code, expected) in [(403, "AccessDenied", 301), (404, "NoSuchBucket", 302), (400, "InvalidArgument", 304)] {
+        let (server, store) = service(Config::new(Personality::Aws)).await;
+        server.state().set_faults(move |request| match request.op {
+            Op::PutObject => Fault::refused(status, code),
+            _ => Fault::default(),
+        });
+        let error = control::claim(&*store, &clock, &keys, &owner("r"), true).await.unwrap_err();
+        assert_eq!((error.code.0, requests(&server, Op::PutObject)), (expected, 1), "{error}");
+    }
+    for fault in [Fault::refused(503, "SlowDown"), Fault::done_but(500, "InternalError"), Fault::reset(true)] {
+        let (server, store) = service(Config::new(Personality::Aws)).await;
+        let seen = AtomicU64::new(0);
+        server.state().set_faults(move |request| match request.op {
+            Op::PutObject if seen.fetch_add(1, Ordering::SeqCst) == 0 => fault.clone(),
+            _ => Fault::default(),
+        });
+        assert_eq!(control::claim(&*store, &clock, &keys, &owner("r"), true).await.unwrap(), owner("r"));
+        assert_eq!(requests(&server, Op::PutObject), 2, "asked again");
+        let second = control::claim(&*store, &clock, &keys, &owner("other"), true).await.unwrap();
+        assert_eq!(second, owner("r"), "the first one stands");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

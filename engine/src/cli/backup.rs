@@ -1,11 +1,13 @@
 //! `catchment backup`: flags and config file become a [`BackupPlan`].
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::TypedValueParser;
 use tokio::sync::watch;
 
 use super::metrics::{MetricsServer, WithMetrics};
@@ -71,7 +73,7 @@ pub(super) struct KafkaArgs {
     #[arg(short, long, value_name = "HOST:PORT", value_delimiter = ',', env = "CATCHMENT_BROKERS", help_heading = "Kafka")]
     pub(super) brokers: Vec<String>,
     /// librdkafka property; may be repeated
-    #[arg(short = 'X', long = "property", value_name = "PROP=VAL", value_parser = property, help_heading = "Kafka")]
+    #[arg(short = 'X', long = "property", value_name = "PROP=VAL", value_parser = Property, help_heading = "Kafka")]
     pub(super) properties: Vec<(String, String)>,
     /// Settings that a kind of cluster needs
     #[arg(long, value_name = "KIND", value_parser = words::<Preset>(), help_heading = "Kafka")]
@@ -143,11 +145,22 @@ struct MemberArgs {
     instance_id: Option<String>,
 }
 
-pub(super) fn property(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        // The text is not repeated: what stands in the place of a name may be a secret.
-        _ => Err("write it as PROPERTY=VALUE, such as client.id=backup-1".to_owned()),
+/// Parses `PROPERTY=VALUE`. The parser is ours because clap repeats what it refuses, and what stands in the place of a name may be a secret.
+#[derive(Clone, Debug)]
+pub(super) struct Property;
+
+impl TypedValueParser for Property {
+    type Value = (String, String);
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&clap::Arg>, text: &OsStr) -> Result<Self::Value, clap::Error> {
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => {
+                let flag = arg.map_or_else(|| "--property".to_owned(), ToString::to_string);
+                let message = format!("invalid value for '{flag}': write it as PROPERTY=VALUE, such as client.id=backup-1");
+                Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, message).with_cmd(command))
+            }
+        }
     }
 }
 
@@ -206,28 +219,25 @@ impl BackupArgs {
     }
 }
 
-pub(super) fn main(args: BackupArgs) -> Outcome {
-    run(args.into_plan()?)
+pub(super) fn main(args: BackupArgs, quiet: bool) -> Outcome {
+    run_with_store(args.into_plan()?, quiet, |store| store)
 }
 
-/// Runs a backup until it is told to stop, has reached the end it was asked to reach, or cannot go on.
+/// Runs a backup until it is told to stop, has reached the end it was asked to reach, or cannot go on, into a store that `wrap` makes of the
+/// plan's.
 ///
 /// # Errors
 /// What ended it.
-pub fn run(plan: BackupPlan) -> Outcome {
-    run_with_store(plan, |store| store)
-}
-
-/// As [`run`], into a store that `wrap` makes of the plan's.
-pub(super) fn run_with_store(plan: BackupPlan, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
+pub(super) fn run_with_store(plan: BackupPlan, quiet: bool, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
     crate::alloc::verify()?;
+    crate::alloc::hold_down(plan.budget.bytes());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(UPLOAD_THREADS)
         .thread_name("upload")
         .enable_all()
         .build()
         .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
-    let progress = Arc::new(Progress::new(false));
+    let progress = Arc::new(Progress::new(quiet)?);
     let ended = runtime.block_on(async {
         let mut stop = stop_on_signal()?;
         let observer: Arc<dyn Observer> = match plan.metrics {

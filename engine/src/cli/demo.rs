@@ -18,6 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Span;
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::source::kafka::practice::PracticeBroker;
+use crate::store::url::of_path;
 
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 3;
@@ -69,9 +70,9 @@ pub(super) fn main(args: DemoArgs) -> Outcome {
 }
 
 /// Runs the demo's worker.
-pub(super) fn worker(args: WorkerArgs) -> Outcome {
+pub(super) fn worker(args: WorkerArgs, quiet: bool) -> Outcome {
     let plan = args.backup.into_plan()?;
-    run_with_store(plan, move |store| match args.hold {
+    run_with_store(plan, quiet, move |store| match args.hold {
         Some(file) => Arc::new(HeldStore::new(store, file)),
         None => store,
     })
@@ -189,7 +190,7 @@ impl Demo {
         let program = std::env::current_exe().map_err(worker_failed)?;
         let mut command = Command::new(program);
         command.args(["demo-worker", TOPIC, "--rule", "demo", "--window", WINDOW, "--brokers", &self.broker.address()]);
-        command.args(["--to", &format!("file://{}/", self.data.display())]);
+        command.args(["--to", &of_path(&self.data)]);
         command.args(["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500", "--color", "never", "-q"]);
         if hold {
             command.arg("--hold").arg(&self.hold);
@@ -204,19 +205,26 @@ impl Demo {
     fn finish(&self) -> Result<()> {
         let mut worker = self.start_worker(false, true)?;
         let began = self.clock.steady();
-        while worker.0.try_wait().map_err(worker_failed)?.is_none() {
+        let status = loop {
+            if let Some(status) = worker.0.try_wait().map_err(worker_failed)? {
+                break status;
+            }
             if self.clock.steady().saturating_sub(began) > PATIENCE {
                 return Err(gave_up("the backup did not reach its end in time"));
             }
             self.pause()?;
-        }
-        Ok(())
+        };
+        if status.success() { Ok(()) } else { Err(gave_up(&format!("the last worker ended with {status}"))) }
     }
 
     fn verify(&self) -> Outcome {
-        let url = format!("file://{}/", self.data.display());
+        let url = of_path(&self.data);
         say(&format!("{} records were sent; reading everything back and comparing it with the broker:", self.broker.sent()));
-        let code = verify::main(verify::VerifyArgs::of(&url, &self.broker.address()))?;
+        let report = verify::run(&verify::VerifyArgs::of(&url, &self.broker.address()))?;
+        let code = verify::verdict(&report)?;
+        if report.records != self.broker.sent() {
+            return Err(gave_up(&format!("{} records are stored", report.records)).into());
+        }
         if code == ExitCode::SUCCESS {
             say("query it, if you have DuckDB:");
             println!(
@@ -228,18 +236,26 @@ impl Demo {
     }
 }
 
+/// Sets the flag at the first SIGINT or SIGTERM: the demo then ends by its own hand, and with it its worker and its directory.
 fn watch_interrupt(flag: &Arc<std::sync::atomic::AtomicBool>) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::new(codes::DEMO, ErrorKind::Retryable, "signals cannot be handled").because(e);
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |e: std::io::Error| Error::new(codes::DEMO, ErrorKind::Retryable, "signals cannot be handled").because(e);
     let flag = Arc::clone(flag);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (mut term, mut int) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?)
+    };
     let watcher = std::thread::Builder::new().name("interrupt".into()).spawn(move || {
         runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
             }
+            flag.store(true, std::sync::atomic::Ordering::Relaxed);
         });
     });
-    watcher.map(drop).map_err(|e| failed(&e))
+    watcher.map(drop).map_err(failed)
 }
 
 fn say(text: &str) {

@@ -89,7 +89,7 @@ pub fn run() -> ExitCode {
     };
     let colored = cli.global.color.on_stderr();
     logging::start(&cli.global, colored);
-    match dispatch(cli.verb) {
+    match dispatch(cli.verb, cli.global.quiet > 0) {
         Ok(code) => code,
         Err(errors) => {
             for error in &errors {
@@ -100,12 +100,12 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(verb: Verb) -> Outcome {
+fn dispatch(verb: Verb, quiet: bool) -> Outcome {
     match verb {
         Verb::Demo(args) => demo::main(args),
-        Verb::DemoWorker(args) => demo::worker(*args),
-        Verb::Backup(args) => backup::main(*args),
-        Verb::Verify(args) => verify::main(args),
+        Verb::DemoWorker(args) => demo::worker(*args, quiet),
+        Verb::Backup(args) => backup::main(*args, quiet),
+        Verb::Verify(args) => verify::main(&args),
         Verb::Ls(args) => ls::main(&args),
         Verb::Show(args) => show::main(&args),
         Verb::Config(args) => config::main(args),

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::backup::KafkaArgs;
 use crate::config::{Config, KafkaSettings, StoreSettings};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::runtime::open_options;
+use crate::store::url::of_path;
 use crate::verify::Place;
 
 /// Where to look.
@@ -67,36 +69,35 @@ pub(super) fn to_url(text: &str) -> Result<String> {
             .because(e)
             .help("give a path that exists, or a URL: s3://BUCKET/PREFIX/, cos://BUCKET-APPID/PREFIX/, file:///DIR/")
     })?;
-    let mut url = "file://".to_owned();
-    for c in path.to_string_lossy().chars() {
-        match c {
-            '%' | '?' | '#' => url.push_str(&format!("%{:02X}", u32::from(c))),
-            _ => url.push(c),
-        }
-    }
-    Ok(url)
+    Ok(of_path(&path))
 }
 
-/// The Kafka that a verb is told to compare with; none if it is told nothing.
-pub(super) fn kafka_of(
-    config: &Config,
-    name: Option<&str>,
-    brokers: &[String],
-    properties: &[(String, String)],
-) -> Result<Option<KafkaSettings>> {
-    let mut kafka = match name {
-        None if brokers.is_empty() => return Ok(None),
-        None => KafkaSettings::default(),
-        Some(name) => config.kafka.get(name).cloned().ok_or_else(|| {
+/// The Kafka to compare with: by name, else the file's only one, as `backup` has it, with what the flags say; none if nothing names one.
+pub(super) fn kafka_of(config: &Config, name: Option<&str>, given: &KafkaArgs) -> Result<Option<KafkaSettings>> {
+    let names: Vec<&String> = config.kafka.keys().collect();
+    let base = match (name, names.as_slice()) {
+        (Some(name), _) => Some(config.kafka.get(name).cloned().ok_or_else(|| {
             Error::new(codes::CONFIG_NAME, ErrorKind::Invalid, format!("there is no [kafka.{name}]"))
                 .help("name the config file with --config")
-        })?,
+        })?),
+        (None, [only]) => Some(config.kafka[*only].clone()),
+        (None, _) => (!given.brokers.is_empty()).then(KafkaSettings::default),
     };
-    if !brokers.is_empty() {
-        kafka.brokers = brokers.to_vec();
+    let Some(mut kafka) = base else {
+        return if given.properties.is_empty() && given.preset.is_none() { Ok(None) } else { Err(nothing_to_compare_with()) };
+    };
+    if !given.brokers.is_empty() {
+        kafka.brokers.clone_from(&given.brokers);
     }
-    kafka.properties.extend(properties.iter().cloned());
+    kafka.preset = given.preset.or(kafka.preset);
+    kafka.properties.extend(given.properties.iter().cloned());
     Ok(Some(kafka))
+}
+
+/// The error for settings of a comparison that nothing will use.
+pub(super) fn nothing_to_compare_with() -> Error {
+    Error::new(codes::CONFIG_MISSING, ErrorKind::Invalid, "-X and --preset are for a comparison with Kafka, and there is none")
+        .help("say -b HOST:PORT or --kafka NAME, or leave them out")
 }
 
 /// Runs a verb's asynchronous part.
@@ -116,13 +117,37 @@ mod tests {
 
     #[test]
     fn the_store_that_holds_a_url_gives_its_options() {
-        let text = "[store.a]\nurl = \"cos://b-1/kafka/?region=r\"\naccess_key_id = \"env:A\"\nsecret_access_key = \"env:B\"\n[store.b]\nurl = \"s3://c/\"\n";
+        let text = "[store.a]\nurl = \"cos://b-1/kafka/?region=r\"\naccess_key_id = \"env:A\"\nsecret_access_key = \"env:B\"\n[store.b]\nurl = \"s3://other/\"\n";
         let config = Config::parse(text, "f").unwrap();
         let of = |url: &str| store_of(&config, url);
         assert_eq!(of("cos://b-1/kafka/orders/").url, "cos://b-1/kafka/orders/?region=r");
         assert!(of("cos://b-1/kafka/orders/").access_key_id.is_some());
         assert_eq!(of("cos://b-1/kafka/?region=x").url, "cos://b-1/kafka/?region=x");
         assert_eq!(of("cos://b-1/kafkaesque/"), StoreSettings { url: "cos://b-1/kafkaesque/".to_owned(), ..StoreSettings::default() });
+    }
+
+    #[test]
+    fn the_kafka_to_compare_with_is_the_one_that_backup_would_read() {
+        let one = Config::parse("[kafka.a]\nbrokers = \"a:1\"\nproperties = { x = \"1\" }\n", "f").unwrap();
+        let two = Config::parse("[kafka.a]\nbrokers = \"a:1\"\n[kafka.b]\nbrokers = \"b:1\"\n", "f").unwrap();
+        let none = Config::default();
+        let args = |brokers: &[&str], properties: &[(&str, &str)]| KafkaArgs {
+            brokers: brokers.iter().map(|b| (*b).to_owned()).collect(),
+            properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..KafkaArgs::default()
+        };
+        let brokers =
+            |config: &Config, name: Option<&str>, given: &KafkaArgs| kafka_of(config, name, given).unwrap().map(|k| k.brokers.join(","));
+        assert_eq!(brokers(&one, None, &args(&[], &[])).as_deref(), Some("a:1"), "the file's only one");
+        assert_eq!(brokers(&two, None, &args(&[], &[])), None, "nothing says which");
+        assert_eq!(brokers(&two, Some("b"), &args(&[], &[])).as_deref(), Some("b:1"));
+        assert_eq!(brokers(&none, None, &args(&["c:1"], &[])).as_deref(), Some("c:1"));
+        let over = kafka_of(&one, None, &args(&["c:1"], &[("y", "2")])).unwrap().unwrap();
+        assert_eq!((over.brokers[0].as_str(), over.properties.len()), ("c:1", 2), "flags are laid over the file");
+        assert_eq!(kafka_of(&none, Some("c"), &args(&[], &[])).unwrap_err().code, codes::CONFIG_NAME);
+        for config in [&none, &two] {
+            assert_eq!(kafka_of(config, None, &args(&[], &[("x", "1")])).unwrap_err().code, codes::CONFIG_MISSING, "-X is not ignored");
+        }
     }
 
     #[test]

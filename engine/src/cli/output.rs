@@ -83,8 +83,9 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Vec<Error>
     print(format_args!("{text}\n"))
 }
 
-/// Columns as wide as their widest cell; numbers to the right.
+/// Columns as wide as their widest cell; numbers to the right. Cells may hold anything: each stays in its line and steers nothing.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| super::render::one_line(cell)).collect()).collect();
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([head[column].chars().count()]).max().unwrap_or_default();
     let numeric =
@@ -92,7 +93,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let columns: Vec<(usize, bool)> = (0..head.len()).map(|c| (width(c), numeric(c))).collect();
     let mut text = String::new();
     let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
-    for row in std::iter::once(&head).chain(rows) {
+    for row in std::iter::once(&head).chain(&rows) {
         let cells: Vec<String> = row
             .iter()
             .zip(&columns)

@@ -42,6 +42,11 @@ pub fn to_stderr(error: &Error, colored: bool) {
     let _ = std::io::stderr().write_all(render(error, colored).as_bytes());
 }
 
+/// As [`printable`], in one line: a newline in a key must not begin a line of our own.
+pub fn one_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
+}
+
 /// Text without control characters (newlines stay), bidirectional overrides and other invisible steering.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::open::{PlaceArgs, block_on, split_query, to_url};
-use super::render::printable;
+use super::render::one_line;
 use super::{Outcome, output};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::verify::listing::{Listed, Listing};
@@ -156,7 +156,7 @@ fn bytes_text(bytes: Option<&[u8]>) -> String {
         Err(e) if e.error_len().is_none() => String::from_utf8_lossy(&head[..e.valid_up_to()]).into_owned(),
         Err(_) => format!("0x{}", hex(&head[..head.len().min(SHOWN_CHARS / 2)])),
     };
-    let line = printable(&text).replace('\n', "\\n");
+    let line = one_line(&text);
     let cut: String = line.chars().take(SHOWN_CHARS).collect();
     let is_cut = cut.len() < line.len() || head.len() < bytes.len() || (text.starts_with("0x") && text.len() / 2 <= bytes.len());
     if is_cut { format!("{cut}... ({} bytes)", bytes.len()) } else { cut }
@@ -192,18 +192,18 @@ fn record_json(record: &RecordView<'_>) -> Value {
 }
 
 fn human(shown: &Shown) -> String {
-    let mut text = format!("{}\n  size      {} bytes\n", printable(&shown.url), shown.size);
+    let mut text = format!("{}\n  size      {} bytes\n", one_line(&shown.url), shown.size);
     match &shown.proof {
         None => text += "  proof     none that can be read\n",
         Some(proof) => {
             let counts = &proof.counts;
-            let _ = writeln!(text, "  rule      {} on cluster {}", printable(&proof.lane.rule), printable(&proof.lane.cluster));
+            let _ = writeln!(text, "  rule      {} on cluster {}", one_line(&proof.lane.rule), one_line(&proof.lane.cluster));
             let _ = writeln!(
                 text,
                 "  lane      {}/{} (topic id {})",
-                printable(&proof.lane.topic),
+                one_line(&proof.lane.topic),
                 proof.lane.partition,
-                printable(&proof.lane.topic_id)
+                one_line(&proof.lane.topic_id)
             );
             let _ = writeln!(text, "  offsets   {}", proof.range);
             let _ = writeln!(text, "  records   {} ({} without a value)", counts.records, counts.null_values);
@@ -212,7 +212,7 @@ fn human(shown: &Shown) -> String {
                 "  bytes     {} in values, {} in keys, {} in headers",
                 counts.value_bytes, counts.key_bytes, counts.header_bytes
             );
-            let _ = writeln!(text, "  encoding  {}", printable(&proof.encoding));
+            let _ = writeln!(text, "  encoding  {}", one_line(&proof.encoding));
             let _ = writeln!(text, "  digest    {}", proof.digest);
             for missing in &proof.missing {
                 let _ = writeln!(text, "  missing   {} by {}", missing.range(), missing.cause().as_str());

@@ -121,13 +121,18 @@ fn refusals_look_like_every_other_error() {
     let word = refused(&["catchment", "backup", "t", "--window-by", "arival"]);
     assert!(word.cause.unwrap().contains("record-time, arrival"));
     assert_eq!(word.kind.exit_code(), 2);
+    for (verb, text) in [("backup", "hunter2"), ("verify", "hunter2"), ("backup", "=hunter2")] {
+        let secret = refused(&["catchment", verb, "t", "-X", text]);
+        assert!(!format!("{secret:?}").contains("hunter2"), "what may be a secret is not repeated: {secret:?}");
+        assert!(secret.message.contains("PROPERTY=VALUE") && secret.message.contains("--property"), "{secret}");
+    }
     let verb = refused(&["catchment", "bakcup"]);
     assert!(verb.help.unwrap().contains("backup"));
 }
 
 #[test]
 fn the_contract_for_scripts_parses() {
-    let line = "catchment backup a b -b h:1,h:2 --to s3://b/p/ --rule r --format raw --framing len32 --codec gzip --level 9 --window 10m \
+    let line = "catchment backup a b -b h:1,h:2 --to s3://lake/p/ --rule r --format raw --framing len32 --codec gzip --level 9 --window 10m \
                 --window-by arrival --max-bytes 256MiB --start 0:5,1:7 --until-end --budget 1GiB --layout hive --accept foreign-commit \
                 --accept truncation --metrics 127.0.0.1:9464 -X client.id=x -X sasl.password=p --preset ckafka -v";
     let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Backoff, Clock};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::store::key::ControlKeys;
-use crate::store::{Guard, Metadata, ObjectStore, Payload, StoreErrorKind, StoreResult};
+use crate::store::{CONTROL_BYTES_MAX, Guard, Metadata, ObjectStore, Payload, StoreErrorKind, StoreResult};
 
 /// How long a claim must stand before it counts where the store's guard is not known to be atomic.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
@@ -69,7 +69,8 @@ pub struct Anchor {
 /// # Errors
 /// If the store refuses, or the object is not what it must be.
 pub async fn read<T: serde::de::DeserializeOwned>(store: &dyn ObjectStore, key: &str) -> Result<Option<T>> {
-    let Some(bytes) = store.get(key, None).await? else { return Ok(None) };
+    let found = store.get(key, Some(0..CONTROL_BYTES_MAX)).await.map_err(|e| Error::from(e).with("store", store.url()))?;
+    let Some(bytes) = found else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| {
         Error::new(Code(410), ErrorKind::Corrupt, "a control object is not readable")
             .with("store", store.url())
@@ -84,12 +85,16 @@ pub async fn read<T: serde::de::DeserializeOwned>(store: &dyn ObjectStore, key: 
 /// # Errors
 /// If the store refuses for good, or permission is missing.
 pub async fn write<T: Serialize + Sync>(store: &dyn ObjectStore, clock: &dyn Clock, key: &str, value: &T) -> StoreResult<()> {
+    put(store, clock, key, value, Guard::Overwrite).await
+}
+
+async fn put<T: Serialize + Sync>(store: &dyn ObjectStore, clock: &dyn Clock, key: &str, value: &T, guard: Guard) -> StoreResult<()> {
     let body = Payload::from_bytes(serde_json::to_vec(value).expect("control objects hold nothing that JSON cannot"));
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     for attempt in 1.. {
-        match store.put(key, body.clone(), &Metadata::new(), Guard::Overwrite).await {
+        match store.put(key, body.clone(), &Metadata::new(), guard).await {
             Ok(_) => break,
-            // Overwriting with equal bytes is idempotent, so an unknown outcome is simply repeated.
+            // Equal bytes under the key, or a refusal because they stand there: an unknown outcome is simply repeated.
             Err(e) if e.kind == StoreErrorKind::Unknown && attempt < 8 => backoff.wait(clock).await,
             Err(e) => return Err(e),
         }
@@ -103,12 +108,14 @@ pub async fn write<T: Serialize + Sync>(store: &dyn ObjectStore, clock: &dyn Clo
 /// If the store refuses.
 pub async fn claim(store: &dyn ObjectStore, clock: &dyn Clock, keys: &ControlKeys, owner: &Owner, atomic: bool) -> Result<Owner> {
     let owner_key = keys.owner();
-    if atomic {
-        let body = Payload::from_bytes(serde_json::to_vec(owner).expect("an owner record is plain JSON"));
-        // A guarded PUT that answers anything but success is settled by reading what stands.
-        let _ = store.put(&owner_key, body, &Metadata::new(), Guard::IfAbsent).await;
-    } else {
-        write(store, clock, &owner_key, owner).await?;
+    let guard = if atomic { Guard::IfAbsent } else { Guard::Overwrite };
+    match put(store, clock, &owner_key, owner, guard).await {
+        Ok(()) => {}
+        // Somebody was first, perhaps an attempt of ours whose answer was lost: what stands says who.
+        Err(e) if atomic && matches!(e.kind, StoreErrorKind::Exists | StoreErrorKind::Conflict) => {}
+        Err(e) => return Err(Error::from(e).with("store", store.url())),
+    }
+    if !atomic {
         clock.sleep(CLAIM_WAIT).await;
     }
     read(store, &owner_key).await?.ok_or_else(|| owner_gone(store, keys))

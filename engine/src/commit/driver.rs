@@ -12,21 +12,19 @@ use catchment_formats::{Encoding, GapCause, LaneId, Missing};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Backoff;
-use crate::commit::control::{Anchor, Owner, foreign_owner, owner_gone};
+use crate::commit::assembly::Assembly;
 use crate::commit::env::{ConsumerPort, LaneEnv};
-use crate::commit::publish::Assembly;
 use crate::commit::recover::Resume;
 use crate::config::OnGap;
 use crate::consumer::ConsumerCommand;
-use crate::error::{Code, Error, ErrorKind, codes};
-use crate::intent::{CommitNote, Tidy, VERSION};
+use crate::error::{Code, Error, ErrorKind};
+use crate::intent::CommitNote;
 use crate::lane::LaneLease;
-use crate::limits::{ANCHOR_INTERVAL, RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
+use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::segment::{Run, SealedSegment, SegmentEvent};
-use crate::source::{CommitError, Committed, QueueFault};
-use crate::store::GuardClass;
+use crate::source::QueueFault;
 use crate::topics::TopicClaim;
 
 /// Why a lane leaves what it was doing.
@@ -71,13 +69,13 @@ pub struct Lane {
     pub(super) untidied: Option<Duration>,
     /// Whether the key of the first pin of this assignment was looked at (rule R2).
     pub(super) first_key_checked: bool,
-    read_back: bool,
+    pub(super) read_back: bool,
     /// What the next object must list as missing and only the group's note remembers.
     pub(super) pending: Vec<Missing>,
     /// An upload that an intent named and that was not completed: of no use once the intent's range is visible.
     pub(super) replaced_upload: Option<(String, String)>,
-    anchor_written: Option<Duration>,
-    committed_at: Duration,
+    pub(super) anchor_written: Option<Duration>,
+    pub(super) committed_at: Duration,
     history: History,
 }
 
@@ -210,7 +208,7 @@ impl Lane {
         let began_at = resume.position;
         let _abandon = AbandonOnDrop(Arc::clone(&run));
         let mut pinned = resume.intent;
-        let mut assembly = Assembly::new(self, pinned.as_ref());
+        let mut assembly = Assembly::new(pinned.as_ref());
         let mut pressure = self.env.shared.pressure.subscribe();
         let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
@@ -231,7 +229,7 @@ impl Lane {
             match event {
                 SegmentEvent::Part(part, directory_ms) => assembly.add(self, part, directory_ms).await?,
                 SegmentEvent::Sealed(sealed) => {
-                    let done = std::mem::replace(&mut assembly, Assembly::new(self, None));
+                    let done = std::mem::replace(&mut assembly, Assembly::new(None));
                     self.commit_segment(done, *sealed, pinned.take()).await?;
                     run.sealed.fetch_sub(1, Ordering::Relaxed);
                     self.wake_consumer();
@@ -375,72 +373,6 @@ impl Lane {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Gap(gap));
     }
 
-    /// How long the group has not known what is durable.
-    fn untidied_for(&self) -> Duration {
-        self.untidied.map_or(Duration::ZERO, |since| self.env.clock.steady().saturating_sub(since))
-    }
-
-    /// Step 6: the group learns what is durable.
-    pub(super) async fn tidy(&mut self) -> Result<(), Exit> {
-        if self.untidied.is_some() {
-            let note = CommitNote::Tidy(self.tidy_note());
-            self.commit(&note).await?;
-            self.untidied = None;
-            self.env.progress.note(&self.lease.tp, self.position);
-        }
-        Ok(())
-    }
-
-    pub(super) fn tidy_note(&self) -> Tidy {
-        let (t, d) = (self.claim.topic_hash.clone(), self.env.rule.destination_hash.clone());
-        Tidy { v: VERSION, t, d, start: self.start, missing: self.pending.clone() }
-    }
-
-    /// One OffsetCommit of P with `note`, by rule A1, repeated while its fate is unknown.
-    pub(super) async fn commit(&mut self, note: &CommitNote) -> Result<(), Exit> {
-        match self.try_commit(note).await? {
-            Ok(()) => Ok(()),
-            Err(CommitError::MetadataTooLarge) => Err(refused("the broker's offset.metadata.max.bytes is too small for an intent").into()),
-            Err(e) => Err(refused(&e.to_string()).into()),
-        }
-    }
-
-    /// As [`commit`](Self::commit), but answers a refusal that the caller may be able to mend.
-    pub(super) async fn try_commit(&mut self, note: &CommitNote) -> Result<Result<(), CommitError>, Exit> {
-        let commit = Committed { offset: self.position, leader_epoch: self.leader_epoch, metadata: note.print() };
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        loop {
-            match self.env.group.commit(&self.lease, commit.clone()).await {
-                Ok(()) => break,
-                Err(CommitError::LaneDead) => return Err(Exit::Dead),
-                Err(CommitError::StaleMember(why)) => return Err(Exit::Restart(format!("the group refused the commit: {why}"))),
-                Err(CommitError::RebalanceInProgress | CommitError::Unknown(_)) => {
-                    self.env.metrics.commit_retries.inc();
-                    backoff.wait(&*self.env.clock).await;
-                }
-                Err(CommitError::InstanceFenced) => return Err(fenced().into()),
-                Err(e @ (CommitError::MetadataTooLarge | CommitError::Refused(_))) => return Ok(Err(e)),
-            }
-        }
-        self.committed_at = self.env.clock.steady();
-        self.read_back(&commit).await?;
-        Ok(Ok(()))
-    }
-
-    /// The first commit is read back: a broker or proxy might drop the metadata, and then nothing here would hold.
-    async fn read_back(&mut self, commit: &Committed) -> Result<(), Exit> {
-        if std::mem::replace(&mut self.read_back, true) {
-            return Ok(());
-        }
-        let stored = self.env.group.fetch(&self.lease.tp).await?;
-        if stored.is_some_and(|s| s.offset == commit.offset && s.metadata == commit.metadata) {
-            return Ok(());
-        }
-        Err(Error::new(Code(402), ErrorKind::Invalid, "the broker does not keep the metadata of committed offsets")
-            .help("exactly-once needs offset metadata; check proxies between here and the broker")
-            .into())
-    }
-
     /// What is due from time to time. An intent that is open is never written over.
     async fn keep_house(&mut self, pinned: bool) -> Result<(), Exit> {
         if pinned {
@@ -454,48 +386,6 @@ impl Lane {
             self.commit(&note).await?;
         }
         self.keep_anchor().await
-    }
-
-    /// Writes the anchor when it is due. A failure is retried at the next occasion: an older anchor is a lower bound too.
-    async fn keep_anchor(&mut self) -> Result<(), Exit> {
-        let (anchor_key, anchor) = self.anchor();
-        self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
-        let now = self.env.clock.steady();
-        if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
-            match self.write_anchor().await {
-                Ok(()) => self.anchor_written = Some(now),
-                Err(e) => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
-            }
-            self.check_owner().await?;
-        }
-        Ok(())
-    }
-
-    /// Where two claims can pass the store at the same time, the claim is read back with every anchor: who is not the owner stops.
-    async fn check_owner(&self) -> Result<(), Exit> {
-        if self.env.rule.classes.put == GuardClass::A {
-            return Ok(());
-        }
-        let (store, keys) = (&*self.env.store, &self.claim.keys);
-        match super::control::read::<Owner>(store, &keys.owner()).await {
-            Ok(Some(owner)) if self.claim.is_owned_by(&owner) => Ok(()),
-            Ok(Some(owner)) => Err(foreign_owner(store, keys, &owner).into()),
-            Ok(None) => Err(owner_gone(store, keys).into()),
-            Err(e) => {
-                tracing::warn!(tp = %self.lease.tp, error = %e, "the owner record could not be read back");
-                Ok(())
-            }
-        }
-    }
-
-    fn anchor(&self) -> (String, Anchor) {
-        let anchor = Anchor { v: VERSION, key: self.last_key.clone(), end: self.start, topic_id: self.claim.topic_id.clone() };
-        (self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition), anchor)
-    }
-
-    async fn write_anchor(&self) -> crate::store::StoreResult<()> {
-        let (anchor_key, anchor) = self.anchor();
-        super::control::write(&*self.env.store, &*self.env.clock, &anchor_key, &anchor).await
     }
 
     pub(super) fn report_window(&self, sealed: &SealedSegment, key: &str, requests: u32) {
@@ -523,15 +413,4 @@ impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         self.0.abandoned.store(true, Ordering::Relaxed);
     }
-}
-
-fn refused(cause: &str) -> Error {
-    Error::new(codes::COMMIT_REFUSED, ErrorKind::Denied, "the group coordinator refuses the commit")
-        .because(cause)
-        .help("grant READ on the group and raise offset.metadata.max.bytes to 4096 if it was lowered, then start again")
-}
-
-fn fenced() -> Error {
-    Error::new(codes::MEMBER_FENCED, ErrorKind::Fenced, "another process has this member's group.instance.id")
-        .help("stop the other process, or give this one its own --instance-id")
 }

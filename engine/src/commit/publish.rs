@@ -1,4 +1,4 @@
-//! Steps 3 to 6 for one segment: upload its parts while it is open, pin it, publish it, settle what became of it.
+//! Steps 3 to 5 for one sealed segment: pin it, publish it, settle what became of it; and rules R2 and R7, which look at its key first.
 //!
 //! Guarantee: nothing of a segment is visible before the group has accepted its intent, and this file returns success only
 //! when an object that holds exactly the pinned range of this lane stands under the pinned key.
@@ -10,9 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use catchment_formats::{Encoding, OffsetRange};
 use crc_fast::{CrcAlgorithm, checksum_combine};
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::task::JoinSet;
 
+use super::assembly::{Assembly, Upload};
 use super::driver::{Exit, Lane};
 use super::proof::{self, metadata, needs_record, record_key};
 use super::{Finding, Next, after_look, after_publish, compare};
@@ -20,54 +19,14 @@ use crate::budget::Reservation;
 use crate::clock::Backoff;
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
-use crate::limits::{INTENT_BYTES_MAX, MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_PRESSED};
+use crate::limits::INTENT_BYTES_MAX;
 use crate::report::LaneNote;
 use crate::segment::{BuiltPart, SealedSegment};
 use crate::source::CommitError;
-use crate::store::{Guard, Metadata, ObjectStore, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
+use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
 
 /// Longest pause between two attempts to reach a store that does not answer or refuses access.
-const STORE_PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// The parts of a segment that is still open: held until it is known whether it becomes one PUT or a multipart upload.
-#[derive(Debug)]
-pub(super) struct Assembly {
-    held: Vec<BuiltPart>,
-    held_bytes: u64,
-    directory_ms: Option<i64>,
-    pinned: Option<(String, i64)>,
-    upload: Option<Upload>,
-}
-
-#[derive(Debug)]
-struct Upload {
-    store: Arc<dyn ObjectStore>,
-    key: String,
-    id: String,
-    next_number: u32,
-    on_way: JoinSet<StoreResult<Part>>,
-    done: Vec<Part>,
-    named_by_intent: bool,
-    open: Gauge,
-}
-
-impl Drop for Upload {
-    /// An upload that no intent names is of no use to anybody.
-    fn drop(&mut self) {
-        self.open.dec();
-        if self.named_by_intent || self.id.is_empty() {
-            return;
-        }
-        let (store, key, id) = (Arc::clone(&self.store), std::mem::take(&mut self.key), std::mem::take(&mut self.id));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(e) = store.abort_upload(&key, &id).await {
-                    tracing::info!(key, error = %e, "an unused upload was not aborted; a later recovery of its key will");
-                }
-            });
-        }
-    }
-}
+pub(super) const STORE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How a segment is made visible.
 #[derive(Debug)]
@@ -76,124 +35,6 @@ pub(super) enum Body {
     Put { payload: Payload, metadata: Metadata },
     /// CompleteMultipartUpload.
     Complete { id: String, parts: Vec<Part> },
-}
-
-impl Assembly {
-    /// For the next segment of `lane`, or for the range of `pinned`.
-    pub(super) fn new(lane: &Lane, pinned: Option<&Intent>) -> Self {
-        let _ = lane;
-        Self { held: Vec::new(), held_bytes: 0, directory_ms: None, pinned: pinned.map(|i| (i.key.clone(), i.start)), upload: None }
-    }
-
-    /// Takes a full part; from the multipart threshold on parts are uploaded at once.
-    pub(super) async fn add(&mut self, lane: &mut Lane, part: BuiltPart, directory_ms: Option<i64>) -> Result<(), Exit> {
-        self.directory_ms = self.directory_ms.or(directory_ms);
-        self.held_bytes += part.payload.len();
-        self.held.push(part);
-        if self.upload.is_some() || self.held_bytes >= MULTIPART_BYTES_MIN {
-            self.ship(lane).await?;
-        }
-        Ok(())
-    }
-
-    /// Under memory pressure one full part is enough to begin an upload.
-    pub(super) async fn ship_early(&mut self, lane: &mut Lane) -> Result<(), Exit> {
-        if self.held_bytes >= MULTIPART_BYTES_MIN_PRESSED {
-            self.ship(lane).await?;
-        }
-        Ok(())
-    }
-
-    async fn ship(&mut self, lane: &mut Lane) -> Result<(), Exit> {
-        // A directory that nothing has named yet keeps the parts here; the consumer closes such a window at the threshold.
-        if !lane.env.store.limits().multipart || (self.pinned.is_none() && self.directory_ms.is_none()) {
-            return Ok(());
-        }
-        if self.upload.is_none() {
-            let object_key = match &self.pinned {
-                Some((key, _)) => key.clone(),
-                None => lane.key(lane.start, self.directory_ms, lane.env.rule.encoding.extension()),
-            };
-            if self.pinned.is_none() {
-                // COS refuses an upload on a key that exists; better to learn here whose object that is.
-                lane.check_first_key(&object_key).await?;
-            }
-            self.upload = Some(open_upload(lane, object_key).await?);
-        }
-        let upload = self.upload.as_mut().expect("opened above");
-        for part in self.held.drain(..) {
-            upload.send(lane, part).await?;
-        }
-        self.held_bytes = 0;
-        Ok(())
-    }
-}
-
-async fn open_upload(lane: &Lane, object_key: String) -> Result<Upload, Exit> {
-    lane.abort_stale_uploads(&object_key, None).await?;
-    let guard = lane.env.rule.guard();
-    let none = Metadata::new();
-    let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;
-    lane.env.metrics.open_uploads.inc();
-    let open = lane.env.metrics.open_uploads.clone();
-    Ok(Upload {
-        store: Arc::clone(&lane.env.store),
-        key: object_key,
-        id,
-        next_number: 1,
-        on_way: JoinSet::new(),
-        done: Vec::new(),
-        named_by_intent: false,
-        open,
-    })
-}
-
-impl Upload {
-    /// Sends a part as soon as there is room among the parts on their way.
-    async fn send(&mut self, lane: &Lane, part: BuiltPart) -> Result<(), Exit> {
-        while let Some(done) = self.on_way.try_join_next() {
-            self.done.push(part_done(done)?);
-        }
-        let room = Arc::clone(&lane.env.parts_in_flight).acquire_owned().await.map_err(|_| Exit::Dead)?;
-        let (number, store, clock) = (self.next_number, Arc::clone(&self.store), Arc::clone(&lane.env.clock));
-        let (object_key, id) = (self.key.clone(), self.id.clone());
-        self.next_number += 1;
-        self.on_way.spawn(async move {
-            let _room = room;
-            let BuiltPart { payload, reservation } = part;
-            let _held: Reservation = reservation;
-            let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
-            loop {
-                match store.upload_part(&object_key, &id, number, payload.clone()).await {
-                    Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied) => {
-                        tracing::warn!(error = %e, "a part was not uploaded yet");
-                        backoff.wait(&*clock).await;
-                    }
-                    answer => return answer,
-                }
-            }
-        });
-        Ok(())
-    }
-
-    /// Waits for all parts.
-    async fn finish(&mut self) -> Result<Vec<Part>, Exit> {
-        while let Some(done) = self.on_way.join_next().await {
-            self.done.push(part_done(done)?);
-        }
-        let mut parts = std::mem::take(&mut self.done);
-        parts.sort_by_key(|p| p.number);
-        Ok(parts)
-    }
-}
-
-fn part_done(done: Result<StoreResult<Part>, tokio::task::JoinError>) -> Result<Part, Exit> {
-    match done {
-        Ok(Ok(part)) => Ok(part),
-        Ok(Err(e)) if e.kind == StoreErrorKind::NoSuchUpload => Err(Exit::Restart(format!("the upload is gone: {e}"))),
-        Ok(Err(e)) => Err(Error::from(e).into()),
-        Err(e) => Err(Exit::Restart(format!("a part's upload failed: {e}"))),
-    }
 }
 
 impl Lane {
@@ -364,7 +205,10 @@ impl Lane {
                 match next {
                     Next::Settled(end) => return Ok((end, requests)),
                     Next::Look => {
-                        let finding = self.find(intent).await?;
+                        let (finding, stored) = self.look(intent).await?;
+                        if finding == Finding::Ours {
+                            self.mend_if_damaged(intent, body, stored.as_ref()).await?;
+                        }
                         next = after_look(kind.unwrap_or(StoreErrorKind::Unknown), &finding, intent);
                     }
                     Next::AwaitPermission => {
@@ -394,15 +238,32 @@ impl Lane {
         Ok(())
     }
 
+    /// A PUT whose answer was lost may have stored other bytes than were sent, where the store has no better check than the checksum that it
+    /// shows (COS). The proof in its metadata says that it is ours; only overwriting it with the same range mends it.
+    async fn mend_if_damaged(&self, intent: &Intent, body: &Body, stored: Option<&ObjectInfo>) -> Result<(), Exit> {
+        let (Body::Put { payload, metadata }, Some(crc64)) = (body, stored.and_then(|info| info.crc64)) else { return Ok(()) };
+        if crc64 == payload.crc64() {
+            return Ok(());
+        }
+        tracing::error!(tp = %self.lease.tp, key = intent.key, "the object that is stored is not what was sent; it is written again");
+        let put = || self.env.store.put(&intent.key, payload.clone(), metadata, Guard::Overwrite);
+        self.until_answered("PutObject", put).await.map(drop)
+    }
+
     /// HEADs an intent's key until the store answers.
     pub(super) async fn find(&self, intent: &Intent) -> Result<Finding, Exit> {
+        self.look(intent).await.map(|(finding, _)| finding)
+    }
+
+    async fn look(&self, intent: &Intent) -> Result<(Finding, Option<ObjectInfo>), Exit> {
         let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
-        let finding = found.map_or(Finding::Absent, |(_, proof)| compare(intent, &self.id, proof.as_ref()));
+        let (info, proof) = found.unzip();
+        let finding = info.as_ref().map_or(Finding::Absent, |_| compare(intent, &self.id, proof.flatten().as_ref()));
         if let Finding::OtherEnd(end) = finding {
             self.env.metrics.adopted_ends.inc();
             tracing::error!(tp = %self.lease.tp, key = intent.key, pinned = intent.end, stored = end, "an object of the same start has another end");
         }
-        Ok(finding)
+        Ok((finding, info))
     }
 
     /// The object under a key stands up to `end`. The leader epoch there is not known to who has not read the record before it.
@@ -415,7 +276,7 @@ impl Lane {
     }
 
     /// Rule R2: before the first pin of an assignment, the key about to be pinned must be free.
-    async fn check_first_key(&mut self, object_key: &str) -> Result<(), Exit> {
+    pub(super) async fn check_first_key(&mut self, object_key: &str) -> Result<(), Exit> {
         if self.first_key_checked {
             return Ok(());
         }
@@ -424,7 +285,8 @@ impl Lane {
             self.first_key_checked = true;
             return self.abort_stale_uploads(object_key, None).await;
         };
-        let Some(stored) = stored.filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == self.start && p.range.end > self.start) else {
+        let Some(stored) = stored.filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == self.start && p.range.end > self.start)
+        else {
             return Err(taken(object_key, "the object belongs to another lane, or does not say whose it is").into());
         };
         self.env.metrics.group_regressions.inc();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use catchment_formats::{Encoding, GapCause, Missing};
 
-use super::control::{self, Anchor};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
@@ -16,10 +15,9 @@ use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic, parts_digest};
-use crate::limits::LOG_END_WAIT;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
-use crate::source::{Committed, LogBounds};
+use crate::source::Committed;
 use crate::store::StoreErrorKind;
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
@@ -39,20 +37,6 @@ pub(super) struct Resume {
     /// An intent whose range is read again.
     pub intent: Option<Intent>,
     encoding: Option<Encoding>,
-}
-
-/// A log that is too short, for how long, and how short it was.
-struct ShortLog {
-    since: Option<Duration>,
-    lowest: i64,
-    /// Where it ended, once the operator's answer counts.
-    accepted: Option<i64>,
-}
-
-impl Default for ShortLog {
-    fn default() -> Self {
-        Self { since: None, lowest: i64::MAX, accepted: None }
-    }
 }
 
 impl Resume {
@@ -146,7 +130,7 @@ impl Lane {
         Ok(())
     }
 
-    fn topic_recreated(&self) -> Error {
+    pub(super) fn topic_recreated(&self) -> Error {
         Error::new(codes::TOPIC_RECREATED, ErrorKind::Asks, "the topic was deleted and created again")
             .with("topic_id", &self.claim.topic_id)
             .help("to back up the new topic beside the old one, start once with --accept topic-recreated")
@@ -164,90 +148,6 @@ impl Lane {
             (position, leader_epoch) = (bounds.start, -1);
         }
         Ok(Resume { position, leader_epoch, start: self.start, missing, intent: None, encoding: None })
-    }
-
-    /// The partition's extent, once its readable end has reached `offset` (rule A5: wait, then ask). `pinned` says that an intent is open.
-    async fn bounds_reaching(&mut self, offset: i64, pinned: bool) -> Result<LogBounds, Exit> {
-        let mut short = ShortLog::default();
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        loop {
-            match self.env.source.bounds(&self.lease.tp).await {
-                Ok(bounds) if bounds.stable_end >= offset => {
-                    if let Some(log_end) = short.accepted {
-                        self.remember_truncation(log_end, pinned).await?;
-                    }
-                    return Ok(bounds);
-                }
-                // A transaction that hangs holds the readable end back for as long as it hangs; the records are there.
-                Ok(bounds) if bounds.end >= offset => short.since = None,
-                Ok(bounds) => self.await_log(&mut short, offset, &bounds)?,
-                Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable) => {
-                    tracing::warn!(tp = %self.lease.tp, error = %e, "the partition's extent is not known yet");
-                    // A broker that has just come back may lag like a new leader.
-                    short.since = None;
-                }
-                Err(e) => return Err(e.into()),
-            }
-            backoff.wait(&*self.env.clock).await;
-        }
-    }
-
-    /// A log that ends below what was backed up: a lagging high watermark for a while, a truncated log after that.
-    fn await_log(&self, short: &mut ShortLog, offset: i64, bounds: &LogBounds) -> Result<(), Exit> {
-        let now = self.env.clock.steady();
-        let since = *short.since.get_or_insert(now);
-        short.lowest = short.lowest.min(bounds.end);
-        if now.saturating_sub(since) > LOG_END_WAIT {
-            if !self.env.rule.accepts(Accept::Truncation) {
-                return Err(truncated(offset, bounds.end).into());
-            }
-            short.accepted = Some(short.lowest);
-            self.env.reporter.lane(&self.lease.tp, LaneNote::AwaitingLog { position: offset, log_end: bounds.end });
-        }
-        Ok(())
-    }
-
-    /// The client found by the leader's epoch that the log was cut and written anew.
-    pub(super) async fn on_truncated(&mut self, log_end: Option<i64>, cause: String, pinned: bool) -> Exit {
-        let log_end = match (log_end, self.env.source.bounds(&self.lease.tp).await) {
-            (Some(log_end), _) => log_end,
-            (None, Ok(bounds)) => bounds.end,
-            (None, Err(e)) => return e.into(),
-        };
-        // Above the position nothing is visible yet: what was read is dropped, and read again as it is now.
-        if log_end < self.position {
-            if !self.env.rule.accepts(Accept::Truncation) {
-                return Exit::from(truncated(self.position, log_end).because(cause));
-            }
-            if let Err(exit) = self.remember_truncation(log_end, pinned).await {
-                return exit;
-            }
-        }
-        self.leader_epoch = -1;
-        if !pinned {
-            self.untidied = Some(self.env.clock.steady());
-            if let Err(exit) = self.tidy().await {
-                return exit;
-            }
-        }
-        Exit::Restart(format!("the log was truncated to {log_end}: {cause}"))
-    }
-
-    /// The records that stand in the log below the position now are not the ones that were backed up. The group remembers that at once: the
-    /// log may have passed the position by the time of the next recovery, and nothing would tell.
-    async fn remember_truncation(&mut self, log_end: i64, pinned: bool) -> Result<(), Exit> {
-        let gap = Missing(log_end, self.position, GapCause::Truncation);
-        if gap.0 >= gap.1 || self.pending.contains(&gap) {
-            return Ok(());
-        }
-        self.tell_gap(gap);
-        self.pending.push(gap);
-        self.leader_epoch = -1;
-        if pinned {
-            return Ok(());
-        }
-        self.untidied = Some(self.env.clock.steady());
-        self.tidy().await
     }
 
     /// A gap that policy may refuse.
@@ -391,88 +291,6 @@ impl Lane {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Outwaiting(Duration::from_millis(left)));
         self.await_object(intent, Duration::from_millis(left.max(1))).await
     }
-
-    /// No committed offset: resume from the anchor if there is one, else begin where the owner record says.
-    async fn start_without_offset(&mut self) -> Result<(), Exit> {
-        let anchor_key = self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition);
-        let anchor = self.read_anchor(&anchor_key).await?;
-        let begin = match anchor {
-            Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
-            Some(anchor) => {
-                self.last_key.clone_from(&anchor.key);
-                let end = self.walk(anchor.end).await?;
-                self.env.reporter.lane(&self.lease.tp, LaneNote::ResumedFromAnchor { anchor: anchor.end, position: end });
-                end
-            }
-            None => self.claimed_start().await?,
-        };
-        self.position = begin;
-        self.start = begin;
-        self.leader_epoch = -1;
-        self.untidied = Some(self.env.clock.steady());
-        self.tidy().await
-    }
-
-    /// The anchor, asked for until the store answers: a permission that is missing says nothing of what is there.
-    async fn read_anchor(&self, anchor_key: &str) -> Result<Option<Anchor>, Exit> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        loop {
-            match control::read(&*self.env.store, anchor_key).await {
-                Ok(anchor) => return Ok(anchor),
-                Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied) => {
-                    tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor could not be read yet");
-                    backoff.wait(&*self.env.clock).await;
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
-    async fn claimed_start(&self) -> Result<i64, Exit> {
-        if let Some(start) = self.claim.owner.start.get(&self.lease.tp.partition) {
-            return Ok(*start);
-        }
-        Ok(self.env.source.bounds(&self.lease.tp).await?.start)
-    }
-
-    /// From a known end over the objects that follow it: each one's S must be the previous one's E.
-    pub(super) async fn walk(&mut self, from: i64) -> Result<i64, Exit> {
-        let keys = self.keys_of_lane().await?;
-        let (mut end, mut seen) = (from, 0);
-        while let Some((_, object_key)) = keys.iter().find(|(start, _)| *start == end) {
-            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
-            match found.and_then(|(_, p)| p).filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == end && p.range.end > end) {
-                Some(proof) => end = proof.range.end,
-                None => return Err(does_not_tile(object_key).into()),
-            }
-            self.last_key = Some(object_key.clone());
-            seen += 1;
-        }
-        if keys.iter().filter(|(start, _)| *start >= from).count() != seen {
-            let stray = keys.iter().find(|(start, _)| *start > end).map_or("", |(_, k)| k);
-            return Err(does_not_tile(stray).into());
-        }
-        Ok(end)
-    }
-
-    async fn keys_of_lane(&self) -> Result<Vec<(i64, String)>, Exit> {
-        let prefix = self.env.rule.layout.topic_directory(&self.claim.name);
-        let mut keys = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.until_answered("ListObjectsV2", || self.env.store.list(&prefix, false, after.as_deref())).await?;
-            for object in page.objects {
-                let parsed = self.env.rule.layout.parse_key(&object.key);
-                if let Some(p) = parsed.filter(|p| p.topic == *self.lease.tp.topic && p.partition == self.lease.tp.partition) {
-                    keys.push((p.start, object.key));
-                }
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(keys),
-            }
-        }
-    }
 }
 
 fn is_listed(missing: &[Missing], from: i64, to: i64) -> bool {
@@ -507,24 +325,11 @@ fn other_version(version: u32) -> Error {
         .help("run the version that wrote it once with --until-end, then upgrade")
 }
 
-fn truncated(position: i64, log_end: i64) -> Error {
-    Error::new(codes::LOG_TRUNCATED, ErrorKind::Asks, "the partition ends before what was backed up: its log was truncated")
-        .with("position", position)
-        .with("log_end", log_end)
-        .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
-}
-
 fn intent_taken(intent: &Intent, why: &str) -> Error {
     Error::new(codes::FOREIGN_OBJECT, ErrorKind::Fenced, "an object of somebody else stands under the key")
         .with("key", &intent.key)
         .because(why)
         .help("look at it with `catchment show`; move the object away and start again")
-}
-
-fn does_not_tile(object_key: &str) -> Error {
-    Error::new(Code(427), ErrorKind::Corrupt, "the stored objects of the lane do not tile")
-        .with("key", object_key)
-        .help("run `catchment verify` on the topic's directory; it names what is missing or overlapping")
 }
 
 #[cfg(test)]

@@ -31,6 +31,15 @@ impl<T> Given<T> {
         Self { value, name: name.to_owned(), at: None }
     }
 
+    /// This error of somebody who was handed the value, with its place.
+    pub(super) fn placed(&self, error: Error) -> Error {
+        let error = error.with("setting", &self.name);
+        match &self.at {
+            Some(at) => error.with("at", at),
+            None => error,
+        }
+    }
+
     /// A problem with this value.
     pub fn problem(&self, code: Code, message: impl Into<String>) -> Error {
         let error = Error::new(code, ErrorKind::Invalid, message);
@@ -108,6 +117,11 @@ impl<'a> Section<'a> {
     /// Notes a problem of the section as a whole.
     pub(super) fn problem(&self, code: Code, message: impl Into<String>) {
         self.problems.add(code, &self.span, message);
+    }
+
+    /// Notes an error of somebody who was handed a value of the section.
+    pub(super) fn refused<T>(&self, given: &Given<T>, error: Error) {
+        self.problems.push(given.placed(error));
     }
 
     /// What the operator calls the section.

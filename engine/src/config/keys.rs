@@ -137,8 +137,8 @@ fn key_schema(key: &Key) -> Value {
     let mut schema = match key.kind {
         Text | Secret if key.name == "start" => json!({ "type": ["string", "integer"] }),
         Text | Secret => json!({ "type": "string" }),
-        Size => json!({ "type": ["string", "integer"], "pattern": "^[0-9]+ ?([kKMGT]i?)?B?$" }),
-        Span => json!({ "type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$" }),
+        Size => json!({ "type": ["string", "integer"], "pattern": super::units::size_pattern(), "minimum": 0 }),
+        Span => json!({ "type": "string", "pattern": super::units::span_pattern() }),
         Integer => json!({ "type": "integer" }),
         Bool => json!({ "type": "boolean" }),
         Word(words) => json!({ "enum": words }),

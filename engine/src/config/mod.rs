@@ -6,6 +6,7 @@
 //!
 //! Nothing here reads the clock or the network, and the only files read are secrets, when they are asked for.
 
+mod destination;
 mod file;
 pub mod keys;
 mod plan;
@@ -16,10 +17,11 @@ mod start;
 mod units;
 mod words;
 
+pub use destination::{Destination, LayoutSettings};
 pub use file::Given;
 pub use plan::{
-    BUDGET_DEFAULT, BUDGET_MIN, BackupPlan, Destination, GapPolicy, LayoutSettings, MAX_BYTES_DEFAULT, MAX_BYTES_MIN, Overrides,
-    RunOptions, UPLOAD_DEADLINE_DEFAULT, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, WindowSettings,
+    BUDGET_DEFAULT, BUDGET_MIN, BackupPlan, GapPolicy, MAX_BYTES_DEFAULT, MAX_BYTES_MIN, Overrides, RunOptions, UPLOAD_DEADLINE_DEFAULT,
+    UPLOAD_DEADLINE_MIN, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, WindowSettings,
 };
 pub use secret::Secret;
 pub use settings::{Config, KafkaSettings, RuleSettings, SaslSettings, StoreSettings, TlsSettings};

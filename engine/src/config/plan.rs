@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use catchment_formats::{Codec, Encoding, Format, Framing};
 
+use super::destination::Destination;
 use super::file::Given;
-use super::settings::{Config, KafkaSettings, RuleSettings, StoreSettings};
+use super::settings::{Config, KafkaSettings, RuleSettings};
 use super::start::StartPoint;
 use super::units::{ByteSize, Span};
-use super::words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, OnGap, OnStop, WindowBy};
+use super::words::{Accept, CodecKind, FormatKind, FramingKind, OnGap, OnStop, WindowBy};
 use super::{NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, codes, nearest};
 
@@ -24,20 +25,19 @@ pub const MAX_BYTES_DEFAULT: ByteSize = ByteSize::mib(1024);
 /// Smallest `max_bytes`. Below, each record of usual size would become an object of its own.
 pub const MAX_BYTES_MIN: ByteSize = ByteSize(1024);
 /// Memory for everything buffered unless set.
-pub const BUDGET_DEFAULT: ByteSize = ByteSize::mib(512);
-/// Smallest budget: below, one lane cannot hold a record of the size brokers allow, its page and a part being sent.
-pub const BUDGET_MIN: ByteSize = ByteSize::mib(64);
+pub const BUDGET_DEFAULT: ByteSize = ByteSize(crate::limits::BUDGET_DEFAULT);
+/// Smallest budget that can be kept.
+pub const BUDGET_MIN: ByteSize = ByteSize(crate::limits::BUDGET_MIN);
 /// Age after which an upload that no intent names is aborted unless set. Sooner could abort a living owner's upload (that
 /// costs time, not data), later leaves parts that cost money.
 pub const UPLOAD_DEADLINE_DEFAULT: Span = Span::secs(3600);
-/// Shortest upload deadline: one PUT with its retries must fit.
-const UPLOAD_DEADLINE_MIN: Span = Span::secs(60);
+/// Shortest upload deadline. Whoever aborts an upload, or gives up a window, must outlast the slowest request that the store is still waited
+/// for: a PUT of 64 MiB at the slowest rate that is waited for takes 17.5 minutes.
+pub const UPLOAD_DEADLINE_MIN: Span = Span::secs(1200);
 /// zstd level unless set: the fastest that compresses well.
 const ZSTD_LEVEL_DEFAULT: u8 = 1;
 /// gzip level unless set: what gzip itself takes.
 const GZIP_LEVEL_DEFAULT: u8 = 6;
-/// Longest prefix, in bytes: COS takes keys of 850 bytes, of which a topic's name may need 249 twice.
-const PREFIX_BYTES_MAX: usize = 256;
 /// Longest topic name that Kafka takes.
 const TOPIC_BYTES_MAX: usize = 249;
 
@@ -89,35 +89,6 @@ pub struct WindowSettings {
     pub by: WindowBy,
 }
 
-/// Where objects go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// The store.
-    pub store: StoreSettings,
-    /// Prefix below the store's own: empty, or ending in a slash.
-    pub prefix: String,
-    /// How directories are named.
-    pub layout: LayoutSettings,
-}
-
-/// How directories are named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LayoutSettings {
-    /// `<topic>/dt=2026-11-22/hour=5/`.
-    Hive,
-    /// `<instance>/<topic id>/<yyyyMMddHHmmss>/`.
-    Tencent {
-        /// The instance id.
-        instance: String,
-        /// The topic id; none: the topic's name.
-        topic_id: Option<String>,
-    },
-    /// `topics/<topic>/partition=N/`.
-    Confluent,
-    /// A template of the directory.
-    Template(String),
-}
-
 /// What a lane does about each cause of missing records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GapPolicy {
@@ -165,7 +136,7 @@ impl BackupPlan {
         let (named, from_file) = check.pick_rule(config, &overrides);
         let settings = overrides.settings.clone().over(&from_file);
         let kafka = check.kafka(config, &overrides, &settings);
-        let store = check.store(config, &overrides, &settings);
+        let to = check.destination(config, &overrides, &settings);
         let topics = check.topics(&settings);
         let rule = check.rule_name(named, &topics);
         let plan = Self {
@@ -175,7 +146,7 @@ impl BackupPlan {
             start: settings.start.as_ref().map_or(StartPoint::Earliest, |g| g.value.clone()),
             window: check.window(&settings),
             encoding: check.encoding(&settings),
-            to: Destination { store, prefix: check.prefix(&settings), layout: check.layout(&settings, &topics) },
+            to,
             max_bytes: check.at_least(settings.max_bytes.as_ref(), MAX_BYTES_DEFAULT, MAX_BYTES_MIN),
             budget: check.at_least(settings.budget.as_ref(), BUDGET_DEFAULT, BUDGET_MIN),
             on_gap: gap_policy(&settings),
@@ -192,7 +163,7 @@ impl BackupPlan {
     }
 }
 
-fn or<T: Copy>(given: Option<&Given<T>>, default: T) -> T {
+pub(super) fn or<T: Copy>(given: Option<&Given<T>>, default: T) -> T {
     given.map_or(default, |g| g.value)
 }
 
@@ -205,11 +176,11 @@ fn gap_policy(settings: &RuleSettings) -> GapPolicy {
     }
 }
 
-fn missing(message: &str) -> Error {
+pub(super) fn missing(message: &str) -> Error {
     Error::new(codes::CONFIG_MISSING, ErrorKind::Invalid, message)
 }
 
-fn undefined(kind: &str, name: &str, defined: Vec<&str>, at: Option<&str>) -> Error {
+pub(super) fn undefined(kind: &str, name: &str, defined: Vec<&str>, at: Option<&str>) -> Error {
     let mut error = Error::new(codes::CONFIG_NAME, ErrorKind::Invalid, format!("there is no [{kind}.{name}]"));
     if let Some(at) = at {
         error = error.with("at", at);
@@ -223,16 +194,16 @@ fn undefined(kind: &str, name: &str, defined: Vec<&str>, at: Option<&str>) -> Er
 
 /// Collects problems; each check answers something usable, so that the next one can go on.
 #[derive(Debug, Default)]
-struct Check {
+pub(super) struct Check {
     problems: Vec<Error>,
 }
 
 impl Check {
-    fn add(&mut self, error: Error) {
+    pub(super) fn add(&mut self, error: Error) {
         self.problems.push(error);
     }
 
-    fn relation<T>(&mut self, given: &Given<T>, message: String) {
+    pub(super) fn relation<T>(&mut self, given: &Given<T>, message: String) {
         self.problems.push(given.problem(codes::CONFIG_RELATION, message));
     }
 
@@ -292,35 +263,6 @@ impl Check {
         for broker in kafka.brokers.iter().filter(|b| !is_address(b)) {
             let error = Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, format!("{broker:?} is not a broker's address"));
             self.add(error.help("write HOST:PORT, such as localhost:9092"));
-        }
-    }
-
-    fn store(&mut self, config: &Config, overrides: &Overrides, settings: &RuleSettings) -> StoreSettings {
-        if let Some(url) = &overrides.to {
-            // Options of a store in the file belong to its own bucket and are not carried over to another one.
-            let same = config.stores.values().find(|s| s.url == *url).cloned();
-            return same.unwrap_or_else(|| StoreSettings { url: url.clone(), ..StoreSettings::default() });
-        }
-        let names: Vec<&str> = config.stores.keys().map(String::as_str).collect();
-        match (&settings.store, names.as_slice()) {
-            (Some(named), _) => config.stores.get(&named.value).cloned().unwrap_or_else(|| {
-                self.add(undefined("store", &named.value, names, named.at.as_deref()));
-                StoreSettings::default()
-            }),
-            (None, [only]) => config.stores[*only].clone(),
-            (None, []) => {
-                self.add(
-                    missing("no destination is named")
-                        .help("say --to s3://BUCKET/PREFIX/, cos://BUCKET-APPID/PREFIX/?region=R or file:///DIR/, or define [store.NAME]"),
-                );
-                StoreSettings::default()
-            }
-            (None, _) => {
-                self.add(
-                    missing("the rule does not say which store it writes to").help(format!("set to.store to one of {}", names.join(", "))),
-                );
-                StoreSettings::default()
-            }
         }
     }
 
@@ -433,56 +375,6 @@ impl Check {
         }
     }
 
-    fn prefix(&mut self, settings: &RuleSettings) -> String {
-        let Some(given) = &settings.prefix else { return String::new() };
-        match normal_prefix(&given.value) {
-            Ok(prefix) => prefix,
-            Err(why) => {
-                self.relation(given, format!("{} {:?} {why}", given.name, given.value));
-                String::new()
-            }
-        }
-    }
-
-    fn layout(&mut self, settings: &RuleSettings, topics: &[String]) -> LayoutSettings {
-        if let (Some(layout), Some(path)) = (&settings.layout, &settings.path) {
-            self.relation(path, format!("{} and {} exclude each other", path.name, layout.name));
-        }
-        if let Some(path) = &settings.path {
-            return LayoutSettings::Template(path.value.clone());
-        }
-        let layout = or(settings.layout.as_ref(), LayoutKind::Hive);
-        let by = settings.layout.as_ref().map_or("the default layout", |l| l.name.as_str());
-        if layout != LayoutKind::Tencent {
-            for given in [&settings.instance, &settings.topic_id].into_iter().flatten() {
-                self.relation(given, format!("{} is for the tencent layout, not for {layout} ({by})", given.name));
-            }
-        }
-        match layout {
-            LayoutKind::Hive => LayoutSettings::Hive,
-            LayoutKind::Confluent => LayoutSettings::Confluent,
-            LayoutKind::Tencent => self.tencent(settings, topics),
-        }
-    }
-
-    fn tencent(&mut self, settings: &RuleSettings, topics: &[String]) -> LayoutSettings {
-        if settings.instance.is_none() {
-            self.add(missing("the tencent layout needs an instance id").help("set to.instance, or say --instance ID"));
-        }
-        if let Some(id) = settings.topic_id.as_ref().filter(|_| topics.len() > 1 || topics.iter().any(|t| t.starts_with('^'))) {
-            self.relation(id, format!("{} names one topic, but the rule may read several", id.name));
-        }
-        for given in [&settings.instance, &settings.topic_id].into_iter().flatten() {
-            if given.value.is_empty() || given.value.contains(['/', '\\']) || given.value.starts_with(['_', '.']) {
-                self.relation(given, format!("{} {:?} cannot be the name of a directory", given.name, given.value));
-            }
-        }
-        LayoutSettings::Tencent {
-            instance: settings.instance.as_ref().map(|g| g.value.clone()).unwrap_or_default(),
-            topic_id: settings.topic_id.as_ref().map(|g| g.value.clone()),
-        }
-    }
-
     fn at_least<T: PartialOrd + Copy + std::fmt::Display>(&mut self, given: Option<&Given<T>>, default: T, min: T) -> T {
         let Some(given) = given else { return default };
         if given.value < min {
@@ -525,26 +417,4 @@ fn check_topic(topic: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// A prefix without a leading slash and with a trailing one.
-fn normal_prefix(text: &str) -> Result<String, &'static str> {
-    let text = text.trim_start_matches('/');
-    if text.len() > PREFIX_BYTES_MAX {
-        return Err("is longer than 256 bytes");
-    }
-    if text.chars().any(|c| c.is_control() || c == '\\') {
-        return Err("has a character that a key should not have");
-    }
-    let parts: Vec<&str> = text.trim_end_matches('/').split('/').collect();
-    if parts == [""] {
-        return Ok(String::new());
-    }
-    if parts.iter().any(|p| p.is_empty() || *p == "." || *p == "..") {
-        return Err("has an empty, '.' or '..' component");
-    }
-    if parts.contains(&"_catchment") {
-        return Err("lies in _catchment/, which holds control objects");
-    }
-    Ok(format!("{}/", parts.join("/")))
 }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use catchment_formats::{Codec, Format, Framing};
 
-use super::plan::{BackupPlan, LayoutSettings};
+use super::destination::LayoutSettings;
+use super::plan::BackupPlan;
 use super::secret::{MASK, is_secret_property};
 use super::settings::{KafkaSettings, StoreSettings};
 

@@ -12,6 +12,7 @@ use super::units::{ByteSize, Span};
 use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy};
 use super::{NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, codes};
+use crate::store::url::StoreUrl;
 
 /// A config file.
 #[derive(Clone, Debug, Default)]
@@ -403,14 +404,21 @@ fn store(section: &Section<'_>) -> Option<StoreSettings> {
     if url.is_none() {
         section.problem(codes::CONFIG_MISSING, format!("[{}] needs a url", section.path()));
     }
+    let url = url?;
+    if let Err(error) = StoreUrl::parse(&url.value) {
+        section.refused(&url, error);
+    }
     let store = StoreSettings {
-        url: url?.value,
+        url: url.value,
         access_key_id: secret(section, "access_key_id"),
         secret_access_key: secret(section, "secret_access_key"),
         session_token: secret(section, "session_token"),
     };
     if store.access_key_id.is_some() != store.secret_access_key.is_some() {
         section.problem(codes::CONFIG_RELATION, format!("[{}]: access_key_id and secret_access_key need each other", section.path()));
+    } else if store.session_token.is_some() && store.access_key_id.is_none() {
+        let message = format!("[{}]: session_token needs the access_key_id and secret_access_key that it belongs to", section.path());
+        section.problem(codes::CONFIG_RELATION, message);
     }
     Some(store)
 }

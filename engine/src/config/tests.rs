@@ -183,7 +183,7 @@ fn relations_name_both_sides() {
         (text("layout = \"hive\"", "layout = \"hive\", path = \"x\""), codes::CONFIG_RELATION, &["to.path", "to.layout"]),
         (text("layout = \"hive\"", "instance = \"x\""), codes::CONFIG_RELATION, &["to.instance", "tencent"]),
         (text("layout = \"hive\"", "layout = \"tencent\""), codes::CONFIG_MISSING, &["instance id"]),
-        (text("max_bytes = \"256MiB\"", "budget = \"1MiB\""), codes::CONFIG_RELATION, &["rule.orders.budget", "1MiB", "64MiB"]),
+        (text("max_bytes = \"256MiB\"", "budget = \"1MiB\""), codes::CONFIG_RELATION, &["rule.orders.budget", "1MiB", "96MiB"]),
         (text("@-1h", "17"), codes::CONFIG_RELATION, &["source.start", "source.topics"]),
         (text("^orders\\\\..*", "^orders("), codes::CONFIG_VALUE, &["not a regular expression"]),
         (text("^orders\\\\..*", "orders*"), codes::CONFIG_VALUE, &["cannot be a topic", "starts with ^"]),
@@ -196,6 +196,63 @@ fn relations_name_both_sides() {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }
+}
+
+#[test]
+fn what_a_backup_would_refuse_is_refused_with_its_place() {
+    let text = |from: &str, to: &str| {
+        assert!(FILE.contains(from), "{from}");
+        FILE.replace(from, to)
+    };
+    let long = "p".repeat(200);
+    let deep = text("/kafka/?region", &format!("/{long}/{long}/?region"));
+    let tencent = |ids: &str| text("layout = \"hive\"", &format!("layout = \"tencent\", {ids}"));
+    for (file, code, parts) in [
+        (text("cos://my", "cso://my"), Code(310), &["backup.toml:8:7", "did you mean \"cos\"?"][..]),
+        (text("?region=", "?regoin="), Code(311), &["backup.toml:8:7", "did you mean \"region\"?"]),
+        (deep, Code(310), &["backup.toml:8:7", "400 bytes"]),
+        (text("prefix = \"/a/b\"", "path = \"archive/{topc}\""), Code(317), &["backup.toml:15:", "rule.orders.to.path"]),
+        (tencent("instance = \"50%\""), Code(315), &["backup.toml:15:", "to.instance", "50%"]),
+        (tencent("instance = \"a\\u0007\""), Code(315), &["backup.toml:15:", "to.instance"]),
+    ] {
+        let file = file.replace("layout = \"hive\"", if code == Code(317) { "prefix = \"p\"" } else { "layout = \"hive\"" });
+        let found = plan(&file, Overrides::default()).expect_err(&file);
+        let said = format!("{found:?}");
+        assert_eq!((found.len(), found[0].code), (1, code), "{said}");
+        for part in parts {
+            assert!(said.replace("\\\"", "\"").contains(part), "{part}: {said}");
+        }
+    }
+    let one_topic = tencent("instance = \"a\", topic_id = \"x/y\"").replace("^orders\\\\..*", "orders");
+    assert!(format!("{:?}", only_problem(plan(&one_topic, Overrides::default()))).contains("topic_id"));
+    let nowhere = Overrides { to: Some("s3:/lake/".to_owned()), ..flags(&["a"], RuleSettings::default()) };
+    assert_eq!(only_problem(plan("", nowhere)).code, Code(310));
+    let together = Overrides { to: Some(format!("s3://lake/{long}/{long}/")), ..flags(&["a"], RuleSettings::default()) };
+    assert_eq!(only_problem(plan("", together)).code, Code(310));
+}
+
+#[test]
+fn a_prefix_and_its_store_are_measured_together() {
+    let long = "p".repeat(190);
+    let file = FILE.replace("/kafka/?region", &format!("/{long}/?region")).replace("/a/b", &format!("{long}/{}", &long[..50]));
+    let error = only_problem(plan(&file, Overrides::default()));
+    let said = format!("{error:?}");
+    assert!(said.contains("rule.orders.to.prefix") && said.contains("backup.toml:15:") && said.contains("400 bytes"), "{said}");
+}
+
+#[test]
+fn a_session_token_needs_its_keys() {
+    let found = problems("[store.s]\nurl = \"s3://lake/\"\nsession_token = \"file:/t\"\n");
+    assert!(found.len() == 1 && found[0].1.contains("session_token needs"), "{found:?}");
+}
+
+#[test]
+fn an_upload_lives_longer_than_the_slowest_request() {
+    let slowest_put = 30 + crate::limits::MULTIPART_BYTES_MIN / crate::store::open::BODY_RATE_MIN;
+    let slowest_complete = crate::store::open::OpenOptions::default().complete_timeout.as_secs();
+    assert!(UPLOAD_DEADLINE_MIN.as_millis() / 1000 > slowest_put.max(slowest_complete) + 60, "{slowest_put} s");
+    let file = FILE.replace("on_gap =", "upload_deadline = \"19m\"\non_gap =");
+    assert!(only_problem(plan(&file, Overrides::default())).message.contains("20m"));
 }
 
 #[test]

@@ -20,6 +20,22 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 const SPAN_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
+/// What [`ByteSize`] takes, but for numbers that are too large, as a regular expression that JSON schemas and Rust read alike.
+pub(super) fn size_pattern() -> String {
+    "^ *[0-9]+ *([kKmMgGtT]?[bB]|[kKmMgGtT][iI][bB])? *$".to_owned()
+}
+
+/// The same for [`Span`]: each unit at most once, from the largest down, and at least one.
+pub(super) fn span_pattern() -> String {
+    let part = |(unit, _): &(&str, u64)| format!("[0-9]+ *{unit} *");
+    let from = |first: usize| {
+        let rest: String = SPAN_UNITS[first + 1..].iter().map(|unit| format!("({})?", part(unit))).collect();
+        format!("{}{rest}", part(&SPAN_UNITS[first]))
+    };
+    let forms: Vec<String> = (0..SPAN_UNITS.len()).map(from).collect();
+    format!("^ *({})$", forms.join("|"))
+}
+
 /// A number of bytes, written `1GiB`, `64MiB`, `500kB`, `10B`; a number alone is bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
@@ -49,14 +65,14 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        let text = text.trim_matches(' ');
         let wrong = || format!("{text:?} is not a size: write it like 64MiB, 1GiB or 500kB");
         let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(digits_end);
         if digits.is_empty() {
             return Err(wrong());
         }
-        let unit = unit.trim_start();
+        let unit = unit.trim_start_matches(' ');
         let scale =
             if unit.is_empty() { 1 } else { SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?.1 };
         let number: u64 = digits.parse().map_err(|_| format!("{text:?} is too large a size"))?;
@@ -110,7 +126,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        let text = text.trim_matches(' ');
         let wrong = || format!("{text:?} is not a span of time: write it like 30s, 5m or 1h30m");
         let too_long = || format!("{text:?} is too long a span of time");
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -125,7 +141,7 @@ impl FromStr for Span {
             let (digits, tail) = rest.split_at(digits_end);
             let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(unit_end);
-            let scale = SPAN_UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?.1;
+            let scale = SPAN_UNITS.iter().find(|(name, _)| *name == unit.trim_matches(' ')).ok_or_else(wrong)?.1;
             // Units descend, so that "5m1h" or "1m1m", more likely slips than wishes, are refused.
             if digits.is_empty() || scale >= last_scale {
                 return Err(wrong());
@@ -183,7 +199,30 @@ mod tests {
         assert!("5".parse::<Span>().unwrap_err().contains("5s for seconds"));
     }
 
+    #[test]
+    fn the_patterns_of_the_schema_know_the_forms_of_the_book() {
+        let (size, span) = (regex::Regex::new(&size_pattern()).unwrap(), regex::Regex::new(&span_pattern()).unwrap());
+        for text in ["0", "17B", "64MiB", "64 mib", "500kB", "2TB", "1 KB"] {
+            assert!(size.is_match(text), "{text}");
+        }
+        for text in ["5m", "1h30m", "1h 30m", "250ms", "1m500ms", "1d"] {
+            assert!(span.is_match(text), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn the_schema_accepts_what_the_parser_accepts(text in "[ \\t]?[0-9]{0,3} ?[kKmMgGtT]?[iI]?[bB]? ?") {
+            let pattern = regex::Regex::new(&size_pattern()).unwrap();
+            prop_assert_eq!(text.parse::<ByteSize>().is_ok(), pattern.is_match(&text), "{}", text);
+        }
+
+        #[test]
+        fn the_schema_accepts_the_spans_that_the_parser_accepts(text in "( ?[0-9]{0,2} ?(d|h|m|s|ms)? ?\\t?){0,4}") {
+            let pattern = regex::Regex::new(&span_pattern()).unwrap();
+            prop_assert_eq!(text.parse::<Span>().is_ok(), pattern.is_match(&text), "{}", text);
+        }
+
         #[test]
         fn sizes_round_trip(bytes: u64) {
             prop_assert_eq!(ByteSize(bytes).to_string().parse(), Ok(ByteSize(bytes)));

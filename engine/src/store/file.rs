@@ -2,8 +2,9 @@
 //!
 //! A write goes to a temporary file under `_catchment/tmp/` (outside the data prefix), is synced, and then gets its name by
 //! `link(2)`, which fails if the name exists: a create-only guard that is atomic, and an object that is never seen half
-//! written. The directory is synced before the write is acknowledged. Multipart uploads are directories of part files under
-//! `_catchment/uploads/`; Complete joins them.
+//! written. The directories up to the root are synced before the write is acknowledged, and before a store that is open for
+//! writing says that a file is there: whoever made it may have died before its own sync. Multipart uploads are directories of
+//! part files under `_catchment/uploads/`; Complete joins them.
 //!
 //! What it does not do: user metadata (files have none that every file system keeps), and guarding against processes that
 //! write below the root by other means. Blocking calls run on tokio's blocking threads.
@@ -23,6 +24,9 @@ use super::{
 use crate::error::{Code, Error, ErrorKind};
 use disk::Disk;
 
+/// What an error's detail begins with if it comes from the operating system and not from a service.
+pub(super) const OF_FILES: &str = "file system: ";
+
 /// Directories of the store's own that no read or listing shows.
 const HIDDEN: [&str; 2] = ["_catchment/tmp/", "_catchment/uploads/"];
 
@@ -34,7 +38,8 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the store in `root`, which is created by the first write if it does not exist. Blocks for a few file operations.
+    /// Opens the store in `root`, which is created by the first write if it does not exist. What a process left behind that died more than a
+    /// day ago is removed. Blocks for a few file operations.
     ///
     /// # Errors
     /// C0312 if the directory, or the nearest one above it that exists, cannot be written to.
@@ -47,6 +52,7 @@ impl FileStore {
                 .help("give a directory that this user may create and write to")
         };
         let disk = Disk::open(root).map_err(fail)?;
+        uploads::remove_old(&disk).map_err(fail)?;
         Ok(Self { url: format!("file://{}/", disk.root().display()), disk: Arc::new(disk) })
     }
 
@@ -96,11 +102,11 @@ impl From<std::io::Error> for Failure {
         use std::io::ErrorKind as Io;
         let kind = match e.kind() {
             Io::PermissionDenied | Io::ReadOnlyFilesystem => StoreErrorKind::Denied,
-            Io::InvalidFilename | Io::NotADirectory | Io::IsADirectory | Io::InvalidInput => StoreErrorKind::Invalid,
+            Io::InvalidFilename | Io::NotADirectory | Io::IsADirectory | Io::InvalidInput | Io::Unsupported => StoreErrorKind::Invalid,
             // A full disk, a failed sync, a file that vanished: whether anything took effect must be asked, and asking is cheap.
             _ => StoreErrorKind::Unknown,
         };
-        Self::new(kind, e.to_string())
+        Self::new(kind, format!("{OF_FILES}{e}"))
     }
 }
 

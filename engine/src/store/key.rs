@@ -340,7 +340,11 @@ fn unescape(name: &str) -> Option<String> {
     (is_name && escape(&plain) == name).then_some(plain)
 }
 
-fn checked_id(what: &str, id: &str) -> Result<String, Error> {
+/// Checks an id of the tencent layout.
+///
+/// # Errors
+/// C0315 for one that cannot be a directory in every store.
+pub(crate) fn checked_id(what: &str, id: &str) -> Result<String, Error> {
     let is_id = !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if is_id { Ok(id.to_owned()) } else { Err(invalid(format!("{what} {id:?} has characters outside [A-Za-z0-9._-], or none"))) }
 }

@@ -162,7 +162,7 @@ impl Object {
     fn info(&self, key: &str, metadata: bool) -> ObjectInfo {
         let mut metadata = if metadata { self.metadata.clone() } else { Metadata::new() };
         metadata.sort_unstable();
-        ObjectInfo { key: key.to_owned(), size: self.body.len() as u64, etag: self.etag.clone(), metadata }
+        ObjectInfo { key: key.to_owned(), size: self.body.len() as u64, etag: self.etag.clone(), metadata, crc64: None }
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! What is deliberately missing: rename, copy, multi-delete, append. Deletion is not part of the protocol.
 
+mod errors;
 pub mod file;
 pub mod key;
 pub mod memory;
@@ -23,8 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-
-use crate::error::Error;
 
 /// A boxed future; object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -102,6 +101,9 @@ pub enum Guard {
 /// refused by AWS; less would push proofs into objects of their own for no reason.
 pub const METADATA_BYTES_MAX: usize = 2048;
 
+/// Most bytes that are read of a control object. They have a few hundred; whatever is larger is none, and must not fill the memory.
+pub const CONTROL_BYTES_MAX: u64 = 1 << 20;
+
 /// What is known of a store's create-only guard, per operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum GuardClass {
@@ -124,6 +126,8 @@ pub struct ObjectInfo {
     pub etag: String,
     /// User metadata in order of names, where the call returns it (HEAD does, LIST does not).
     pub metadata: Metadata,
+    /// CRC-64/XZ of the object's bytes as the service computed it, where a HEAD says so (COS).
+    pub crc64: Option<u64>,
 }
 
 /// One part of a multipart upload, as the store names it.
@@ -331,50 +335,4 @@ fn check_key(key: &str) -> Result<(), String> {
         return Err(format!("key {key:?} has an empty, \".\" or \"..\" segment or a control character"));
     }
     Ok(())
-}
-
-impl From<StoreError> for Error {
-    fn from(e: StoreError) -> Self {
-        error_for_operator(&e)
-    }
-}
-
-fn error_for_operator(e: &StoreError) -> Error {
-    use crate::error::{Code, ErrorKind};
-    let (code, kind, message) = match e.kind {
-        StoreErrorKind::Denied => (Code(301), ErrorKind::Denied, "the store refuses access"),
-        StoreErrorKind::NotFound => (Code(302), ErrorKind::NotFound, "the store has no such bucket or object"),
-        StoreErrorKind::Unknown => (Code(303), ErrorKind::Unreachable, "the store does not answer"),
-        StoreErrorKind::Invalid => (Code(304), ErrorKind::Invalid, "the store refuses the request"),
-        StoreErrorKind::Exists | StoreErrorKind::Conflict => (Code(305), ErrorKind::Fenced, "the key is taken"),
-        StoreErrorKind::NoSuchUpload => (Code(306), ErrorKind::Retryable, "the multipart upload is gone"),
-    };
-    let error = Error::new(code, kind, message).with("operation", e.op).with("key", &e.key).with("attempts", e.attempts);
-    error.because(&e.detail).help(help_for_operator(e))
-}
-
-fn help_for_operator(e: &StoreError) -> String {
-    let says = |word: &str| e.detail.contains(word);
-    match e.kind {
-        StoreErrorKind::Denied if e.detail.starts_with("HTTP") && says("PathStyle") => {
-            "the service wants virtual-hosted addresses: add style=virtual".into()
-        }
-        StoreErrorKind::Denied if says("Skewed") => "set this machine's clock".into(),
-        StoreErrorKind::Denied if says("AuthorizationHeaderMalformed") => {
-            "the region is not the bucket's: correct region= in the address".into()
-        }
-        StoreErrorKind::Denied if e.detail.starts_with("HTTP") => {
-            format!("grant {} on this prefix to the credentials in use, or renew them", e.op)
-        }
-        StoreErrorKind::Denied => "no usable credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or \
-                                   TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
-            .into(),
-        StoreErrorKind::NotFound => "create the bucket, or correct its name and region in the address".into(),
-        StoreErrorKind::Unknown => "check that the endpoint is right and answers from this machine".into(),
-        StoreErrorKind::Invalid if says("HTTP 301") => "the region is not the bucket's: correct region= in the address".into(),
-        StoreErrorKind::Invalid if says("NotImplemented") => "the service lacks this: try guard=none or checksum=md5 in the address".into(),
-        StoreErrorKind::Invalid => "correct what the cause names".into(),
-        StoreErrorKind::Exists | StoreErrorKind::Conflict => "look at the object: `catchment show` tells whose it is".into(),
-        StoreErrorKind::NoSuchUpload => "nothing to do: the range is published again by a new upload".into(),
-    }
 }

@@ -8,15 +8,20 @@ use super::file::FileStore;
 use super::retry::RetryPolicy;
 use super::url::StoreUrl;
 use super::{ObjectStore, RequestObserver};
+use crate::config::Secret;
 #[cfg(not(feature = "s3"))]
 use crate::error::Code;
 use crate::error::{Error, ErrorKind};
+
+/// The slowest rate at which a body may move before its attempt counts as lost, in bytes a second. A store at 1 MB/s that
+/// 16 requests share is just above it; a much lower rate would keep a dead connection for hours.
+pub const BODY_RATE_MIN: u64 = 64 << 10;
 
 /// What an address does not say.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Credentials from a config; none: look for them where the service's users keep them.
-    pub credentials: Option<StaticCredentials>,
+    pub credentials: Option<GivenCredentials>,
     /// Environment variables.
     pub env: Env,
     /// Repetition of reads, listings and uploads of parts.
@@ -25,7 +30,7 @@ pub struct OpenOptions {
     pub connect_timeout: Duration,
     /// Longest time for the answer to a CompleteMultipartUpload: COS takes minutes for large objects.
     pub complete_timeout: Duration,
-    /// Longest time for the answer to a request without a body. A body adds to it, by a rate.
+    /// Longest time for the answer to a request without a body. A body adds to it, by [`BODY_RATE_MIN`].
     pub request_timeout: Duration,
     /// Is told about each request.
     pub observer: Option<Arc<dyn RequestObserver>>,
@@ -45,9 +50,21 @@ impl Default for OpenOptions {
     }
 }
 
-/// An access key with its secret.
+/// An access key with its secret, as a config names them. They are read whenever the client asks for credentials, so that a file which is
+/// replaced while a backup runs is taken up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenCredentials {
+    /// The key's id.
+    pub access_key: Secret,
+    /// The secret.
+    pub secret_key: Secret,
+    /// The token of temporary credentials.
+    pub session_token: Option<Secret>,
+}
+
+/// Credentials as requests are signed with them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct StaticCredentials {
+pub struct Credentials {
     /// The key's id.
     pub access_key: String,
     /// The secret.
@@ -56,9 +73,31 @@ pub struct StaticCredentials {
     pub session_token: Option<String>,
 }
 
-impl std::fmt::Debug for StaticCredentials {
+impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StaticCredentials").field("access_key", &self.access_key).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
+    }
+}
+
+impl GivenCredentials {
+    /// Reads the secrets. Blocks for as long as files take.
+    ///
+    /// # Errors
+    /// C0109 for one that cannot be read.
+    pub fn reveal(&self) -> Result<Credentials, Error> {
+        Ok(Credentials {
+            access_key: self.access_key.reveal("access_key_id")?,
+            secret_key: self.secret_key.reveal("secret_access_key")?,
+            session_token: self.session_token.as_ref().map(|token| token.reveal("session_token")).transpose()?,
+        })
+    }
+
+    /// Whether another reading may give others.
+    pub fn may_change(&self) -> bool {
+        [Some(&self.access_key), Some(&self.secret_key), self.session_token.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|s| matches!(s, Secret::File(_)))
     }
 }
 

@@ -72,7 +72,7 @@ pub async fn classes(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<G
 }
 
 async fn read_kept(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<Option<GuardClasses>> {
-    let Some(body) = store.get(key::PROBE_RESULT, None).await? else { return Ok(None) };
+    let Some(body) = store.get(key::PROBE_RESULT, Some(0..super::CONTROL_BYTES_MAX)).await? else { return Ok(None) };
     // A file of another version, or somebody else's: measure again.
     let Ok(kept) = serde_json::from_slice::<Kept>(&body) else { return Ok(None) };
     let fresh = kept.v == 1 && kept.guard == store.guard_name() && now_ms.checked_sub(kept.at_ms).is_some_and(|age| age < KEPT_MS);

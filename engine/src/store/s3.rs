@@ -13,6 +13,7 @@ mod classify;
 mod config;
 mod credentials;
 mod exchange;
+mod lists;
 mod part_sums;
 mod requests;
 

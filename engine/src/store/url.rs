@@ -162,7 +162,37 @@ fn parse_file(text: &str, rest: &str) -> Result<StoreUrl, Error> {
     if path.contains('\0') {
         return Err(malformed(text, "a NUL in the path"));
     }
+    if path.split('/').any(|piece| piece == "..") {
+        // Two addresses of one directory would be two destinations, and where ".." leads depends on links.
+        return Err(malformed(text, "\"..\" in the path").help("write the directory's own path"));
+    }
     Ok(StoreUrl::File(PathBuf::from(path)))
+}
+
+/// The address of what is below `prefix` in the store at `url`; the prefix is taken as it is, so it is escaped here.
+pub fn below(url: &str, prefix: &str) -> String {
+    if prefix.is_empty() {
+        return url.to_owned();
+    }
+    let (address, query) = url.find('?').map_or((url, ""), |at| url.split_at(at));
+    format!("{}/{}{query}", address.trim_end_matches('/'), escape(prefix))
+}
+
+/// The address of a local path.
+pub fn of_path(path: &std::path::Path) -> String {
+    format!("file://{}", escape(&path.to_string_lossy()))
+}
+
+/// Escapes what would mean something else in an address.
+fn escape(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            '%' | '?' | '#' => escaped.push_str(&format!("%{:02X}", u32::from(c))),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 fn parse_bucket(text: &str, rest: &str, dialect: Dialect) -> Result<BucketUrl, Error> {
@@ -173,7 +203,8 @@ fn parse_bucket(text: &str, rest: &str, dialect: Dialect) -> Result<BucketUrl, E
         && bucket.as_bytes()[0].is_ascii_alphanumeric();
     if !bucket_is_valid {
         let help = "3 to 63 of a-z, 0-9, '-' and '.'; credentials never stand in the address";
-        return Err(malformed(text, format!("{:?} is not a bucket's name", shown(bucket))).help(help));
+        let named = if text.contains('@') { "what stands there".to_owned() } else { format!("{bucket:?}") };
+        return Err(malformed(text, format!("{named} is not a bucket's name")).help(help));
     }
     if dialect == Dialect::Cos
         && !bucket.rsplit_once('-').is_some_and(|(_, app)| !app.is_empty() && app.bytes().all(|b| b.is_ascii_digit()))
@@ -320,9 +351,15 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What may be shown of an address that was not understood: nothing before an `@`, which may be a secret.
+/// What may be shown of an address that was not understood: nothing before an `@` and no query, which may be secrets.
 fn shown(text: &str) -> &str {
-    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
+    let address = text.split('?').next().unwrap_or_default();
+    match address.rsplit_once('@') {
+        Some((_, rest)) => rest,
+        // The question mark may stand in a password: then nothing but the scheme is sure to be none of it.
+        None if text.contains('@') => text.split("://").next().unwrap_or_default(),
+        None => address,
+    }
 }
 
 fn malformed(text: &str, why: impl std::fmt::Display) -> Error {

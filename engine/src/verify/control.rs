@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::place::{CONTROL, Place};
 use crate::error::Result;
-use crate::store::{ListPage, ObjectStore, StoreErrorKind, StoreResult};
+use crate::store::{CONTROL_BYTES_MAX, ListPage, ObjectStore, StoreErrorKind, StoreResult};
 
 /// An owner record, as far as it matters here.
 #[derive(Clone, Debug, Deserialize)]
@@ -92,7 +92,9 @@ impl Control {
         self.owners
             .iter()
             .map(|(path, owner)| (path.as_str(), owner))
-            .find(|(path, _)| below.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+            .filter(|(path, _)| below.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+            // A directory may stand in another one, if somebody's template wants it so: the nearest one is meant.
+            .max_by_key(|(path, _)| path.len())
     }
 
     /// Keys at which the proof of the object at `key` may stand: its topic's directory is one of those above it.
@@ -119,12 +121,29 @@ async fn keys(store: &dyn ObjectStore, prefix: &str) -> StoreResult<Vec<String>>
 }
 
 async fn parse<T: DeserializeOwned>(place: &Place, key: &str, notes: &mut Vec<String>) -> Result<Option<T>> {
-    let Some(bytes) = place.store.get(key, None).await? else { return Ok(None) };
+    let Some(bytes) = place.store.get(key, Some(0..CONTROL_BYTES_MAX)).await? else { return Ok(None) };
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(e) => {
             notes.push(format!("the control object {key} is not readable: {e}"));
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_directory_owns() {
+        let owner = |rule: &str| Owner { rule: rule.to_owned(), cluster: "c".to_owned(), topic_id: "0".to_owned(), start: BTreeMap::new() };
+        let owners = [("a", "outer"), ("a/b", "inner"), ("a/bc", "other")].map(|(path, rule)| (path.to_owned(), owner(rule)));
+        let control = Control { prefix: "p/".to_owned(), owners: owners.into(), anchors: BTreeMap::new() };
+        let rule = |key: &str| control.owner_of(key).map(|(_, owner)| owner.rule.as_str());
+        assert_eq!(rule("p/a/b/dt=x/o"), Some("inner"));
+        assert_eq!(rule("p/a/dt=x/o"), Some("outer"));
+        assert_eq!(rule("p/a/bd/o"), Some("outer"));
+        assert_eq!(rule("p/ab/o"), None);
     }
 }

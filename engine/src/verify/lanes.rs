@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catchment_formats::{LaneId, Proof};
+use catchment_formats::{LaneId, OffsetRange, Proof};
 
 use super::Place;
 use super::listing::{Listed, Listing};
@@ -18,6 +18,8 @@ pub struct LaneObject {
     pub proof: Option<Proof>,
     /// What is wrong with it on its own.
     pub damage: Vec<Damage>,
+    /// What of it could not be checked.
+    pub notes: Vec<String>,
     /// Whether its records could be read.
     pub readable: bool,
 }
@@ -78,22 +80,44 @@ pub fn group(listing: &Listing, objects: Vec<LaneObject>) -> Vec<Lane> {
         let listed = listing.objects[object.index].clone();
         lanes.entry(LaneKey::of(listing, &listed)).or_default().push((listed, object));
     }
-    let lanes = lanes.into_iter().map(|(key, mut objects)| {
-        objects.sort_by(|(a, _), (b, _)| (a.start, &a.key).cmp(&(b.start, &b.key)));
-        Lane { key, objects }
-    });
-    lanes.collect()
+    let mut lanes: Vec<Lane> = lanes.into_iter().map(|(key, objects)| Lane { key, objects }).collect();
+    lanes.iter_mut().for_each(Lane::sort);
+    lanes
 }
 
 impl Lane {
+    fn sort(&mut self) {
+        self.objects.sort_by(|(a, _), (b, _)| (a.start, &a.key).cmp(&(b.start, &b.key)));
+    }
+
+    /// Adds objects that were not listed at first.
+    pub fn add(&mut self, objects: Vec<(Listed, LaneObject)>) {
+        self.objects.extend(objects);
+        self.sort();
+    }
+
+    /// Ranges that no object stands for.
+    pub fn holes(&self, place: &Place, listing: &Listing) -> Vec<OffsetRange> {
+        if self.is_part(place) {
+            return Vec::new();
+        }
+        let violations = invariants::gapless(self.start(listing).ok(), &self.extents());
+        let range = |violation: Violation| match violation {
+            Violation::Hole { range, .. } => Some(range),
+            _ => None,
+        };
+        violations.into_iter().filter_map(range).collect()
+    }
+
     /// Checks the lane and adds what it found to the report.
     pub fn check(&self, place: &Place, listing: &Listing, report: &mut Report) {
         report.lanes += 1;
         let id = self.id();
         for (listed, object) in &self.objects {
             report.damage.extend(object.damage.iter().cloned());
+            report.notes.extend(object.notes.iter().cloned());
             if let Some(proof) = &object.proof {
-                report.records += proof.counts.records;
+                report.records = report.records.saturating_add(proof.counts.records);
                 let is_owned = listing.owner_of(&listed.key).is_some();
                 check_name(listed, proof, id, is_owned, report);
                 check_owner(listing, listed, proof, report);
@@ -116,34 +140,38 @@ impl Lane {
     }
 
     fn check_tiles(&self, place: &Place, listing: &Listing, report: &mut Report) {
-        let extents: Vec<Extent> = self.objects.iter().map(|(listed, object)| extent(listed, object)).collect();
+        let extents = self.extents();
         let mut violations = invariants::no_duplicate(&extents);
-        if place.prefix.len() > self.key.directory.len() + 1 {
-            // A part of a topic's directory holds a part of its objects; what lies between them may stand beside it.
+        if self.is_part(place) {
             report.notes.push(format!("{} is a part of the topic's directory, so holes were not looked for", place.url()));
         } else {
-            violations.extend(invariants::gapless(self.start(listing, report), &extents));
+            let start = self.start(listing).map_err(|why| report.notes.push(why)).ok();
+            violations.extend(invariants::gapless(start, &extents));
         }
         for violation in violations {
             self.report(&violation, report);
         }
     }
 
-    /// Where the lane starts by the owner record; says so if that is not known.
-    fn start(&self, listing: &Listing, report: &mut Report) -> Option<i64> {
-        let (first, _) = self.objects.first()?;
+    fn extents(&self) -> Vec<Extent> {
+        self.objects.iter().map(|(listed, object)| extent(listed, object)).collect()
+    }
+
+    /// Whether only a part of the topic's directory is looked at: it holds a part of its objects, and what lies between them may stand beside it.
+    fn is_part(&self, place: &Place) -> bool {
+        place.prefix.len() > self.key.directory.len() + 1
+    }
+
+    /// Where the lane starts by the owner record; else why that is not known.
+    fn start(&self, listing: &Listing) -> Result<i64, String> {
         let LaneKey { topic, partition, .. } = &self.key;
-        let Some((_, owner)) = listing.owner_of(&first.key) else {
-            report.notes.push(format!("no owner record of topic {topic} is in reach, so where its partitions start was not checked"));
-            return None;
+        let owner = self.objects.first().and_then(|(first, _)| listing.owner_of(&first.key));
+        let Some((_, owner)) = owner else {
+            return Err(format!("no owner record of topic {topic} is in reach, so where its partitions start was not checked"));
         };
-        let start = owner.start.get(partition).copied();
-        if start.is_none() {
-            report.notes.push(format!(
-                "{topic}/{partition} came after the rule's first start and began at its earliest offset, which is recorded nowhere"
-            ));
-        }
-        start
+        let told =
+            || format!("{topic}/{partition} came after the rule's first start and began at its earliest offset, which is recorded nowhere");
+        owner.start.get(partition).copied().ok_or_else(told)
     }
 
     fn report(&self, violation: &Violation, report: &mut Report) {

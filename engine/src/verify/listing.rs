@@ -1,5 +1,7 @@
 //! What stands below a prefix: objects of a backup, strangers, and the control objects in reach.
 
+use std::sync::Arc;
+
 use super::control::{Anchor, Control, Owner};
 use super::place::{CONTROL, Place};
 use super::report::{DamageKind, Report};
@@ -56,6 +58,17 @@ impl Listing {
             listing.controls.push(Control::read(place, &prefix, &mut listing.notes).await?);
         }
         Ok(listing)
+    }
+
+    /// Lists a directory of the place again, with the same control objects.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn again(&self, place: &Place, directory: &str) -> Result<Self> {
+        let mut again = Self { prefix: self.prefix.clone(), controls: self.controls.clone(), ..Self::default() };
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+        again.list(&Place::new(Arc::clone(&place.store), prefix)).await?;
+        Ok(again)
     }
 
     /// Lists the objects; answers the prefixes at which control objects were met.
@@ -119,23 +132,35 @@ impl Listing {
         Some((format!("{}{path}", control.prefix), owner))
     }
 
-    /// Counts what was listed, and names the strangers.
+    /// Counts what was listed, and names the strangers: within a topic's directory they are damage.
     pub fn report(&self, report: &mut Report) {
         report.objects = self.objects.len() as u64;
         report.bytes = self.objects.iter().map(|o| o.size).sum();
         report.notes.extend(self.notes.iter().cloned());
-        for key in &self.strangers {
+        let (within, outside): (Vec<&String>, Vec<&String>) = self.strangers.iter().partition(|key| self.owner_of(key).is_some());
+        for key in within {
             report.damaged(key, DamageKind::Foreign, "its name is not that of an object of a backup");
+        }
+        if let Some(first) = outside.first() {
+            // A bucket may hold other things beside; only a topic's own directory is the backup's alone.
+            report
+                .notes
+                .push(format!("{} object(s) outside the topics' directories are none of the backup, the first one {first}", outside.len()));
         }
     }
 
-    /// Every object that an anchor names must still be there.
-    pub fn check_anchors(&self, place: &Place, report: &mut Report) {
+    /// Every object that an anchor names must still be there. One that is not listed may have come since.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn check_anchors(&self, place: &Place, report: &mut Report) -> Result<()> {
         for (anchor_key, key) in self.anchored(place) {
-            if self.objects.binary_search_by(|o| o.key.as_str().cmp(&key)).is_err() {
+            let is_listed = self.objects.binary_search_by(|o| o.key.as_str().cmp(&key)).is_ok();
+            if !is_listed && place.store.head(&key).await?.is_none() {
                 report.damaged(&key, DamageKind::Hole, format!("the anchor {anchor_key} names this object, and it is not there"));
             }
         }
+        Ok(())
     }
 }
 

@@ -29,13 +29,13 @@ pub async fn check(store: &dyn ObjectStore, listing: &Listing, index: usize) -> 
     let beside = proof_beside(store, listing, listed, &mut damage).await?;
     let Some(spool) = Spool::fetch(store, &listed.key, listed.size).await? else {
         damage.push(Damage::new(&listed.key, DamageKind::Unreadable, "it was listed and is not there"));
-        return Ok(LaneObject { index, proof: beside, damage, readable: false });
+        return Ok(LaneObject { index, proof: beside, damage, notes: Vec::new(), readable: false });
     };
     let listed = listed.clone();
     let task = tokio::task::spawn_blocking(move || {
-        let mut check = Check { listed: &listed, spool: &spool, damage };
+        let mut check = Check { listed: &listed, spool: &spool, damage, notes: Vec::new() };
         let (proof, readable) = check.run(beside)?;
-        Ok(LaneObject { index, proof, damage: check.damage, readable })
+        Ok(LaneObject { index, proof, damage: check.damage, notes: check.notes, readable })
     });
     joined(Some(task.await))
 }
@@ -61,9 +61,16 @@ struct Check<'a> {
     listed: &'a Listed,
     spool: &'a Spool,
     damage: Vec<Damage>,
+    notes: Vec<String>,
 }
 
 impl Check<'_> {
+    /// Says that only a later build can read the object: that is no damage.
+    fn needs_newer(&mut self, encoding: &str) {
+        self.notes
+            .push(format!("{} has encoding {encoding:?}, which needs a newer catchment; its records were not checked", self.listed.key));
+    }
+
     fn add(&mut self, kind: DamageKind, detail: impl Into<String>) {
         self.damage.push(Damage::new(&self.listed.key, kind, detail));
     }
@@ -85,6 +92,10 @@ impl Check<'_> {
                 Ok((Some(read.proof), true))
             }
             Err((_, FormatError::Io(e))) if e.raw_os_error().is_some() => Err(unwritable(e)),
+            Err((_, FormatError::UnknownEncoding(encoding))) if Encoding::is_of_later_version(&encoding) => {
+                self.needs_newer(&encoding);
+                Ok((self.spool.proof_in_footer().ok().or(beside), false))
+            }
             Err((proof, error)) => {
                 self.add(self.kind_of(&error), error.to_string());
                 Ok((proof.map(|p| *p).or(beside), false))
@@ -155,6 +166,10 @@ impl Check<'_> {
                 self.add(DamageKind::Misplaced, format!("its proof is that of a .{} object", encoding.extension()));
                 return Ok((Some(proof), false));
             }
+            Err(_) if Encoding::is_of_later_version(&proof.encoding) => {
+                self.needs_newer(&proof.encoding);
+                return Ok((Some(proof), false));
+            }
             Err(e) => {
                 self.add(DamageKind::Unreadable, e.to_string());
                 return Ok((Some(proof), false));
@@ -177,7 +192,7 @@ impl Check<'_> {
         let values = counts.records.saturating_sub(counts.null_values);
         let framing = match encoding.value_layout() {
             ValueLayout::Newline => values,
-            ValueLayout::Len32 => 4 * counts.records,
+            ValueLayout::Len32 => counts.records.saturating_mul(4),
             ValueLayout::Bare | ValueLayout::Plain => 0,
         };
         let expected = counts.value_bytes.saturating_add(framing);

@@ -7,7 +7,7 @@ use catchment_formats::parquet::read_proof;
 use super::listing::{Listed, Listing};
 use crate::commit::proof::PROOF_METADATA;
 use crate::error::Result;
-use crate::store::{Metadata, ObjectStore};
+use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectStore};
 
 /// Bytes fetched from an object's end for its footer. A footer takes about 2 KB for each row group of 64 MiB, so this is one
 /// request for nearly all objects; a larger footer costs a second one.
@@ -26,7 +26,7 @@ pub fn in_metadata(metadata: &Metadata) -> Option<Result<Proof, String>> {
 pub async fn in_record(store: &dyn ObjectStore, listing: &Listing, object: &Listed) -> Result<Option<Result<Proof, String>>> {
     let Some(control) = listing.control_of(&object.key) else { return Ok(None) };
     for key in control.proof_records(&object.key, object.partition, object.start) {
-        if let Some(bytes) = store.get(&key, None).await? {
+        if let Some(bytes) = store.get(&key, Some(0..CONTROL_BYTES_MAX)).await? {
             let text = String::from_utf8_lossy(&bytes);
             return Ok(Some(Proof::from_json(&text).map_err(|e| format!("{key}: {e}"))));
         }

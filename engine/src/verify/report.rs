@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::error::Error;
+
 /// What is wrong with an object or between objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +145,9 @@ pub struct Report {
     /// What could not be checked, and why.
     #[serde(serialize_with = "without_repeats")]
     pub notes: Vec<String>,
+    /// What ended the comparison with Kafka early; a note says it too.
+    #[serde(skip)]
+    pub failure: Option<Error>,
 }
 
 fn without_repeats<S: Serializer>(notes: &[String], to: S) -> Result<S::Ok, S::Error> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Once;
 
 use bytes::Bytes;
-use catchment_formats::parquet::ParquetDecoder;
+use catchment_formats::parquet::{ParquetDecoder, read_proof};
 use catchment_formats::{Block, FormatError, Proof};
 
 use crate::error::{Error, ErrorKind, Result, codes};
@@ -27,13 +27,13 @@ pub enum Spool {
 }
 
 impl Spool {
-    /// Fetches an object of `size` bytes; none if it is not there any more.
+    /// Fetches an object of `size` bytes, and no more of it if it has grown; none if it is not there any more.
     ///
     /// # Errors
     /// If the store does not answer, or the temporary file cannot be written.
     pub async fn fetch(store: &dyn ObjectStore, key: &str, size: u64) -> Result<Option<Self>> {
         if size <= PIECE_BYTES {
-            return Ok(store.get(key, None).await?.map(Self::Memory));
+            return Ok(store.get(key, Some(0..size)).await?.map(Self::Memory));
         }
         let mut file = tempfile::tempfile().map_err(unwritable)?;
         let mut at = 0;
@@ -56,6 +56,18 @@ impl Spool {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File(_, len) => *len,
+        }
+    }
+
+    /// The proof in the footer of a Parquet object, even of one whose records this build cannot decode.
+    ///
+    /// # Errors
+    /// As [`read_proof`].
+    pub fn proof_in_footer(&self) -> Result<Proof, FormatError> {
+        let _quiet = Decoding::begin();
+        match self {
+            Self::Memory(bytes) => read_proof(bytes),
+            Self::File(file, _) => read_proof(file),
         }
     }
 

@@ -13,6 +13,8 @@ mod delta;
 mod encode;
 mod footer;
 mod levels;
+mod pages;
+mod rows;
 mod schema;
 mod side;
 mod thrift;

@@ -205,6 +205,28 @@ fn the_tail_holds_the_proof() {
     assert!(read_proof_from_tail(&bytes[..100]).is_err());
 }
 
+/// The sizes in a page's header are what the `parquet` crate makes room by.
+#[test]
+fn a_page_that_claims_more_than_its_chunk_has_is_refused_before_room_is_made() {
+    for codec in [Codec::None, Codec::Zstd(1)] {
+        let (bytes, _) = encode_full(&Encoding { format: Format::Parquet, codec }, &[Record::of(1, &json(3, 20_000))]);
+        // The first page is the value's: type, then its plain size in three bytes, since it is above 8 KiB.
+        assert_eq!((&bytes[4..7], bytes[9] >> 7), (&[0x15, 0x00, 0x15][..], 0), "{codec:?}");
+        let mut claims = bytes.clone();
+        claims[7..10].copy_from_slice(&[0xfe, 0xff, 0x7f]);
+        let error = decode(&claims).expect_err("1 MiB in a chunk of 20 KB").to_string();
+        assert!(error.contains("a page claims 1048575 bytes"), "{error}");
+    }
+}
+
+#[test]
+fn a_chunk_beyond_the_objects_end_is_refused() {
+    let (bytes, _) = encode_full(&ZSTD, &[Record::of(1, &json(3, 20_000))]);
+    // All of the object's beginning is gone: its last chunks now lie behind its end.
+    let error = decode(&bytes[10_000.min(bytes.len() / 2)..]).expect_err("chunks that are not there").to_string();
+    assert!(error.contains("places a column chunk"), "{error}");
+}
+
 #[test]
 fn other_files_are_refused() {
     let (bytes, _) = encode_full(&ZSTD, &oddities());

@@ -62,6 +62,10 @@ pub enum Answer {
     Garbage,
     /// What the operation answers, with another `x-cos-hash-crc64ecma` than the body's.
     WrongCrc,
+    /// What the operation answers, without `x-cos-hash-crc64ecma`.
+    NoCrc,
+    /// A page of a listing without entries that says that there is more, and not where.
+    BrokenPage,
     /// A reset connection.
     Reset,
 }

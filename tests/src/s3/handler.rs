@@ -144,6 +144,21 @@ async fn answer(incoming: &Incoming, fault: Fault, usual: Reply, cut: &Cut) -> O
             reply.headers_mut().insert("x-cos-hash-crc64ecma", axum::http::HeaderValue::from_static("1"));
             Some(reply)
         }
+        Answer::NoCrc => {
+            let mut reply = usual;
+            reply.headers_mut().remove("x-cos-hash-crc64ecma");
+            Some(reply)
+        }
+        Answer::BrokenPage => {
+            let root = match incoming.request.op {
+                Op::ListParts => "ListPartsResult",
+                Op::ListMultipartUploads => "ListMultipartUploadsResult",
+                _ => "ListBucketResult",
+            };
+            let mut page = xml::Document::new(root);
+            page.element("IsTruncated", true);
+            Some(Reply::new(page.finish(root).into()))
+        }
         Answer::Reset => {
             cut.cut();
             None

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use catchment::store::GuardClass;
-use catchment::store::open::{Env, OpenOptions, StaticCredentials};
+use catchment::store::open::{Env, GivenCredentials, OpenOptions};
 
 pub use fault::{Answer, Fault, FaultPlan, FaultRule, FaultRules};
 pub use request::{Op, Request};
@@ -159,7 +159,7 @@ impl S3Server {
 
     /// Options that let a store open it: any credentials, no environment.
     pub fn options(&self) -> OpenOptions {
-        let credentials = StaticCredentials { access_key: "test".into(), secret_key: "test".into(), session_token: None };
+        let credentials = GivenCredentials { access_key: "test".into(), secret_key: "test".into(), session_token: None };
         OpenOptions { credentials: Some(credentials), env: Env::of(&[]), ..OpenOptions::default() }
     }
 }

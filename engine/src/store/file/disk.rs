@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::unistd::{AccessFlags, access};
 
-use super::{Failure, HIDDEN};
+use super::{Failure, HIDDEN, OF_FILES};
 use crate::store::memory::cut_range;
 use crate::store::{Guard, ListPage, Metadata, ObjectInfo, Payload, StoreErrorKind};
 
@@ -28,6 +28,11 @@ pub(super) struct Disk {
     root: PathBuf,
     temp: PathBuf,
     serial: AtomicU64,
+    /// Whether files that are found must be durable, since somebody will rely on them.
+    for_writing: bool,
+    /// Directories that were synced.
+    #[cfg(test)]
+    pub(super) synced: std::sync::Mutex<Vec<PathBuf>>,
 }
 
 impl Disk {
@@ -40,17 +45,23 @@ impl Disk {
         }
         access(&standing, AccessFlags::W_OK | AccessFlags::X_OK)?;
         let root = missing.iter().rev().fold(standing, |path, name| path.join(name));
-        let temp = root.join(HIDDEN[0]);
-        let disk = Self { root, temp, serial: AtomicU64::new(0) };
+        let disk = Self::of(root, true);
         disk.remove_old_temp_files()?;
         Ok(disk)
     }
 
     /// Takes a directory as it is, for reading: nothing is created or removed.
     pub(super) fn existing(root: &Path) -> io::Result<Self> {
-        let root = root.canonicalize()?;
+        Ok(Self::of(root.canonicalize()?, false))
+    }
+
+    fn of(root: PathBuf, for_writing: bool) -> Self {
         let temp = root.join(HIDDEN[0]);
-        Ok(Self { root, temp, serial: AtomicU64::new(0) })
+        let serial = AtomicU64::new(0);
+        #[cfg(test)]
+        return Self { root, temp, serial, for_writing, synced: std::sync::Mutex::default() };
+        #[cfg(not(test))]
+        Self { root, temp, serial, for_writing }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -79,18 +90,43 @@ impl Disk {
         self.create_directory(parent)?;
         match guard {
             Guard::IfAbsent => match fs::hard_link(&temp.path, &path) {
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(Failure::new(StoreErrorKind::Exists, "the file exists")),
-                linked => linked?,
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    self.sync_up_from(parent)?;
+                    return Err(Failure::new(StoreErrorKind::Exists, "the file exists"));
+                }
+                linked => linked.map_err(link_failure)?,
             },
             Guard::Overwrite => fs::rename(&temp.path, &path)?,
         }
-        sync_directory(parent)?;
+        self.sync_up_from(parent)?;
         Ok(etag)
     }
 
+    /// Makes the names on the way from the root to this directory durable, and those in it. Somebody else may have made any of them and died
+    /// before saying so to the disk.
+    fn sync_up_from(&self, directory: &Path) -> io::Result<()> {
+        for directory in directory.ancestors().take_while(|directory| directory.starts_with(&self.root)) {
+            self.sync_directory(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the names in a directory durable.
+    pub(super) fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        self.synced.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(path.to_owned());
+        File::open(path)?.sync_all()
+    }
+
     pub(super) fn head(&self, key: &str) -> Result<Option<ObjectInfo>, Failure> {
-        match fs::metadata(self.path(key)) {
-            Ok(meta) if meta.is_file() => Ok(Some(info(key, &meta))),
+        let path = self.path(key);
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => {
+                if self.for_writing {
+                    self.sync_up_from(path.parent().unwrap_or(&self.root))?;
+                }
+                Ok(Some(info(key, &meta)))
+            }
             Ok(_) => Ok(None),
             Err(e) if absent(&e) => Ok(None),
             Err(e) => Err(e.into()),
@@ -195,16 +231,28 @@ impl Disk {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
-        path.parent().map_or(Ok(()), sync_directory)
+        path.parent().map_or(Ok(()), |parent| self.sync_directory(parent))
     }
 
     /// A new temporary file; removed when dropped, whatever became of it.
     pub(super) fn temp_file(&self) -> io::Result<TempFile> {
-        self.create_directory(&self.temp)?;
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let path = self.temp.join(format!("{}-{serial}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let path = self.temp_path()?;
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         Ok(TempFile { path, file })
+    }
+
+    fn temp_path(&self) -> io::Result<PathBuf> {
+        self.create_directory(&self.temp)?;
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        Ok(self.temp.join(format!("{}-{serial}-{:016x}", std::process::id(), fastrand::u64(..))))
+    }
+
+    /// Removes a directory with all that is in it. It gets a temporary name first: one that is half removed when the process dies is then
+    /// swept with the temporary files, and is no half of anything else.
+    pub(super) fn remove_directory(&self, directory: &Path) -> io::Result<()> {
+        let doomed = self.temp_path()?;
+        fs::rename(directory, &doomed)?;
+        fs::remove_dir_all(doomed)
     }
 
     fn remove_old_temp_files(&self) -> io::Result<()> {
@@ -214,10 +262,9 @@ impl Disk {
         };
         for entry in entries {
             let entry = entry?;
-            if entry.metadata().is_ok_and(|meta| age(&meta) > TEMP_AGE_MAX) {
-                // Another process may have removed it meanwhile; what stays is removed next time.
-                let _ = fs::remove_file(entry.path());
-            }
+            let Some(meta) = entry.metadata().ok().filter(is_old) else { continue };
+            // Another process may have removed it meanwhile; what stays is removed next time.
+            let _ = if meta.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
         }
         Ok(())
     }
@@ -307,14 +354,25 @@ pub(super) fn age(meta: &FileMetadata) -> Duration {
     meta.modified().ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
 }
 
+/// Whether a file was left behind by a process that is dead by now.
+pub(super) fn is_old(meta: &FileMetadata) -> bool {
+    age(meta) > TEMP_AGE_MAX
+}
+
+/// Link(2) says that a file system has no hard links by an error that reads like a missing permission.
+pub(super) fn link_failure(e: io::Error) -> Failure {
+    use nix::errno::Errno::{EMLINK, EOPNOTSUPP, EPERM, EXDEV};
+    let lacks_links = [EPERM, EOPNOTSUPP, EXDEV, EMLINK].iter().any(|errno| e.raw_os_error() == Some(*errno as i32));
+    match lacks_links {
+        true => Failure::new(StoreErrorKind::Invalid, format!("{OF_FILES}it has no hard links here: {e}")),
+        false => e.into(),
+    }
+}
+
 pub(super) fn absent(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 fn info(key: &str, meta: &FileMetadata) -> ObjectInfo {
-    ObjectInfo { key: key.to_owned(), size: meta.len(), etag: etag(meta), metadata: Metadata::new() }
+    ObjectInfo { key: key.to_owned(), size: meta.len(), etag: etag(meta), metadata: Metadata::new(), crc64: None }
 }

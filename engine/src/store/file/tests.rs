@@ -61,6 +61,76 @@ fn old_temporary_files_are_removed_at_open() {
 }
 
 #[tokio::test]
+async fn what_is_said_to_be_there_is_durable_first() {
+    let (directory, store) = store();
+    let root = directory.path().canonicalize().unwrap();
+    let up = [root.join("a/b"), root.join("a"), root.clone()];
+    let synced = |store: &FileStore| std::mem::take(&mut *store.disk.synced.lock().unwrap());
+    // As a process leaves it that dies between link(2) and its syncs.
+    std::fs::create_dir_all(root.join("a/b")).unwrap();
+    std::fs::write(root.join("a/b/c"), "x").unwrap();
+    assert!(store.head("a/b/c").await.unwrap().is_some());
+    assert_eq!(synced(&store), up, "head");
+    assert_eq!(store.head("a/b/none").await.unwrap(), None);
+    assert!(synced(&store).is_empty(), "nothing was found");
+    let refused = store.put("a/b/c", Payload::from_bytes("y"), &vec![], Guard::IfAbsent).await.unwrap_err();
+    assert_eq!((refused.kind, synced(&store).ends_with(&up)), (StoreErrorKind::Exists, true), "the Exists answer");
+    store.put("a/b/d", Payload::from_bytes("y"), &vec![], Guard::IfAbsent).await.unwrap();
+    assert!(synced(&store).ends_with(&up), "a write");
+    let reader = FileStore::existing(&root).unwrap();
+    assert!(reader.head("a/b/c").await.unwrap().is_some());
+    assert!(synced(&reader).is_empty(), "nobody relies on what a reader finds");
+}
+
+#[tokio::test]
+async fn uploads_nobody_can_name_are_removed_at_open() {
+    let (directory, store) = store();
+    store.create_upload("t/a", &vec![], Guard::IfAbsent).await.unwrap();
+    let uploads = directory.path().join("_catchment/uploads");
+    let two_days_ago = std::fs::metadata(&uploads).unwrap().modified().unwrap() - std::time::Duration::from_secs(48 * 3600);
+    let make = |path: PathBuf, old: bool| {
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("part-00001"), "x").unwrap();
+        if old {
+            std::fs::File::open(&path).unwrap().set_modified(two_days_ago).unwrap();
+        }
+        path
+    };
+    let (old, young) = (make(uploads.join("aa"), true), make(uploads.join("bb"), false));
+    // What a process left that died while it removed a completed upload.
+    let half_removed = make(directory.path().join("_catchment/tmp/1-2-3"), true);
+    let again = FileStore::open(directory.path()).unwrap();
+    assert!(!old.exists() && !half_removed.exists() && young.exists());
+    assert_eq!(again.list_uploads("t/a").await.unwrap().len(), 1, "one with a key stays, whatever its age");
+}
+
+#[tokio::test]
+async fn a_completed_or_aborted_upload_leaves_nothing() {
+    let (directory, store) = store();
+    for key in ["t/a", "t/b"] {
+        let id = store.create_upload(key, &vec![], Guard::IfAbsent).await.unwrap();
+        let part = store.upload_part(key, &id, 1, Payload::from_bytes("x")).await.unwrap();
+        match key {
+            "t/a" => drop(store.complete_upload(key, &id, &[part], Guard::IfAbsent).await.unwrap()),
+            _ => store.abort_upload(key, &id).await.unwrap(),
+        }
+    }
+    for place in ["_catchment/tmp", "_catchment/uploads"] {
+        assert_eq!(std::fs::read_dir(directory.path().join(place)).unwrap().count(), 0, "{place}");
+    }
+}
+
+#[test]
+fn a_file_system_without_hard_links_is_called_that() {
+    for errno in [1, 95, 18] {
+        let failure = disk::link_failure(std::io::Error::from_raw_os_error(errno));
+        assert_eq!(failure.kind, StoreErrorKind::Invalid, "{failure:?}");
+        assert!(failure.detail.contains("hard links"), "{failure:?}");
+    }
+    assert_eq!(disk::link_failure(std::io::Error::from_raw_os_error(13)).kind, StoreErrorKind::Denied);
+}
+
+#[tokio::test]
 async fn a_root_that_is_missing_is_made_by_the_first_write() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("a/b");

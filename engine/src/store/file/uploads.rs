@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use super::disk::{Disk, absent, age, etag, sync_directory};
+use super::disk::{Disk, absent, age, etag, is_old};
 use super::{Failure, HIDDEN, StoreErrorKind};
 use crate::store::{Guard, OpenUpload, Part, Payload};
 
@@ -20,7 +20,7 @@ pub(super) fn create(disk: &Disk, key: &str) -> Result<String, Failure> {
     temp.file.write_all(key.as_bytes())?;
     temp.file.sync_all()?;
     fs::rename(&temp.path, directory.join(KEY_FILE))?;
-    sync_directory(&directory)?;
+    disk.sync_directory(&directory)?;
     Ok(id)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn put_part(disk: &Disk, key: &str, id: &str, number: u32, body: &Pay
     temp.file.sync_all()?;
     let part = Part { number, size: body.len(), etag: etag(&temp.file.metadata()?) };
     fs::rename(&temp.path, directory.join(part_name(number))).map_err(gone)?;
-    sync_directory(&directory).map_err(gone)?;
+    disk.sync_directory(&directory).map_err(gone)?;
     Ok(part)
 }
 
@@ -69,20 +69,37 @@ pub(super) fn complete(disk: &Disk, key: &str, id: &str, listed: &[Part], guard:
     }
     let etag = disk.publish(whole, key, guard)?;
     // The object is complete. What stays of the upload if this fails is aborted as an orphan later.
-    let _ = fs::remove_dir_all(directory);
+    let _ = disk.remove_directory(&directory);
     Ok(etag)
 }
 
 /// Removes an upload; one that does not exist is no error.
 pub(super) fn abort(disk: &Disk, key: &str, id: &str) -> Result<(), Failure> {
     match directory_of(disk, key, id) {
-        Ok(directory) => match fs::remove_dir_all(directory) {
+        Ok(directory) => match disk.remove_directory(&directory) {
             Err(e) if !absent(&e) => Err(e.into()),
             _ => Ok(()),
         },
         Err(failure) if failure.kind == StoreErrorKind::NoSuchUpload => Ok(()),
         Err(failure) => Err(failure),
     }
+}
+
+/// Removes uploads without a key that are old: whoever began them died on the way, and nobody can name them any more.
+pub(super) fn remove_old(disk: &Disk) -> io::Result<()> {
+    let entries = match fs::read_dir(disk.path(HIDDEN[1])) {
+        Err(e) if absent(&e) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let directory = entry?.path();
+        let is_keyless = !directory.join(KEY_FILE).exists();
+        if is_keyless && fs::metadata(&directory).is_ok_and(|meta| meta.is_dir() && is_old(&meta)) {
+            // Another process may be doing the same; what stays is removed next time.
+            let _ = disk.remove_directory(&directory);
+        }
+    }
+    Ok(())
 }
 
 /// The uploads of exactly this key.

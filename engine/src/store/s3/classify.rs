@@ -2,7 +2,7 @@
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::store::StoreErrorKind;
 
@@ -79,14 +79,14 @@ fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |e| e.source()).any(|e| e.is::<CredentialsError>())
 }
 
-/// The chain of causes in one line, from the credentials' own error on if it is about them, and without the debug dump that
-/// the SDK appends.
+/// The chain of causes in one line, from the credentials' own error on if it is about them, and without the debug dumps that
+/// the SDK puts into some of them.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let about_credentials = std::iter::successors(Some(error), |e| e.source()).find(|e| e.is::<CredentialsError>());
-    let text = DisplayErrorContext(about_credentials.unwrap_or(error)).to_string();
-    let end = text.rfind(" (").filter(|at| text[*at..].contains("Error")).unwrap_or(text.len());
-    let dump = text.rfind(" (CredentialsNotLoaded").unwrap_or(end).min(end);
-    text[..dump].lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ")
+    let chain = |from| std::iter::successors(Some(from), |e: &&(dyn std::error::Error + 'static)| e.source());
+    let about_credentials = chain(error).find(|e| e.is::<CredentialsError>());
+    let text = chain(about_credentials.unwrap_or(error)).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let end = text.find(" (CredentialsNotLoaded").unwrap_or(text.len());
+    text[..end].lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ")
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const STALL_GRACE: Duration = Duration::from_secs(60);
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
 /// Credentials are renewed this long before they expire: longer than the slowest request that is signed with them takes.
-const CREDENTIALS_BUFFER: Duration = Duration::from_secs(300);
+pub(super) const CREDENTIALS_BUFFER: Duration = Duration::from_secs(300);
 
 /// Everything that requests need.
 #[derive(Clone, Debug)]

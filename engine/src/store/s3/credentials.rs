@@ -1,5 +1,6 @@
 //! Where credentials come from.
 //!
+//! A config: its secrets, read anew each time, so that keys in files can be rotated under a running backup. Else, for
 //! `s3://`: environment, profile, web identity, container; the instance's metadata only on AWS itself and when nothing else
 //! is there. `cos://`: Tencent's variables, then the AWS ones, then the role of the machine at Tencent's metadata address; the
 //! AWS metadata address is never asked.
@@ -18,7 +19,9 @@ use aws_sdk_s3::config::{Credentials, Region, SharedCredentialsProvider};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::store::open::{Env, StaticCredentials};
+use super::config::CREDENTIALS_BUFFER;
+use crate::clock::{Clock as _, SystemClock};
+use crate::store::open::{Env, GivenCredentials};
 use crate::store::url::{Dialect, Endpoint, parse_endpoint};
 
 /// Tencent's metadata service. Reachable from CVM instances only, by plain HTTP, as its manual says.
@@ -36,16 +39,20 @@ const CVM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest answer of the metadata service that is read: a role's credentials have about 1.5 KB.
 const CVM_ANSWER_BYTES_MAX: u64 = 64 << 10;
 
+/// How long keys of a file are used before the file is looked at again; the SDK's cache adds up to two and a half minutes. Longer would
+/// prolong the refusals after a rotation, which lanes wait through; shorter would only read the same again.
+const REREAD_AFTER: Duration = Duration::from_secs(30);
+
 /// The provider of a store's credentials.
 pub(super) fn provider(
-    given: Option<&StaticCredentials>,
+    given: Option<&GivenCredentials>,
     dialect: Dialect,
     has_endpoint: bool,
     region: &Region,
     env: &Env,
 ) -> SharedCredentialsProvider {
     if let Some(given) = given {
-        return SharedCredentialsProvider::new(from_static(given, "config"));
+        return SharedCredentialsProvider::new(FromConfig { given: given.clone(), clock: SystemClock::new() });
     }
     let config = ProviderConfig::without_region().with_region(Some(region.clone()));
     let profile = || ProfileFileCredentialsProvider::builder().configure(&config).build();
@@ -69,8 +76,32 @@ pub(super) fn provider(
     SharedCredentialsProvider::new(chain.or_else("Instance", ImdsCredentialsProvider::builder().configure(&config).build()))
 }
 
-fn from_static(given: &StaticCredentials, provider: &'static str) -> Credentials {
-    Credentials::new(&given.access_key, &given.secret_key, given.session_token.clone(), None, provider)
+/// The secrets of a config.
+#[derive(Debug)]
+struct FromConfig {
+    given: GivenCredentials,
+    clock: SystemClock,
+}
+
+impl FromConfig {
+    async fn load(&self) -> CredentialsResult {
+        let given = self.given.clone();
+        let read = tokio::task::spawn_blocking(move || given.reveal()).await.map_err(CredentialsError::provider_error)?;
+        let keys = read.map_err(CredentialsError::provider_error)?;
+        // The SDK renews what expires before it does; what says of no end it keeps for a quarter of an hour.
+        let now = Duration::from_millis(u64::try_from(self.clock.wall_ms()).unwrap_or_default());
+        let expiry = self.given.may_change().then(|| SystemTime::UNIX_EPOCH + now + CREDENTIALS_BUFFER + REREAD_AFTER);
+        Ok(Credentials::new(keys.access_key, keys.secret_key, keys.session_token, expiry, "config"))
+    }
+}
+
+impl ProvideCredentials for FromConfig {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.load())
+    }
 }
 
 /// Names of environment variables that hold credentials.
@@ -104,7 +135,7 @@ impl Variables {
             return Err(CredentialsError::not_loaded(format!("{id} and {secret} are not both set")));
         };
         let session_token = session_token.iter().find_map(|name| self.env.get(name));
-        Ok(from_static(&StaticCredentials { access_key, secret_key, session_token }, "Variables"))
+        Ok(Credentials::new(access_key, secret_key, session_token, None, "Variables"))
     }
 }
 
@@ -216,6 +247,32 @@ mod tests {
 
     fn ok(body: &str) -> String {
         format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_replaced_in_its_file_is_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let token = |text: &str| std::fs::write(&path, text).unwrap();
+        token("first");
+        let given = GivenCredentials {
+            access_key: "id".into(),
+            secret_key: "key".into(),
+            session_token: Some(format!("file:{}", path.display()).as_str().into()),
+        };
+        let provider = FromConfig { given: given.clone(), clock: SystemClock::new() };
+        assert_eq!(provider.load().await.unwrap().session_token(), Some("first"));
+        token("second\n");
+        let second = provider.load().await.unwrap();
+        assert_eq!(second.session_token(), Some("second"));
+        let kept = second.expiry().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap() - CREDENTIALS_BUFFER;
+        let now = Duration::from_millis(SystemClock::new().wall_ms().unsigned_abs());
+        assert!(kept <= now + REREAD_AFTER, "asked for again soon");
+        std::fs::remove_file(&path).unwrap();
+        let error = provider.load().await.unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("C0109"), "{error:?}");
+        let literal = FromConfig { given: GivenCredentials { session_token: None, ..given }, clock: SystemClock::new() };
+        assert_eq!(literal.load().await.unwrap().expiry(), None, "what cannot change needs no second look");
     }
 
     #[tokio::test]

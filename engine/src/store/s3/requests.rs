@@ -15,25 +15,17 @@ use super::S3Store;
 use super::body::{Checksums, Wanted, checksums, stream};
 use super::classify::describe;
 use super::exchange::{Exchange, Seen};
+use crate::store::open::BODY_RATE_MIN;
 use crate::store::url::{ChecksumHeader, Dialect};
-use crate::store::{
-    Guard, ListPage, Metadata, ObjectInfo, OpenUpload, Part, Payload, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata,
-};
+use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata};
 
 const PUT: &str = "PutObject";
 const HEAD: &str = "HeadObject";
 const GET: &str = "GetObject";
-const LIST: &str = "ListObjects";
 const CREATE: &str = "CreateMultipartUpload";
 const UPLOAD_PART: &str = "UploadPart";
-const LIST_PARTS: &str = "ListParts";
 const COMPLETE: &str = "CompleteMultipartUpload";
 const ABORT: &str = "AbortMultipartUpload";
-const LIST_UPLOADS: &str = "ListMultipartUploads";
-
-/// The slowest rate at which a body may move before its attempt counts as lost, in bytes a second. A store at 1 MB/s that
-/// 16 requests share is just above it; a much lower rate would keep a dead connection for hours.
-const BODY_RATE_MIN: u64 = 64 << 10;
 
 impl S3Store {
     /// Runs a request that may be repeated.
@@ -49,14 +41,14 @@ impl S3Store {
         self.check(PUT, key, Some(metadata))?;
         let sums = self.sums(&body).await;
         let (etag, seen) = self.put_once(key, &body, &sums, metadata, guard).await?;
-        if self.is_intact(&body, &seen) {
+        if self.is_intact(&body, &sums, &seen) {
             return Ok(etag);
         }
-        // Acknowledged, so the object is ours, but other bytes arrived. Only overwriting it mends that; Content-MD5 has the
-        // service itself refuse another mishap.
-        let sums = Checksums { md5: checksums(&body, Wanted { md5: true, ..Wanted::default() }).await.md5, ..sums };
+        // Acknowledged, so the object is ours, but other bytes arrived, or nobody says which. Only overwriting it mends that;
+        // Content-MD5 has the service itself refuse another mishap.
+        let sums = with_md5(&body, sums).await;
         match self.put_once(key, &body, &sums, metadata, Guard::Overwrite).await {
-            Ok((etag, seen)) if self.is_intact(&body, &seen) => Ok(etag),
+            Ok((etag, seen)) if self.is_intact(&body, &sums, &seen) => Ok(etag),
             outcome => {
                 let cause = outcome.err().map_or_else(|| "twice".to_owned(), |e| e.to_string());
                 let detail = format!("the stored object's CRC-64 is not ours, and overwriting it failed: {cause}");
@@ -102,12 +94,14 @@ impl S3Store {
             Err(e) => return Err(*e),
         };
         let mut metadata: Metadata = output.metadata().into_iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect();
+        let seen = exchange.seen();
         if metadata.is_empty() {
-            metadata = exchange.seen().cos_metadata;
+            metadata = seen.cos_metadata;
         }
         metadata.sort_unstable();
         let size = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
-        Ok(Some(ObjectInfo { key: key.to_owned(), size, etag: bare_etag(output.e_tag()), metadata }))
+        let crc64 = seen.cos_crc64.filter(|_| self.settings.dialect == Dialect::Cos);
+        Ok(Some(ObjectInfo { key: key.to_owned(), size, etag: bare_etag(output.e_tag()), metadata, crc64 }))
     }
 
     pub(super) async fn get_object(&self, key: &str, range: Option<std::ops::Range<u64>>) -> StoreResult<Option<Bytes>> {
@@ -129,34 +123,6 @@ impl S3Store {
         let body = tokio::time::timeout(self.body_timeout(length), output.body.collect()).await;
         let body = body.map_err(|_| cut("time-out while reading the body".to_owned()))?.map_err(|e| cut(e.to_string()))?;
         Ok(Some(body.into_bytes()))
-    }
-
-    pub(super) async fn list_objects(&self, prefix: &str, delimiter: bool, after: Option<&str>) -> StoreResult<ListPage> {
-        let request = self
-            .settings
-            .client
-            .list_objects()
-            .bucket(&self.bucket)
-            .prefix(self.full(prefix))
-            .set_delimiter(delimiter.then(|| "/".to_owned()))
-            .set_marker(after.map(|after| self.full(after)));
-        let output = self.attempt(LIST, prefix, self.options.request_timeout, request.send()).await.map_err(|e| *e)?;
-        let mut page = ListPage::default();
-        for object in output.contents() {
-            let Some(key) = object.key().and_then(|key| key.strip_prefix(&self.prefix)) else { continue };
-            let size = u64::try_from(object.size().unwrap_or(0)).unwrap_or(0);
-            page.objects.push(ObjectInfo { key: key.to_owned(), size, etag: bare_etag(object.e_tag()), metadata: Metadata::new() });
-        }
-        let directories = output.common_prefixes().iter().filter_map(|p| p.prefix()?.strip_prefix(&self.prefix));
-        page.directories = directories.map(str::to_owned).collect();
-        if output.is_truncated() == Some(true) {
-            // Without a delimiter services leave out the marker: it is the last key.
-            let last_key = page.objects.last().map(|o| o.key.clone());
-            let last = last_key.into_iter().chain(page.directories.last().cloned()).max();
-            let marker = output.next_marker().and_then(|marker| marker.strip_prefix(&self.prefix)).map(str::to_owned);
-            page.next = marker.or(last);
-        }
-        Ok(page)
     }
 
     pub(super) async fn create_multipart_upload(&self, key: &str, metadata: &Metadata, guard: Guard) -> StoreResult<String> {
@@ -184,6 +150,20 @@ impl S3Store {
         body: &Payload,
         sums: &Checksums,
     ) -> StoreResult<Part> {
+        let (part, seen) = self.part_once(key, upload, number, body, sums).await?;
+        if self.is_intact(body, sums, &seen) {
+            return Ok(part);
+        }
+        // Uploading the part again replaces it.
+        let sums = with_md5(body, sums.clone()).await;
+        let (part, seen) = self.part_once(key, upload, number, body, &sums).await?;
+        if self.is_intact(body, &sums, &seen) {
+            return Ok(part);
+        }
+        Err(StoreError::new(StoreErrorKind::Unknown, UPLOAD_PART, key, "the stored part's CRC-64 is not ours"))
+    }
+
+    async fn part_once(&self, key: &str, upload: &str, number: u32, body: &Payload, sums: &Checksums) -> StoreResult<(Part, Seen)> {
         let request = self
             .settings
             .client
@@ -199,35 +179,8 @@ impl S3Store {
         let exchange = Exchange::default().signed_payload(sums.sha256.clone());
         let sent = request.customize().interceptor(exchange.clone()).send();
         let output = self.attempt(UPLOAD_PART, key, self.body_timeout(body.len()), sent).await.map_err(|e| no_such_upload(*e))?;
-        if !self.is_intact(body, &self.seen(&exchange)) {
-            // Uploading the part again replaces it.
-            return Err(StoreError::new(StoreErrorKind::Unknown, UPLOAD_PART, key, "the stored part's CRC-64 is not ours"));
-        }
         self.part_sums.keep(upload, number, sums.crc64_nvme.as_deref());
-        Ok(Part { number, size: body.len(), etag: bare_etag(output.e_tag()) })
-    }
-
-    pub(super) async fn list_all_parts(&self, key: &str, upload: &str) -> StoreResult<Vec<Part>> {
-        let mut parts = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let request = || {
-                let request = self.settings.client.list_parts().bucket(&self.bucket).key(self.full(key)).upload_id(upload);
-                let sent = request.set_part_number_marker(marker.clone()).send();
-                async { self.attempt(LIST_PARTS, key, self.options.request_timeout, sent).await.map_err(|e| *e) }
-            };
-            let page = self.repeated(request).await.map_err(no_such_upload)?;
-            for part in page.parts() {
-                let number = u32::try_from(part.part_number().unwrap_or(0)).unwrap_or(0);
-                self.part_sums.keep(upload, number, part.checksum_crc64_nvme());
-                parts.push(Part { number, size: u64::try_from(part.size().unwrap_or(0)).unwrap_or(0), etag: bare_etag(part.e_tag()) });
-            }
-            let next = page.next_part_number_marker().map(str::to_owned);
-            if page.is_truncated() != Some(true) || next.is_none() || next == marker {
-                return Ok(parts);
-            }
-            marker = next;
-        }
+        Ok((Part { number, size: body.len(), etag: bare_etag(output.e_tag()) }, self.seen(&exchange)))
     }
 
     pub(super) async fn complete_multipart_upload(&self, key: &str, upload: &str, parts: &[Part], guard: Guard) -> StoreResult<String> {
@@ -280,38 +233,6 @@ impl S3Store {
         }
     }
 
-    pub(super) async fn list_all_uploads(&self, key: &str) -> StoreResult<Vec<OpenUpload>> {
-        let full = self.full(key);
-        let mut uploads = Vec::new();
-        let mut marker: (Option<String>, Option<String>) = (None, None);
-        loop {
-            let request = || {
-                let exchange = Exchange::default();
-                let request = self.settings.client.list_multipart_uploads().bucket(&self.bucket).prefix(&full);
-                let request = request.set_key_marker(marker.0.clone()).set_upload_id_marker(marker.1.clone());
-                let sent = request.customize().interceptor(exchange.clone()).send();
-                async move {
-                    let page = self.attempt(LIST_UPLOADS, key, self.options.request_timeout, sent).await.map_err(|e| *e)?;
-                    Ok((page, exchange.seen().date))
-                }
-            };
-            let (page, now) = self.repeated(request).await?;
-            for upload in page.uploads().iter().filter(|upload| upload.key() == Some(&full)) {
-                let Some(id) = upload.upload_id() else { continue };
-                // Without either time the upload counts as new, and is left alone.
-                let begun = upload.initiated().and_then(|t| t.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
-                let now_ms = now.and_then(|now| u64::try_from(now.as_millis()).ok());
-                let age_ms = now_ms.zip(begun).map_or(0, |(now, begun)| now.saturating_sub(begun));
-                uploads.push(OpenUpload { key: key.to_owned(), id: id.to_owned(), age_ms });
-            }
-            let next = (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
-            if page.is_truncated() != Some(true) || next.0.is_none() || next == marker {
-                return Ok(uploads);
-            }
-            marker = next;
-        }
-    }
-
     /// Checksums that a body's requests carry.
     pub(super) async fn sums(&self, body: &Payload) -> Checksums {
         let md5 = match self.settings.dialect {
@@ -323,9 +244,11 @@ impl S3Store {
         checksums(body, Wanted { sha256: self.settings.payload_signed, md5, crc64_nvme }).await
     }
 
-    /// Whether the service stored what was sent, as far as its reply says.
-    fn is_intact(&self, body: &Payload, seen: &Seen) -> bool {
-        seen.cos_crc64.is_none_or(|crc| crc == body.crc64())
+    /// Whether the service stored what was sent: it said so by its own sum, or checked ours. Of COS a reply with neither is no proof,
+    /// unless the address asks for no checksums.
+    fn is_intact(&self, body: &Payload, sums: &Checksums, seen: &Seen) -> bool {
+        let unchecked = self.settings.dialect == Dialect::Cos && self.settings.checksum != ChecksumHeader::None && sums.md5.is_none();
+        seen.cos_crc64.map_or(!unchecked, |crc| crc == body.crc64())
     }
 
     /// The answer's headers; remembers whether this COS sends its checksum.
@@ -337,7 +260,7 @@ impl S3Store {
         seen
     }
 
-    fn full(&self, key: &str) -> String {
+    pub(super) fn full(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
@@ -361,7 +284,7 @@ impl S3Store {
     }
 
     /// One attempt of one request: time-out, classification, report. The error is boxed because futures hold it.
-    async fn attempt<T, E>(
+    pub(super) async fn attempt<T, E>(
         &self,
         op: &'static str,
         key: &str,
@@ -390,12 +313,17 @@ impl S3Store {
     }
 }
 
+/// These sums with a `Content-MD5`, which makes the service refuse other bytes.
+async fn with_md5(body: &Payload, sums: Checksums) -> Checksums {
+    Checksums { md5: checksums(body, Wanted { md5: true, ..Wanted::default() }).await.md5, ..sums }
+}
+
 /// Some services answer a missing upload with a bare 404.
-fn no_such_upload(e: StoreError) -> StoreError {
+pub(super) fn no_such_upload(e: StoreError) -> StoreError {
     let bare = e.kind == StoreErrorKind::NotFound && !e.detail.contains("NoSuchBucket");
     if bare { StoreError { kind: StoreErrorKind::NoSuchUpload, ..e } } else { e }
 }
 
-fn bare_etag(etag: Option<&str>) -> String {
+pub(super) fn bare_etag(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
 }

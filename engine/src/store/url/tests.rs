@@ -67,21 +67,50 @@ fn refuses_what_would_lead_elsewhere() {
         "s3://lake/?endpoint=http://x:99999",
         "file://",
         "file:///x?y=1",
+        "file:///a/../b/",
+        "file:///a/%2E%2E",
     ] {
         assert!(StoreUrl::parse(text).is_err(), "{text}");
     }
 }
 
 #[test]
-fn secrets_before_an_at_sign_are_not_shown() {
-    let error = StoreUrl::parse("s3://AKIA:secret@lake/x").unwrap_err();
-    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+fn secrets_are_not_shown() {
+    for text in [
+        "s3://AKIA:secret@lake/x",
+        "s3://AKIA:se?cret@lake/x",
+        "s3://lake/?session_token=secret",
+        "s3://lake/?regoin=x&key=secret",
+        "s3://lake/?endpoint=http://me:secret@host",
+        "nonsense?secret",
+    ] {
+        let error = StoreUrl::parse(text).unwrap_err();
+        let said = format!("{error:?}");
+        assert!(!said.contains("cret") && !said.contains("AKIA"), "{said}");
+    }
+    let error = StoreUrl::parse("s3://lake/a/?regoin=x").unwrap_err();
+    assert_eq!(error.context, [("url", "s3://lake/a/".to_owned())], "the rest is shown");
+}
+
+#[test]
+fn a_prefix_goes_before_the_query() {
+    assert_eq!(below("s3://b/a/?region=x", "p/"), "s3://b/a/p/?region=x");
+    assert_eq!(below("file:///d", "p/"), "file:///d/p/");
+    assert_eq!(below("s3://b/?region=x", ""), "s3://b/?region=x");
 }
 
 proptest! {
     #[test]
     fn never_panics(text in "(s3|cos|file)://[ -~é]{0,40}(\\?[a-z%=&:/]{0,30})?") {
         let _ = StoreUrl::parse(&text);
+    }
+
+    #[test]
+    fn what_is_below_is_named_as_it_is(prefix in "[a-z%?#&@ =é]{1,12}/", query in "(\\?region=x)?") {
+        prop_assert_eq!(bucket(&below(&format!("s3://lake/a/{query}"), &prefix)).prefix, format!("a/{prefix}"));
+        prop_assert_eq!(StoreUrl::parse(&below("file:///d/", &prefix)).unwrap(), StoreUrl::File(format!("/d/{prefix}").into()));
+        let path = PathBuf::from(format!("/d/{prefix}"));
+        prop_assert_eq!(StoreUrl::parse(&of_path(&path)).unwrap(), StoreUrl::File(path));
     }
 
     #[test]

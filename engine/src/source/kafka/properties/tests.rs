@@ -155,3 +155,11 @@ fn an_unreadable_secret_is_named() {
     assert_eq!(error.code, SECRET_UNREADABLE);
     assert!(error.to_string().contains("sasl.password"), "{error}");
 }
+
+#[test]
+fn the_docs_list_every_owned_property() {
+    let docs = include_str!("../../../../../docs/config.md");
+    for (key, why) in OWNED {
+        assert!(docs.lines().any(|line| line.contains(&format!("`{key}`")) && line.contains(why)), "{key} is not in docs/config.md");
+    }
+}

@@ -1,0 +1,149 @@
+//! Anchors: what a lane says in the store of where it stands, and how it finds its place again when the group has forgotten it.
+//!
+//! Brokers forget a group's offsets; an anchor is a lower bound that they cannot forget. From it the stored objects lead on, each S the E of the
+//! one before. Where guards are racy, the owner record is read back with every anchor.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::control::{self, Anchor, Owner, foreign_owner, owner_gone};
+use super::driver::{Exit, Lane};
+use super::proof;
+use crate::clock::Backoff;
+use crate::error::{Code, Error, ErrorKind};
+use crate::intent::VERSION;
+use crate::limits::ANCHOR_INTERVAL;
+use crate::report::LaneNote;
+use crate::store::GuardClass;
+
+impl Lane {
+    /// Writes the anchor when it is due. A failure is retried at the next occasion: an older anchor is a lower bound too.
+    pub(super) async fn keep_anchor(&mut self) -> Result<(), Exit> {
+        let (anchor_key, anchor) = self.anchor();
+        self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
+        let now = self.env.clock.steady();
+        if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
+            match self.write_anchor().await {
+                Ok(()) => self.anchor_written = Some(now),
+                Err(e) => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
+            }
+            self.check_owner().await?;
+        }
+        Ok(())
+    }
+
+    /// Where two claims can pass the store at the same time, the claim is read back with every anchor: who is not the owner stops.
+    async fn check_owner(&self) -> Result<(), Exit> {
+        if self.env.rule.classes.put == GuardClass::A {
+            return Ok(());
+        }
+        let (store, keys) = (&*self.env.store, &self.claim.keys);
+        match control::read::<Owner>(store, &keys.owner()).await {
+            Ok(Some(owner)) if self.claim.is_owned_by(&owner) => Ok(()),
+            Ok(Some(owner)) => Err(foreign_owner(store, keys, &owner).into()),
+            Ok(None) => Err(owner_gone(store, keys).into()),
+            Err(e) => {
+                tracing::warn!(tp = %self.lease.tp, error = %e, "the owner record could not be read back");
+                Ok(())
+            }
+        }
+    }
+
+    fn anchor(&self) -> (String, Anchor) {
+        let anchor = Anchor { v: VERSION, key: self.last_key.clone(), end: self.start, topic_id: self.claim.topic_id.clone() };
+        (self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition), anchor)
+    }
+
+    async fn write_anchor(&self) -> crate::store::StoreResult<()> {
+        let (anchor_key, anchor) = self.anchor();
+        control::write(&*self.env.store, &*self.env.clock, &anchor_key, &anchor).await
+    }
+
+    /// No committed offset: resume from the anchor if there is one, else begin where the owner record says.
+    pub(super) async fn start_without_offset(&mut self) -> Result<(), Exit> {
+        let anchor_key = self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition);
+        let anchor = self.read_anchor(&anchor_key).await?;
+        let begin = match anchor {
+            Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
+            Some(anchor) => {
+                self.last_key.clone_from(&anchor.key);
+                let end = self.walk(anchor.end).await?;
+                self.env.reporter.lane(&self.lease.tp, LaneNote::ResumedFromAnchor { anchor: anchor.end, position: end });
+                end
+            }
+            None => self.claimed_start().await?,
+        };
+        self.position = begin;
+        self.start = begin;
+        self.leader_epoch = -1;
+        self.untidied = Some(self.env.clock.steady());
+        self.tidy().await
+    }
+
+    /// The anchor, asked for until the store answers: a permission that is missing says nothing of what is there.
+    async fn read_anchor(&self, anchor_key: &str) -> Result<Option<Anchor>, Exit> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            match control::read(&*self.env.store, anchor_key).await {
+                Ok(anchor) => return Ok(anchor),
+                Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied) => {
+                    tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor could not be read yet");
+                    backoff.wait(&*self.env.clock).await;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    async fn claimed_start(&self) -> Result<i64, Exit> {
+        if let Some(start) = self.claim.owner.start.get(&self.lease.tp.partition) {
+            return Ok(*start);
+        }
+        Ok(self.env.source.bounds(&self.lease.tp).await?.start)
+    }
+
+    /// From a known end over the objects that follow it: each one's S must be the previous one's E.
+    pub(super) async fn walk(&mut self, from: i64) -> Result<i64, Exit> {
+        let keys = self.keys_of_lane().await?;
+        let (mut end, mut seen) = (from, 0);
+        while let Some((_, object_key)) = keys.iter().find(|(start, _)| *start == end) {
+            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
+            match found.and_then(|(_, p)| p).filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == end && p.range.end > end) {
+                Some(proof) => end = proof.range.end,
+                None => return Err(does_not_tile(object_key).into()),
+            }
+            self.last_key = Some(object_key.clone());
+            seen += 1;
+        }
+        if keys.iter().filter(|(start, _)| *start >= from).count() != seen {
+            let stray = keys.iter().find(|(start, _)| *start > end).map_or("", |(_, k)| k);
+            return Err(does_not_tile(stray).into());
+        }
+        Ok(end)
+    }
+
+    async fn keys_of_lane(&self) -> Result<Vec<(i64, String)>, Exit> {
+        let prefix = self.env.rule.layout.topic_directory(&self.claim.name);
+        let mut keys = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.until_answered("ListObjectsV2", || self.env.store.list(&prefix, false, after.as_deref())).await?;
+            for object in page.objects {
+                let parsed = self.env.rule.layout.parse_key(&object.key);
+                if let Some(p) = parsed.filter(|p| p.topic == *self.lease.tp.topic && p.partition == self.lease.tp.partition) {
+                    keys.push((p.start, object.key));
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(keys),
+            }
+        }
+    }
+}
+
+fn does_not_tile(object_key: &str) -> Error {
+    Error::new(Code(427), ErrorKind::Corrupt, "the stored objects of the lane do not tile")
+        .with("key", object_key)
+        .help("run `catchment verify` on the topic's directory; it names what is missing or overlapping")
+}

@@ -1,0 +1,123 @@
+//! The log behind a lane: whether it reaches as far as what was backed up, and what becomes of a log that was cut (rule A5).
+//!
+//! Guarantee: a log that is short is waited for, then asked about, never reset over; what a truncation took is remembered by the group's note
+//! until an object lists it.
+
+use std::time::Duration;
+
+use catchment_formats::{GapCause, Missing};
+
+use super::driver::{Exit, Lane};
+use crate::clock::Backoff;
+use crate::config::Accept;
+use crate::error::{Error, ErrorKind, codes};
+use crate::limits::LOG_END_WAIT;
+use crate::report::LaneNote;
+use crate::source::LogBounds;
+
+/// A log that is too short, for how long, and how short it was.
+struct ShortLog {
+    since: Option<Duration>,
+    lowest: i64,
+    /// Where it ended, once the operator's answer counts.
+    accepted: Option<i64>,
+}
+
+impl Default for ShortLog {
+    fn default() -> Self {
+        Self { since: None, lowest: i64::MAX, accepted: None }
+    }
+}
+
+impl Lane {
+    /// The partition's extent, once its readable end has reached `offset` (rule A5: wait, then ask). `pinned` says that an intent is open.
+    pub(super) async fn bounds_reaching(&mut self, offset: i64, pinned: bool) -> Result<LogBounds, Exit> {
+        let mut short = ShortLog::default();
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        loop {
+            match self.env.source.bounds(&self.lease.tp).await {
+                Ok(bounds) if bounds.stable_end >= offset => {
+                    if let Some(log_end) = short.accepted {
+                        self.remember_truncation(log_end, pinned).await?;
+                    }
+                    return Ok(bounds);
+                }
+                // A transaction that hangs holds the readable end back for as long as it hangs; the records are there.
+                Ok(bounds) if bounds.end >= offset => short.since = None,
+                Ok(bounds) => self.await_log(&mut short, offset, &bounds)?,
+                Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable) => {
+                    tracing::warn!(tp = %self.lease.tp, error = %e, "the partition's extent is not known yet");
+                    // A broker that has just come back may lag like a new leader.
+                    short.since = None;
+                }
+                Err(e) => return Err(e.into()),
+            }
+            backoff.wait(&*self.env.clock).await;
+        }
+    }
+
+    /// A log that ends below what was backed up: a lagging high watermark for a while, a truncated log after that.
+    fn await_log(&self, short: &mut ShortLog, offset: i64, bounds: &LogBounds) -> Result<(), Exit> {
+        let now = self.env.clock.steady();
+        let since = *short.since.get_or_insert(now);
+        short.lowest = short.lowest.min(bounds.end);
+        if now.saturating_sub(since) > LOG_END_WAIT {
+            if !self.env.rule.accepts(Accept::Truncation) {
+                return Err(truncated(offset, bounds.end).into());
+            }
+            short.accepted = Some(short.lowest);
+            self.env.reporter.lane(&self.lease.tp, LaneNote::AwaitingLog { position: offset, log_end: bounds.end });
+        }
+        Ok(())
+    }
+
+    /// The client found by the leader's epoch that the log was cut and written anew.
+    pub(super) async fn on_truncated(&mut self, log_end: Option<i64>, cause: String, pinned: bool) -> Exit {
+        let log_end = match (log_end, self.env.source.bounds(&self.lease.tp).await) {
+            (Some(log_end), _) => log_end,
+            (None, Ok(bounds)) => bounds.end,
+            (None, Err(e)) => return e.into(),
+        };
+        // Above the position nothing is visible yet: what was read is dropped, and read again as it is now.
+        if log_end < self.position {
+            if !self.env.rule.accepts(Accept::Truncation) {
+                return Exit::from(truncated(self.position, log_end).because(cause));
+            }
+            if let Err(exit) = self.remember_truncation(log_end, pinned).await {
+                return exit;
+            }
+        }
+        self.leader_epoch = -1;
+        if !pinned {
+            self.untidied = Some(self.env.clock.steady());
+            if let Err(exit) = self.tidy().await {
+                return exit;
+            }
+        }
+        Exit::Restart(format!("the log was truncated to {log_end}: {cause}"))
+    }
+
+    /// The records that stand in the log below the position now are not the ones that were backed up. The group remembers that at once: the
+    /// log may have passed the position by the time of the next recovery, and nothing would tell.
+    async fn remember_truncation(&mut self, log_end: i64, pinned: bool) -> Result<(), Exit> {
+        let gap = Missing(log_end, self.position, GapCause::Truncation);
+        if gap.0 >= gap.1 || self.pending.contains(&gap) {
+            return Ok(());
+        }
+        self.tell_gap(gap);
+        self.pending.push(gap);
+        self.leader_epoch = -1;
+        if pinned {
+            return Ok(());
+        }
+        self.untidied = Some(self.env.clock.steady());
+        self.tidy().await
+    }
+}
+
+fn truncated(position: i64, log_end: i64) -> Error {
+    Error::new(codes::LOG_TRUNCATED, ErrorKind::Asks, "the partition ends before what was backed up: its log was truncated")
+        .with("position", position)
+        .with("log_end", log_end)
+        .help("to wait until the log has passed the position, listing the difference as a gap, start once with --accept truncation")
+}

@@ -1,0 +1,209 @@
+//! A pin that the group refuses, by each error of step 3 of the commit protocol: nothing of the window becomes visible, and the lane does
+//! what the protocol says of that error.
+//!
+//! The real binary, and the S3 server in this process. The broker is librdkafka's mock cluster, which refuses on demand, as no real
+//! coordinator does; each case has one of its own. The mock does not limit metadata, and keeps too little for a multipart window,
+//! so the case that needs both runs on a real Kafka.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use catchment_tests::bed::{Bed, Place, unique};
+use catchment_tests::process::Process;
+use catchment_tests::services::{Kafka, KafkaOptions};
+use rdkafka::error::RDKafkaErrorCode as K;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+/// How long a process may take to come to something: a member that the group disowns waits for its own session, more than once.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a stop may take.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Requests that are refused, unless the coordinator is told to take them before: more than any case sends.
+const REFUSALS: usize = 500;
+
+const RECORDS: u64 = 100;
+
+/// Windows close by the clock a second after their first record; sessions are as short as the mock takes them.
+const SETTINGS: [&str; 8] =
+    ["--window", "1s", "--window-by", "arrival", "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500"];
+
+/// A running backup whose lane has made its start commit, and the coordinator that it commits to.
+struct Backup {
+    process: Process,
+    bed: Bed,
+    cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl Backup {
+    /// Starts one of an empty topic as the member `member`.
+    fn start(member: &str) -> Self {
+        let cluster = MockCluster::new(1).expect("a loopback port can be had");
+        let topic = unique("pins");
+        cluster.create_topic(&topic, 1, 1).expect("the mock makes topics");
+        let bed = Bed::of_topic(&cluster.bootstrap_servers(), &topic, 1, Place::in_process());
+        let more = [&SETTINGS[..], &["--instance-id", member, "--metrics", "127.0.0.1:0"]].concat();
+        let mut this = Self { process: bed.backup(&more).spawn(), bed, cluster };
+        this.await_that("the start commit", |this| this.starts() == 1);
+        this
+    }
+
+    /// From now on the coordinator answers every commit with `error`; and there are records to be backed up.
+    fn refuse(&mut self, error: K) {
+        let code = RDKafkaRespErr::try_from(error as i32).expect("a code of the protocol");
+        self.cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[code; REFUSALS]);
+        self.bed.fill(RECORDS);
+    }
+
+    /// How often the lane has begun: each time it writes its anchor.
+    fn starts(&self) -> usize {
+        let versions = self.bed.place.server().state().versions();
+        versions.iter().filter(|(key, _)| key.contains("_catchment/anchors/")).map(|(_, versions)| versions.len()).sum()
+    }
+
+    /// How often a commit was sent again, by the process's own metrics.
+    fn retries(&mut self) -> u64 {
+        const NAME: &str = "catchment_commit_retries_total ";
+        let line = self.process.wait_for_stderr("metrics at http://", PATIENCE);
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("the line names the address");
+        let mut stream = TcpStream::connect(address).expect("metrics are served");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("a request can be sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer comes");
+        let value = text.lines().find_map(|line| line.strip_prefix(NAME)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {NAME:?} in {text}"))
+    }
+
+    /// Waits until `reached`, and fails if the process ends first.
+    fn await_that(&mut self, what: &str, reached: impl Fn(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !reached(self) {
+            let ended = self.process.poll();
+            assert!(ended.is_none() && Instant::now() < deadline, "{what} did not come ({ended:?}): {}", self.process.stderr());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Once the coordinator takes commits again, the same process goes on by itself.
+    fn goes_on(&mut self) {
+        self.cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+        self.bed.await_committed(&mut [&mut self.process], PATIENCE);
+    }
+
+    /// Ends the process and leaves the rest, if there is any, to the next run.
+    fn assert_complete(self, error: K) {
+        let Self { process, bed, cluster: _cluster } = self;
+        process.terminate(STOP).assert_code(0);
+        assert_all_stored(&bed, error);
+    }
+}
+
+#[track_caller]
+fn assert_nothing_visible(bed: &Bed, error: K) {
+    assert_eq!(bed.place.data_keys(""), Vec::<String>::new(), "{error:?}: nothing is visible before its pin");
+}
+
+/// Runs to the end, and fails unless then every record is there once, unaltered, in objects that never changed.
+#[track_caller]
+fn assert_all_stored(bed: &Bed, error: K) {
+    bed.backup_all(&SETTINGS);
+    bed.assert_complete(&format!("{error:?}"));
+    assert_eq!(bed.verify("", true)["compared"], RECORDS, "{error:?}");
+    assert_eq!(bed.place.server().state().changed_keys(), Vec::<String>::new(), "{error:?}");
+}
+
+/// All cases at once: each waits for its own coordinator most of the time.
+fn each(errors: &[K], case: impl Fn(K) + Sync) {
+    std::thread::scope(|scope| {
+        for error in errors {
+            scope.spawn(|| case(*error));
+        }
+    });
+}
+
+/// The lane repeats its pin until the coordinator takes it, and is never dropped.
+fn is_sent_again(error: K) {
+    let mut backup = Backup::start("none");
+    backup.refuse(error);
+    backup.await_that("a second retry", |backup| backup.retries() >= 2);
+    assert_nothing_visible(&backup.bed, error);
+    backup.goes_on();
+    assert_eq!(backup.starts(), 1, "{error:?}: the lane kept what it had read");
+    backup.assert_complete(error);
+}
+
+/// The process ends with this code; another one that the coordinator does not refuse stores everything.
+fn ends_the_process(error: K, member: &str, code: i32, says: &str) {
+    let mut backup = Backup::start(member);
+    backup.refuse(error);
+    let Backup { process, bed, cluster } = backup;
+    let exit = process.wait(PATIENCE);
+    exit.assert_code(code);
+    assert!(exit.stderr.contains(says), "{error:?}: no {says} in: {}", exit.stderr);
+    assert_nothing_visible(&bed, error);
+    cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    assert_all_stored(&bed, error);
+}
+
+#[test]
+fn a_member_that_the_group_disowns_drops_its_lane_and_starts_it_again() {
+    each(&[K::IllegalGeneration, K::UnknownMemberId, K::StaleMemberEpoch], |error| {
+        let mut backup = Backup::start("none");
+        backup.refuse(error);
+        backup.await_that("a second new start of the lane", |backup| backup.starts() >= 3);
+        assert_nothing_visible(&backup.bed, error);
+        backup.goes_on();
+        backup.assert_complete(error);
+    });
+}
+
+#[test]
+fn a_pin_refused_while_the_group_rebalances_is_sent_again() {
+    is_sent_again(K::RebalanceInProgress);
+}
+
+#[test]
+fn a_pin_of_unknown_fate_is_sent_again() {
+    each(&[K::RequestTimedOut, K::NotCoordinator, K::CoordinatorNotAvailable, K::CoordinatorLoadInProgress], is_sent_again);
+}
+
+#[test]
+fn a_member_that_is_fenced_ends_the_process() {
+    // The client as a whole says so, before the lane can say C0404.
+    ends_the_process(K::FencedInstanceId, "member-1", 6, "C0205");
+}
+
+#[test]
+fn a_pin_refused_for_good_stops_the_lane() {
+    let for_the_pin = [K::OffsetMetadataTooLarge, K::InvalidCommitOffsetSize];
+    let for_the_principal = [K::GroupAuthorizationFailed, K::TopicAuthorizationFailed];
+    let unforeseen = [K::InvalidRequest];
+    each(&[&for_the_pin[..], &for_the_principal, &unforeseen].concat(), |error| ends_the_process(error, "none", 1, "C0403"));
+}
+
+#[test]
+fn a_multipart_pin_that_the_broker_finds_too_large_is_sent_without_its_upload() {
+    // An intent of this test has some 240 bytes, and 90 more with its upload.
+    let limit = ("offset.metadata.max.bytes".to_owned(), "285".to_owned());
+    let kafka = Kafka::start(KafkaOptions { properties: vec![limit], ..KafkaOptions::default() });
+    let mut bed = Bed::new(kafka.bootstrap(), 1, Place::in_process());
+    bed.fill_large(300);
+    let large = ["--window", "1h", "--max-bytes", "80MiB"];
+    bed.place.refuse_data();
+    let mut process = bed.backup(&large).spawn();
+    let intent = bed.await_intent(&mut process);
+    assert!(intent.get("upload").is_none(), "{intent}");
+    let uploads: Vec<_> = bed.place.open_uploads().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(uploads, [intent["key"].as_str().expect("a key")]);
+    assert_eq!(bed.place.data_keys(""), Vec::<String>::new());
+    bed.place.accept_data();
+    process.wait_for_stdout(&bed.topic, PATIENCE);
+    process.terminate(STOP).assert_code(0);
+    assert!(bed.place.open_uploads().is_empty(), "the upload became the object");
+    bed.backup_all(&large);
+    bed.assert_complete("pinned without an upload");
+}
