@@ -65,7 +65,13 @@ pub struct TopicClaims {
 impl TopicClaims {
     /// Claims that start new topics at `start`, with relative times resolved.
     pub fn new(start: StartPoint, first: Vec<String>) -> Self {
-        Self { start, first: Mutex::new(first), cells: Mutex::default(), absent: Mutex::default(), identities: tokio::sync::Mutex::default() }
+        Self {
+            start,
+            first: Mutex::new(first),
+            cells: Mutex::default(),
+            absent: Mutex::default(),
+            identities: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The claim of a partition's topic, made now if this is the first lane of it.

@@ -418,7 +418,8 @@ fn event_of_error<'a>(message: *const sys::rd_kafka_message_t, code: K, offset: 
 
 /// The broker's answer to a question about the position's epoch stands in the text alone: `broker end offset is N (...)`.
 fn truncated(cause: String) -> QueueFault {
-    let digits = cause.split_once("broker end offset is ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    let digits =
+        cause.split_once("broker end offset is ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
     let log_end = digits.and_then(|digits| digits.parse().ok());
     QueueFault::Truncated { cause, log_end }
 }
