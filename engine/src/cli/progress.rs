@@ -120,6 +120,9 @@ impl Screen {
     }
 }
 
+/// Lanes that may pass the limit of lines at the same moment.
+const ROOM_FOR_THE_END: usize = 64;
+
 fn moving_line() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
@@ -138,7 +141,8 @@ impl Progress {
     }
 
     fn on(mut screen: Screen, queued_max: usize) -> Result<Self> {
-        let (queue, waiting) = crossbeam_channel::unbounded();
+        // Lines stop at `queued_max`; the end still has room then.
+        let (queue, waiting) = crossbeam_channel::bounded(queued_max + ROOM_FOR_THE_END);
         let (alive, shown) = crossbeam_channel::bounded(0);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&dropped);
@@ -154,7 +158,7 @@ impl Progress {
 
     fn show(&self, shown: Shown) {
         // Never waits: whoever calls this has data to move.
-        if self.queue.len() >= self.queued_max || self.queue.send(shown).is_err() {
+        if self.queue.len() >= self.queued_max || self.queue.try_send(shown).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -162,7 +166,7 @@ impl Progress {
     /// Ends the moving line, and waits a moment for what is not shown yet.
     pub(super) fn finish(&self) {
         // The thread ends by itself if the queue is gone.
-        let _ = self.queue.send(Shown::End);
+        let _ = self.queue.try_send(Shown::End);
         if self.shown.recv_timeout(FINISH_WAIT) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             tracing::warn!("the output is read too slowly: {} lines were not shown", self.queue.len());
         }
@@ -324,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_waited_for_is_named_with_its_code_and_the_next_step() {
-        let (queue, waiting) = crossbeam_channel::unbounded();
+        let (queue, waiting) = crossbeam_channel::bounded(10);
         let (_alive, shown) = crossbeam_channel::bounded(0);
         let progress = Progress { queue, queued_max: 10, dropped: Arc::default(), shown, totals: Mutex::default() };
         let error = StoreError::new(StoreErrorKind::Denied, "PutObject", "k", "HTTP 403 AccessDenied");

@@ -102,7 +102,7 @@ impl History {
     /// The last offset at which a batch was corrupt twice.
     fn corrupt_twice(&self) -> Option<i64> {
         let corrupt = || self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at);
-        let last = corrupt().last()?;
+        let last = corrupt().next_back()?;
         (corrupt().filter(|at| *at == last).count() > 1).then_some(last)
     }
 }
