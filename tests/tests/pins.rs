@@ -187,7 +187,7 @@ fn a_pin_refused_for_good_stops_the_lane() {
 
 #[test]
 fn a_multipart_pin_that_the_broker_finds_too_large_is_sent_without_its_upload() {
-    // An intent of this test has some 240 bytes, and 90 more with its upload.
+    // An intent of this test has some 230 bytes, and 90 more with its upload.
     let limit = ("offset.metadata.max.bytes".to_owned(), "285".to_owned());
     let kafka = Kafka::start(KafkaOptions { properties: vec![limit], ..KafkaOptions::default() });
     let mut bed = Bed::new(kafka.bootstrap(), 1, Place::in_process());

@@ -15,6 +15,7 @@ use catchment_formats::parquet::ParquetDecoder;
 use catchment_tests::admin::GroupOffset;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, config_file};
 use catchment_tests::phases::Watch;
+use catchment_tests::process::Process;
 use catchment_tests::s3::{Config, Logged, Op, Personality};
 use catchment_tests::services::{Kafka, KafkaOptions, Minio};
 use md5::{Digest, Md5};
@@ -460,10 +461,16 @@ fn assert_truncation_listed(bed: &Bed) {
     truth.assert_equals(&bed.place.stored(""), "what was not truncated");
 }
 
+/// A backup that has been permitted to wait for the log, and does.
+fn awaiting_the_log(bed: &Bed, more: &[&str]) -> Process {
+    let mut process = bed.backup(more).spawn();
+    process.wait_for_stderr("waiting until the log, which ends at 300, has passed 400", LONG_WAIT);
+    process
+}
+
 /// With this answer a backup waits until the log has passed the position, and goes on there.
 fn outlives_a_truncation(bed: &mut Bed, answer: &[&str]) {
-    let mut process = bed.backup(&[answer, &BY_ARRIVAL].concat()).spawn();
-    process.wait_for_stderr("waiting until the log, which ends at 300, has passed 400", LONG_WAIT);
+    let mut process = awaiting_the_log(bed, &[answer, &BY_ARRIVAL].concat());
     bed.fill(250);
     bed.await_committed(&mut [&mut process], PATIENCE);
     process.terminate(STOP).assert_code(0);
@@ -487,10 +494,18 @@ fn a_truncation_that_the_rule_permits_is_outwaited_and_listed_as_a_gap() {
 #[test]
 fn an_accepted_truncation_is_listed_by_a_run_to_the_end_too() {
     let mut bed = ahead_of_the_log();
-    let mut process = bed.backup(&["--until-end", "--accept", "truncation"]).spawn();
-    process.wait_for_stderr("waiting until the log, which ends at 300, has passed 400", LONG_WAIT);
+    let process = awaiting_the_log(&bed, &["--until-end", "--accept", "truncation"]);
     bed.fill(250);
     process.wait(RUN_LIMIT).assert_code(0);
+    bed.backup_all(&[]);
+    assert_truncation_listed(&bed);
+}
+
+#[test]
+fn an_accepted_truncation_is_listed_although_the_log_passed_the_position_while_nobody_looked() {
+    let mut bed = ahead_of_the_log();
+    awaiting_the_log(&bed, &["--accept", "truncation"]).terminate(STOP).assert_code(0);
+    bed.fill(250);
     bed.backup_all(&[]);
     assert_truncation_listed(&bed);
 }

@@ -274,7 +274,7 @@ fn chapter<'a>(book: &'a str, heading: &str) -> &'a str {
 
 /// The rows of a chapter's tables that list keys.
 fn key_rows(chapter: &str) -> impl Iterator<Item = &str> {
-    let tables = chapter.split("\n\n").filter(|table| table.starts_with("| key |"));
+    let tables = chapter.split("\n\n").filter(|table| table.trim_start().starts_with("| key |"));
     tables.flat_map(str::lines).filter(|line| line.starts_with("| `"))
 }
 

@@ -127,7 +127,7 @@ fn post(url: &str, form: &str, account: Option<(&str, &str)>) -> Outcome<(u16, V
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(form.as_bytes())))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(tokio::time::timeout(ENDPOINT_TIMEOUT / 2, exchange(request)));
+    let answer = runtime.block_on(async { tokio::time::timeout(ENDPOINT_TIMEOUT / 2, exchange(request)).await });
     let answer = answer.map_err(|_| format!("the token endpoint {url} did not answer within {} s", (ENDPOINT_TIMEOUT / 2).as_secs()))?;
     Ok(answer.map_err(|e| format!("the token endpoint {url} cannot be asked: {}", with_sources(&*e)))?)
 }
