@@ -19,13 +19,11 @@ use crate::source::LogBounds;
 struct ShortLog {
     since: Option<Duration>,
     lowest: i64,
-    /// Where it ended, once the operator's answer counts.
-    accepted: Option<i64>,
 }
 
 impl Default for ShortLog {
     fn default() -> Self {
-        Self { since: None, lowest: i64::MAX, accepted: None }
+        Self { since: None, lowest: i64::MAX }
     }
 }
 
@@ -36,15 +34,10 @@ impl Lane {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
             match self.env.source.bounds(&self.lease.tp).await {
-                Ok(bounds) if bounds.stable_end >= offset => {
-                    if let Some(log_end) = short.accepted {
-                        self.remember_truncation(log_end, pinned).await?;
-                    }
-                    return Ok(bounds);
-                }
+                Ok(bounds) if bounds.stable_end >= offset => return Ok(bounds),
                 // A transaction that hangs holds the readable end back for as long as it hangs; the records are there.
                 Ok(bounds) if bounds.end >= offset => short.since = None,
-                Ok(bounds) => self.await_log(&mut short, offset, &bounds)?,
+                Ok(bounds) => self.await_log(&mut short, offset, &bounds, pinned).await?,
                 Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable) => {
                     tracing::warn!(tp = %self.lease.tp, error = %e, "the partition's extent is not known yet");
                     // A broker that has just come back may lag like a new leader.
@@ -57,7 +50,7 @@ impl Lane {
     }
 
     /// A log that ends below what was backed up: a lagging high watermark for a while, a truncated log after that.
-    fn await_log(&self, short: &mut ShortLog, offset: i64, bounds: &LogBounds) -> Result<(), Exit> {
+    async fn await_log(&mut self, short: &mut ShortLog, offset: i64, bounds: &LogBounds, pinned: bool) -> Result<(), Exit> {
         let now = self.env.clock.steady();
         let since = *short.since.get_or_insert(now);
         short.lowest = short.lowest.min(bounds.end);
@@ -65,7 +58,8 @@ impl Lane {
             if !self.env.rule.accepts(Accept::Truncation) {
                 return Err(truncated(offset, bounds.end).into());
             }
-            short.accepted = Some(short.lowest);
+            // Remembered before anything else: the process may end while it waits, and the log pass the position while nobody looks.
+            self.remember_truncation(short.lowest, pinned).await?;
             self.env.reporter.lane(&self.lease.tp, LaneNote::AwaitingLog { position: offset, log_end: bounds.end });
         }
         Ok(())
