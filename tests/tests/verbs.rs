@@ -685,15 +685,6 @@ fn messages_are_one_json_object_a_line_if_asked() {
     assert!(messages.iter().any(|message| message == "backup runs"), "{messages:?}");
 }
 
-#[test]
-fn an_error_is_one_json_object_too_if_asked() {
-    let exit = Program::new(["ls", "/no/such/directory"]).envs([("CATCHMENT_LOG_FORMAT", "json")]).run(RUN_LIMIT);
-    exit.assert_code(3);
-    let messages = json_messages(&exit.stderr);
-    assert_eq!(messages.len(), 1, "{messages:?}");
-    assert!(exit.stderr.contains("C0502"), "{}", exit.stderr);
-}
-
 /// What a refused command line says to a terminal, which `script` makes.
 fn on_a_terminal(args: &str, no_color: Option<&str>) -> String {
     let mut script = Command::new("script");
