@@ -492,25 +492,6 @@ fn a_truncation_that_the_rule_permits_is_outwaited_and_listed_as_a_gap() {
 }
 
 #[test]
-fn an_accepted_truncation_is_listed_by_a_run_to_the_end_too() {
-    let mut bed = ahead_of_the_log();
-    let process = awaiting_the_log(&bed, &["--until-end", "--accept", "truncation"]);
-    bed.fill(250);
-    process.wait(RUN_LIMIT).assert_code(0);
-    bed.backup_all(&[]);
-    assert_truncation_listed(&bed);
-}
-
-#[test]
-fn an_accepted_truncation_is_listed_although_the_log_passed_the_position_while_nobody_looked() {
-    let mut bed = ahead_of_the_log();
-    awaiting_the_log(&bed, &["--accept", "truncation"]).terminate(STOP).assert_code(0);
-    bed.fill(250);
-    bed.backup_all(&[]);
-    assert_truncation_listed(&bed);
-}
-
-#[test]
 fn a_log_that_ends_below_the_position_stops_the_lane() {
     let bed = ahead_of_the_log();
     let before = bed.place.data_keys("");
