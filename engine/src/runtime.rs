@@ -1,8 +1,8 @@
 //! From a plan to a running backup: opens the store, connects, claims, joins, runs, stops.
 //!
-//! Place in the flow: between the command line (or a service) and the pipeline. What can be wrong from outside is found here, and nothing is
-//! written, nor the group joined, before everything that can refuse was asked: settings, cluster, topics, the length of their keys, and
-//! whose their directories are.
+//! Place in the flow: between the command line (or a service) and the pipeline. What can be wrong from outside is found here. Nothing
+//! is written, nor the group joined, before settings, cluster, topics, the length of their keys and the owners of their directories
+//! were asked.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -168,8 +168,8 @@ pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Opened
     Ok(OpenedStore { store: open(&below(&settings.url, prefix), &options).await?, requests })
 }
 
-/// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store reads
-/// them again by itself.
+/// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store
+/// reads them again by itself.
 ///
 /// # Errors
 /// If a secret cannot be read.

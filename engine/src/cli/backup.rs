@@ -145,7 +145,8 @@ struct MemberArgs {
     instance_id: Option<String>,
 }
 
-/// Parses `PROPERTY=VALUE`. The parser is ours because clap repeats what it refuses, and what stands in the place of a name may be a secret.
+/// Parses `PROPERTY=VALUE`. The parser is ours because clap repeats what it refuses, and what stands in the place of a name may be
+/// a secret.
 #[derive(Clone, Debug)]
 pub(super) struct Property;
 
@@ -223,8 +224,8 @@ pub(super) fn main(args: BackupArgs, quiet: bool) -> Outcome {
     run_with_store(args.into_plan()?, quiet, |store| store)
 }
 
-/// Runs a backup until it is told to stop, has reached the end it was asked to reach, or cannot go on, into a store that `wrap` makes of the
-/// plan's.
+/// Runs a backup until it is told to stop, has reached the end it was asked to reach, or cannot go on, into a store that `wrap`
+/// makes of the plan's.
 ///
 /// # Errors
 /// What ended it.

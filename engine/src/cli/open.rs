@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn the_store_that_holds_a_url_gives_its_options() {
-        let text = "[store.a]\nurl = \"cos://b-1/kafka/?region=r\"\naccess_key_id = \"env:A\"\nsecret_access_key = \"env:B\"\n[store.b]\nurl = \"s3://other/\"\n";
+        let text = "[store.a]\nurl = \"cos://b-1/kafka/?region=r\"\naccess_key_id = \"env:A\"\nsecret_access_key = \"env:B\"\n\
+                    [store.b]\nurl = \"s3://other/\"\n";
         let config = Config::parse(text, "f").unwrap();
         let of = |url: &str| store_of(&config, url);
         assert_eq!(of("cos://b-1/kafka/orders/").url, "cos://b-1/kafka/orders/?region=r");

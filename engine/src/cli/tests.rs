@@ -132,8 +132,8 @@ fn refusals_look_like_every_other_error() {
 
 #[test]
 fn the_contract_for_scripts_parses() {
-    let line = "catchment backup a b -b h:1,h:2 --to s3://lake/p/ --rule r --format raw --framing len32 --codec gzip --level 9 --window 10m \
-                --window-by arrival --max-bytes 256MiB --start 0:5,1:7 --until-end --budget 1GiB --layout hive --accept foreign-commit \
+    let line = "catchment backup a b -b h:1,h:2 --to s3://lake/p/ --rule r --format raw --framing len32 --codec gzip --level 9 \
+                --window 10m --window-by arrival --max-bytes 256MiB --start 0:5,1:7 --until-end --budget 1GiB --layout hive --accept foreign-commit \
                 --accept truncation --metrics 127.0.0.1:9464 -X client.id=x -X sasl.password=p --preset ckafka -v";
     let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
     let Verb::Backup(args) = cli.verb else { panic!("it is a backup") };

@@ -31,8 +31,8 @@ pub const BUDGET_MIN: ByteSize = ByteSize(crate::limits::BUDGET_MIN);
 /// Age after which an upload that no intent names is aborted unless set. Sooner could abort a living owner's upload (that
 /// costs time, not data), later leaves parts that cost money.
 pub const UPLOAD_DEADLINE_DEFAULT: Span = Span::secs(3600);
-/// Shortest upload deadline. Whoever aborts an upload, or gives up a window, must outlast the slowest request that the store is still waited
-/// for: a PUT of 64 MiB at the slowest rate that is waited for takes 17.5 minutes.
+/// Shortest upload deadline. Whoever aborts an upload, or gives up a window, must outlast the slowest request that the store is still
+/// waited for: a PUT of 64 MiB at the slowest rate that is waited for takes 17.5 minutes.
 pub const UPLOAD_DEADLINE_MIN: Span = Span::secs(1200);
 /// zstd level unless set: the fastest that compresses well.
 const ZSTD_LEVEL_DEFAULT: u8 = 1;

@@ -36,7 +36,7 @@ fn help_with_files(kind: StoreErrorKind, cause: &str) -> &'static str {
         _ if is(EROFS) => "mount the file system for writing, or choose another directory",
         StoreErrorKind::Denied => "let this user read and write the directory and what is below it, or choose another one",
         StoreErrorKind::Invalid if cause.contains("hard link") => {
-            "choose a directory in a file system that has hard links, such as ext4, xfs or btrfs: they are what keeps files from being overwritten"
+            "choose a directory in a file system that has hard links (ext4, xfs, btrfs): they keep files from being overwritten"
         }
         StoreErrorKind::Unknown => "check the disk and its mount; the system's log may say more",
         _ => "correct what the cause names",

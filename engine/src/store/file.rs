@@ -38,8 +38,8 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the store in `root`, which is created by the first write if it does not exist. What a process left behind that died more than a
-    /// day ago is removed. Blocks for a few file operations.
+    /// Opens the store in `root`, which is created by the first write if it does not exist. What a process left behind that died more
+    /// than a day ago is removed. Blocks for a few file operations.
     ///
     /// # Errors
     /// C0312 if the directory, or the nearest one above it that exists, cannot be written to.

@@ -83,8 +83,8 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
     }
     if found.dropped > 0 {
         found.notes.push(format!(
-            "{tp}: Kafka does not have {} record(s) any more that the objects hold, all with keys: compaction drops such; if this topic was \
-             never compacted, they are extra",
+            "{tp}: Kafka does not have {} record(s) any more that the objects hold, all with keys: compaction drops such; if this topic \
+             was never compacted, they are extra",
             found.dropped
         ));
     }

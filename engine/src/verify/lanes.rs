@@ -157,7 +157,8 @@ impl Lane {
         self.objects.iter().map(|(listed, object)| extent(listed, object)).collect()
     }
 
-    /// Whether only a part of the topic's directory is looked at: it holds a part of its objects, and what lies between them may stand beside it.
+    /// Whether only a part of the topic's directory is looked at: it holds a part of its objects, and what lies between them may stand
+    /// beside it.
     fn is_part(&self, place: &Place) -> bool {
         place.prefix.len() > self.key.directory.len() + 1
     }

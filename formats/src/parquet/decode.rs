@@ -123,8 +123,8 @@ fn check_schema(metadata: &ParquetMetaData) -> Result<(), FormatError> {
     if same { Ok(()) } else { Err(corrupt("the columns are not those of this format")) }
 }
 
-/// Checks what the `parquet` crate asserts when it opens a chunk, that each chunk lies within the object, and that none claims a dictionary,
-/// which none has.
+/// Checks what the `parquet` crate asserts when it opens a chunk, that each chunk lies within the object, and that none claims a
+/// dictionary, which none has.
 fn check_chunks(metadata: &ParquetMetaData, object_bytes: u64) -> Result<(), FormatError> {
     let within = |at: i64, bytes: i64| {
         let (at, bytes) = (u64::try_from(at).ok()?, u64::try_from(bytes).ok()?);

@@ -17,7 +17,8 @@ use crate::error::FormatError;
 /// Longest page header that is read. Ours have under 64 bytes; a longer one is none of ours.
 const HEADER_BYTES_MAX: u64 = 4096;
 
-/// Most bytes that one compressed byte can stand for: a block of zstd has up to 128 KiB and takes at least four bytes. gzip stays far below.
+/// Most bytes that one compressed byte can stand for: a block of zstd has up to 128 KiB and takes at least four bytes. gzip stays far
+/// below.
 const EXPANSION_MAX: u64 = 32 << 10;
 
 /// How deep structs may nest in a header.

@@ -102,8 +102,8 @@ impl Disk {
         Ok(etag)
     }
 
-    /// Makes the names on the way from the root to this directory durable, and those in it. Somebody else may have made any of them and died
-    /// before saying so to the disk.
+    /// Makes the names on the way from the root to this directory durable, and those in it. Somebody else may have made any of them and
+    /// died before saying so to the disk.
     fn sync_up_from(&self, directory: &Path) -> io::Result<()> {
         for directory in directory.ancestors().take_while(|directory| directory.starts_with(&self.root)) {
             self.sync_directory(directory)?;
