@@ -1,7 +1,7 @@
 //! The commit protocol: how a window becomes an object exactly once.
 //!
 //! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
-//! carry them out: [`env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7), [`log`] what it asks of
+//! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7), [`log`] what it asks of
 //! Kafka's log, [`assembly`] the parts of an open segment, [`publish`] steps 3 to 6, [`offsets`] the OffsetCommits, [`anchors`] and [`control`] what the
 //! store remembers beside the objects; [`proof`] reads what an object says of itself.
 //!
