@@ -29,6 +29,8 @@ pub mod lane;
 pub mod limits;
 pub mod metrics;
 pub mod pipeline;
+#[cfg(all(feature = "kafka", feature = "s3"))]
+pub mod preflight;
 pub mod pressure;
 pub mod reader;
 pub mod report;

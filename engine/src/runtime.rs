@@ -1,28 +1,25 @@
 //! From a plan to a running backup: opens the store, connects, claims, joins, runs, stops.
 //!
 //! Place in the flow: between the command line (or a service) and the pipeline. What can be wrong from outside is found here. Nothing
-//! is written, nor the group joined, before settings, cluster, topics, the length of their keys and the owners of their directories
-//! were asked.
+//! is written, nor the group joined, before settings, cluster, topics and what [`preflight`] looks at were asked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
-use crate::commit::control::{self, Owner};
 use crate::config::{BackupPlan, KafkaSettings, OnStop, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::intent::VERSION;
 use crate::limits;
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
+use crate::preflight;
 use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaGroup, ReadShare};
-use crate::source::{GroupEvent, Source, TopicPartition};
-use crate::store::key::{ControlKeys, Layout, TopicName};
+use crate::source::{GroupEvent, Source, TopicInfo, TopicPartition};
 use crate::store::open::{GivenCredentials, OpenOptions, open};
 use crate::store::url::below;
 use crate::store::{ObjectStore, RequestObserver, StoreError, probe};
@@ -31,9 +28,6 @@ use crate::window::WindowPolicy;
 
 /// How long leaving the group may take. A member that is not gone by then is fenced by its session.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// Owner records asked for at a time. Each is one small request; more would only meet the store's rate limits sooner.
-const OWNERS_AT_ONCE: usize = 16;
 
 /// What a running backup shows to others.
 pub trait Observer: Reporter {
@@ -98,10 +92,11 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, observer: &Arc<dyn Observ
     let fetch = limits::fetch_bytes(budget);
     let cluster = KafkaCluster::connect(kafka_settings(plan), ReadShare { bytes: fetch, partitions: 1 }).await?;
     let topics = matching_topics(&*cluster, &plan.topics).await?;
-    let partitions = partitions_of(&*cluster, &topics).await?;
+    let infos = described(&*cluster, &topics).await?;
+    let partitions = partitions_of(&infos);
     cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) })?;
     let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
-    refuse_foreign_directories(&store, plan, &layout, cluster.cluster_id(), &topics).await?;
+    preflight::check(plan, &layout, &store, &*cluster, &infos).await?;
     let now_ms = clock.wall_ms();
     let classes = probe::classes(&store, u64::try_from(now_ms).unwrap_or_default()).await.map_err(|e| store_error(&*store, e))?;
     let joined = KafkaGroup::join(&cluster, &plan.rule, &plan.group, &plan.topics).await?;
@@ -187,43 +182,6 @@ fn store_error(store: &dyn ObjectStore, e: StoreError) -> Error {
     Error::from(e).with("store", store.url())
 }
 
-/// Asks whether any topic's directory is somebody else's, or its keys are too long: a start that is refused must leave nothing behind. The
-/// claims ask again, for topics that come later and for whoever claims at the same time.
-async fn refuse_foreign_directories(
-    store: &Arc<dyn ObjectStore>,
-    plan: &BackupPlan,
-    layout: &Layout,
-    cluster: &str,
-    topics: &[String],
-) -> Result<()> {
-    let ours = Owner {
-        v: VERSION,
-        rule: plan.rule.clone(),
-        group: plan.group.clone(),
-        cluster: cluster.to_owned(),
-        topic: String::new(),
-        topic_id: "0".to_owned(),
-        start: BTreeMap::new(),
-        released: false,
-    };
-    for some in topics.chunks(OWNERS_AT_ONCE) {
-        let mut asked = tokio::task::JoinSet::new();
-        for topic in some {
-            let name = TopicName::new(topic);
-            layout.check_length(&name, &store.limits())?;
-            let (store, keys) = (Arc::clone(store), ControlKeys::new(layout, &name));
-            asked.spawn(async move { control::read::<Owner>(&*store, &keys.owner()).await.map(|owner| (keys, owner)) });
-        }
-        while let Some(answer) = asked.join_next().await {
-            let (keys, owner) = answer.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))?;
-            if let Some(owner) = owner.filter(|owner| !owner.released && !owner.is_same_deployment(&ours)) {
-                return Err(control::foreign_owner(&**store, &keys, &owner));
-            }
-        }
-    }
-    Ok(())
-}
-
 async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec<String>> {
     let mut topics = Vec::new();
     for pattern in patterns {
@@ -240,14 +198,21 @@ async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec
     Ok(topics)
 }
 
-async fn partitions_of(source: &dyn Source, topics: &[String]) -> Result<Vec<TopicPartition>> {
-    let mut partitions = Vec::new();
+/// The topics as the cluster describes them; one that is gone again is left to its claim.
+async fn described(source: &dyn Source, topics: &[String]) -> Result<Vec<TopicInfo>> {
+    let mut infos = Vec::new();
     for topic in topics {
-        if let Some(info) = source.topic(topic).await? {
-            partitions.extend((0..info.partitions).map(|partition| TopicPartition { topic: Arc::clone(&info.name), partition }));
-        }
+        infos.extend(source.topic(topic).await?);
     }
-    Ok(partitions)
+    Ok(infos)
+}
+
+fn partitions_of(infos: &[TopicInfo]) -> Vec<TopicPartition> {
+    let of = |info: &TopicInfo| {
+        let topic = Arc::clone(&info.name);
+        (0..info.partitions).map(move |partition| TopicPartition { topic: Arc::clone(&topic), partition })
+    };
+    infos.iter().flat_map(of).collect()
 }
 
 async fn ends_of(source: &dyn Source, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>> {
@@ -279,43 +244,9 @@ pub fn kafka_settings(plan: &BackupPlan) -> KafkaSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Overrides, RunOptions, Secret};
+    use crate::config::Secret;
+    use crate::store::StoreErrorKind;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Guard, Metadata, Payload, StoreErrorKind};
-
-    fn plan(rule: &str) -> BackupPlan {
-        let file = format!(
-            "[kafka.k]\nbrokers = \"h:1\"\n[store.s]\nurl = \"file:///x/\"\n[rule.{rule}]\nsource = {{ topics = [\"a\", \"b\"] }}\n"
-        );
-        BackupPlan::new(&Config::parse(&file, "f").unwrap(), Overrides::default(), RunOptions::default()).unwrap()
-    }
-
-    async fn owned_by(rule: &str, released: bool) -> Arc<dyn ObjectStore> {
-        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
-        let owner = serde_json::json!({ "v": 1, "rule": rule, "group": format!("catchment-{rule}"), "cluster": "c", "topic": "b",
-            "topic_id": "0", "start": {}, "released": released });
-        let key = ControlKeys::new(&Layout::Hive, &TopicName::new("b")).owner();
-        store.put(&key, Payload::from_bytes(owner.to_string()), &Metadata::new(), Guard::Overwrite).await.unwrap();
-        store
-    }
-
-    #[tokio::test]
-    async fn a_directory_of_somebody_else_refuses_the_start_and_nothing_is_written() {
-        let topics = ["a".to_owned(), "b".to_owned()];
-        let ask = async |store: &Arc<dyn ObjectStore>, cluster| {
-            let result = refuse_foreign_directories(store, &plan("r"), &Layout::Hive, cluster, &topics).await;
-            assert_eq!(store.list("", false, None).await.unwrap().objects.len(), 1, "asking writes nothing");
-            result.map_err(|e| e.code.0)
-        };
-        assert_eq!(ask(&owned_by("r", false).await, "c").await, Ok(()));
-        assert_eq!(ask(&owned_by("r", false).await, "another").await, Err(412));
-        assert_eq!(ask(&owned_by("other", false).await, "c").await, Err(412));
-        assert_eq!(ask(&owned_by("other", true).await, "c").await, Ok(()), "given up");
-        let long = ["t".repeat(249), "u".repeat(249)];
-        let deep = Layout::Template(crate::store::key::Template::parse(&format!("{}/{{topic}}", "d/".repeat(400) + "d")).unwrap());
-        let error = refuse_foreign_directories(&owned_by("r", false).await, &plan("r"), &deep, "c", &long).await.unwrap_err();
-        assert_eq!(error.code.0, 316);
-    }
 
     #[test]
     fn a_store_that_refuses_keeps_its_own_advice() {

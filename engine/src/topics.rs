@@ -175,10 +175,7 @@ impl TopicClaims {
                 let start = start_vector(&*env.source, info, &StartPoint::Earliest).await?;
                 self.write_claim(env, name, info, Owner { start, ..wanted }, true, true).await
             }
-            None => Err(Error::new(codes::TOPIC_RECREATED, ErrorKind::Asks, "the topic was deleted and created again")
-                .with("topic", &info.name)
-                .with("topic_id", &info.id)
-                .help("to back up the new topic beside the old one, start once with --accept topic-recreated")),
+            None => Err(topic_recreated(info)),
         }
     }
 
@@ -232,7 +229,11 @@ async fn committed_starts(env: &LaneEnv, info: &TopicInfo) -> Result<BTreeMap<i3
     Ok(starts)
 }
 
-async fn start_vector(source: &dyn Source, info: &TopicInfo, start: &StartPoint) -> Result<BTreeMap<i32, i64>> {
+/// Where the partitions of a topic start by `start`, with relative times resolved.
+///
+/// # Errors
+/// `C0429` for an offset behind its partition's end, or if the cluster does not answer.
+pub(crate) async fn start_vector(source: &dyn Source, info: &TopicInfo, start: &StartPoint) -> Result<BTreeMap<i32, i64>> {
     let partitions: Vec<_> = (0..info.partitions).map(|partition| TopicPartition { topic: Arc::clone(&info.name), partition }).collect();
     let mut vector = BTreeMap::new();
     let mut bounds = Vec::new();
@@ -261,6 +262,14 @@ async fn start_vector(source: &dyn Source, info: &TopicInfo, start: &StartPoint)
         }
     }
     Ok(vector)
+}
+
+/// The question that a topic asks whose directory holds an earlier incarnation.
+pub(crate) fn topic_recreated(info: &TopicInfo) -> Error {
+    Error::new(codes::TOPIC_RECREATED, ErrorKind::Asks, "the topic was deleted and created again")
+        .with("topic", &info.name)
+        .with("topic_id", &info.id)
+        .help("to back up the new topic beside the old one, start once with --accept topic-recreated")
 }
 
 fn start_beyond_end(tp: &TopicPartition, start: i64, log_end: i64) -> Error {

@@ -13,6 +13,7 @@ use catchment::error::ErrorKind;
 use catchment::source::kafka::{KafkaCluster, errors};
 use catchment::source::{CommitError, Committed, Group, GroupEvent, QueueFault, Source, Wake};
 use catchment_formats::TimestampType;
+use catchment_tests::admin::Admin;
 use catchment_tests::services::Kafka;
 use catchment_tests::source::{Event, SHARE, assigned, connect, first_fault, join, next_event, no_wake, read_to_end, tp};
 use nix::sys::signal::{Signal, kill};
@@ -259,6 +260,25 @@ async fn topics_and_times_are_looked_up() {
     // The cluster has answered before: a partition that it does not know may only be new.
     assert_eq!((missing.code, missing.kind), (errors::UNKNOWN_TOPIC, ErrorKind::Retryable), "{missing}");
     assert_eq!(cluster.bounds(&tp("a b", 0)).await.unwrap_err().code, errors::BAD_TOPIC);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topics_policy_says_whether_it_is_compacted() {
+    for broker in [broker(), Kafka::shared_v3().bootstrap().to_owned()] {
+        let topic = make_topic(&broker, 1).await;
+        let cluster = connect(&broker, &[]).await;
+        assert_eq!(cluster.is_compacted(&topic).await.expect("an answer"), Some(false));
+        let admin = Admin::new(&broker);
+        for (policy, expected) in [("compact", true), ("compact,delete", true), ("delete", false)] {
+            admin.set_topic_settings(&topic, &[("cleanup.policy", policy)]);
+            let started = Instant::now();
+            while cluster.is_compacted(&topic).await.expect("an answer") != Some(expected) {
+                assert!(started.elapsed() < Duration::from_secs(20), "{policy} is not seen");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        cluster.is_compacted("no-such-topic").await.expect_err("there is none");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

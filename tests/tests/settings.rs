@@ -92,6 +92,7 @@ fn a_start_behind_the_logs_end_is_refused_and_does_not_stick() {
     for start in ["301", "0:100,1:301"] {
         let exit = bed.assert_stops(&["--start", start], 2, "C0429");
         assert!(exit.stderr.contains("log_end:   300") && exit.stderr.contains("help:"), "{}", exit.stderr);
+        assert!(bed.place.keys().is_empty(), "written: {:?}", bed.place.keys());
     }
     bed.backup_all(&["--start", "0:100,1:300"]);
     bed.truth().filtered(|(partition, offset)| partition == 0 && offset >= 100).assert_equals(&bed.place.stored(""), "the right start");

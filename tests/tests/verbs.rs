@@ -685,6 +685,18 @@ fn messages_are_one_json_object_a_line_if_asked() {
     assert!(messages.iter().any(|message| message == "backup runs"), "{messages:?}");
 }
 
+#[test]
+fn an_error_is_one_json_object_too_if_asked() {
+    let json = [("CATCHMENT_LOG_FORMAT", "json")];
+    for (args, code, named) in [(&["ls", "/no/such/directory"][..], 3, "C0502"), (&["backup", "--windw"], 2, "C0101")] {
+        let exit = Program::new(args).envs(json).run(RUN_LIMIT);
+        exit.assert_code(code);
+        let messages = json_messages(&exit.stderr);
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert_eq!(parsed(&exit.stderr)["code"], named, "{}", exit.stderr);
+    }
+}
+
 /// What a refused command line says to a terminal, which `script` makes.
 fn on_a_terminal(args: &str, no_color: Option<&str>) -> String {
     let mut script = Command::new("script");

@@ -88,12 +88,13 @@ pub fn run() -> ExitCode {
         Err(error) => return usage::refuse(&error),
     };
     let colored = cli.global.color.on_stderr();
+    let format = cli.global.log_format;
     logging::start(&cli.global, colored);
     match dispatch(cli.verb, cli.global.quiet > 0) {
         Ok(code) => code,
         Err(errors) => {
             for error in &errors {
-                render::to_stderr(error, colored);
+                render::to_stderr(error, format, colored);
             }
             ExitCode::from(exit_code(&errors))
         }

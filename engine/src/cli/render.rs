@@ -12,6 +12,10 @@
 
 use std::io::Write as _;
 
+use serde_json::{Value, json};
+
+use super::output::LogFormat;
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 
 const RED: &str = "\x1b[1;31m";
@@ -37,9 +41,27 @@ pub fn render(error: &Error, colored: bool) -> String {
     text
 }
 
+/// The error as one JSON object with the fields that a message of the log has, and a newline.
+pub fn render_json(error: &Error) -> String {
+    let time = jiff::Timestamp::from_millisecond(SystemClock::new().wall_ms()).unwrap_or_default();
+    let mut object = json!({
+        "timestamp": time.to_string(), "level": "ERROR", "message": error.message, "code": error.code.to_string(),
+    });
+    let context = error.context.iter().map(|(label, value)| (*label, value));
+    let tail = [("cause", &error.cause), ("help", &error.help)];
+    for (label, value) in context.chain(tail.into_iter().filter_map(|(label, value)| value.as_ref().map(|v| (label, v)))) {
+        object[label] = Value::from(value.as_str());
+    }
+    format!("{object}\n")
+}
+
 /// Writes the error to stderr. If that fails there is nobody left to tell.
-pub fn to_stderr(error: &Error, colored: bool) {
-    let _ = std::io::stderr().write_all(render(error, colored).as_bytes());
+pub(super) fn to_stderr(error: &Error, format: LogFormat, colored: bool) {
+    let text = match format {
+        LogFormat::Text => render(error, colored),
+        LogFormat::Json => render_json(error),
+    };
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// As [`printable`], in one line: a newline in a key must not begin a line of our own.
@@ -79,6 +101,16 @@ mod tests {
             render(&error(), false),
             "error[C0101]: broker advertises an address this machine cannot reach\n  broker: redpanda-0:9092\n  cause:  DNS: no such host\n          at all\n  help:   --map redpanda-0:9092=127.0.0.1:9092\n"
         );
+    }
+
+    #[test]
+    fn as_json_it_is_one_line_with_the_fields_of_a_message() {
+        let text = render_json(&error());
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let object: Value = serde_json::from_str(&text).unwrap();
+        assert!(object["timestamp"].as_str().is_some_and(|t| t.ends_with('Z')), "{text}");
+        assert_eq!((&object["level"], &object["code"]), (&json!("ERROR"), &json!("C0101")));
+        assert_eq!((&object["broker"], &object["cause"]), (&json!("redpanda-0:9092"), &json!("DNS: no such host\nat all")));
     }
 
     #[test]

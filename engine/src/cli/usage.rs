@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as Refusal};
 
-use super::output::ColorChoice;
+use super::output::{ColorChoice, LogFormat};
 use super::render;
 use crate::error::{Error, ErrorKind, codes};
 
@@ -20,16 +20,18 @@ pub(super) fn refuse(refusal: &clap::Error) -> ExitCode {
         return ExitCode::from(ErrorKind::Invalid.exit_code());
     }
     let error = to_error(refusal);
-    render::to_stderr(&error, color_asked().on_stderr());
+    let format = asked("--log-format").or_else(|| std::env::var("CATCHMENT_LOG_FORMAT").ok());
+    let format = format.and_then(|word| word.parse().ok()).unwrap_or(LogFormat::Text);
+    let color = asked("--color").and_then(|word| word.parse().ok()).unwrap_or(ColorChoice::Auto);
+    render::to_stderr(&error, format, color.on_stderr());
     ExitCode::from(error.kind.exit_code())
 }
 
-/// `--color` of a command line that could not be parsed.
-fn color_asked() -> ColorChoice {
-    let mut args = std::env::args().skip_while(|a| !a.starts_with("--color"));
-    let first = args.next().unwrap_or_default();
-    let word = first.strip_prefix("--color=").map(str::to_owned).or_else(|| args.next()).unwrap_or_default();
-    word.parse().unwrap_or(ColorChoice::Auto)
+/// The value of `flag` in a command line that could not be parsed.
+fn asked(flag: &str) -> Option<String> {
+    let mut args = std::env::args().skip_while(|a| !a.starts_with(flag));
+    let first = args.next()?;
+    first.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned).or_else(|| args.next())
 }
 
 /// The refusal as one of our errors: the first line, then the usage and the tips.

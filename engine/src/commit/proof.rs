@@ -7,7 +7,7 @@ use catchment_formats::Proof;
 use catchment_formats::parquet::{TailProof, read_proof_from_tail};
 
 use crate::store::key::{ControlKeys, Layout};
-use crate::store::{Metadata, ObjectInfo, ObjectStore, StoreResult};
+use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectInfo, ObjectStore, StoreResult};
 
 /// Name of the user metadata that holds a proof.
 pub const PROOF_METADATA: &str = "catchment-proof";
@@ -88,7 +88,7 @@ async fn record(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> 
 /// If the store does not answer or refuses.
 pub async fn recorded(store: &dyn ObjectStore, layout: &Layout, object_key: &str, size: u64) -> StoreResult<Option<Proof>> {
     let Some(record_key) = record_key(layout, object_key) else { return Ok(None) };
-    let Some(bytes) = store.get(&record_key, None).await? else { return Ok(None) };
+    let Some(bytes) = store.get(&record_key, Some(0..CONTROL_BYTES_MAX)).await? else { return Ok(None) };
     let proof: Option<Proof> = serde_json::from_slice(&bytes).ok();
     Ok(proof.filter(|p| p.size == Some(size)))
 }

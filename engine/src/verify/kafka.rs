@@ -1,7 +1,7 @@
 //! Objects held against the topic: every record that Kafka still has, field by field.
 //!
 //! What Kafka has dropped since cannot be compared and is noted: by retention everything below an offset, by compaction single records that
-//! have a key. Whether a topic is compacted is not known here; a record without a key that Kafka does not have is extra in any case.
+//! have a key. Of a topic that is not compacted, and of records without a key in any case, what Kafka does not have is extra.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -64,6 +64,7 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
     }
     let tp = TopicPartition { topic: id.topic.as_str().into(), partition: id.partition };
     let log_start = source.bounds(&tp).await?.start;
+    let may_drop = source.is_compacted(&id.topic).await?.unwrap_or(true);
     for (listed, object) in &lane.objects {
         let Some(proof) = object.proof.clone().filter(|p| object.readable && p.lane == id && p.range.start == listed.start) else {
             continue;
@@ -74,7 +75,7 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
         }
         let Some(spool) = Spool::fetch(&*store, &listed.key, listed.size).await? else { continue };
         let (source, tp, listed) = (Arc::clone(&source), tp.clone(), listed.clone());
-        let task = tokio::task::spawn_blocking(move || Comparison::new(&listed, &proof, log_start).run(&*source, &tp, &spool));
+        let task = tokio::task::spawn_blocking(move || Comparison::new(&listed, &proof, log_start, may_drop).run(&*source, &tp, &spool));
         let of_object = joined(Some(task.await))?;
         found.damage.extend(of_object.damage);
         found.notes.extend(of_object.notes);
@@ -83,8 +84,7 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
     }
     if found.dropped > 0 {
         found.notes.push(format!(
-            "{tp}: Kafka does not have {} record(s) any more that the objects hold, all with keys: compaction drops such; if this topic \
-             was never compacted, they are extra",
+            "{tp}: Kafka does not have {} record(s) any more that the objects hold, all with keys: compaction drops such",
             found.dropped
         ));
     }
@@ -158,14 +158,17 @@ struct Comparison<'a> {
     proof: &'a Proof,
     /// First offset that is compared.
     from: i64,
+    /// Whether compaction may have dropped records that have a key.
+    may_drop: bool,
     differences: Vec<String>,
     unnamed: usize,
     found: Found,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(listed: &'a Listed, proof: &'a Proof, log_start: i64) -> Self {
-        Self { listed, proof, from: proof.range.start.max(log_start), differences: Vec::new(), unnamed: 0, found: Found::default() }
+    fn new(listed: &'a Listed, proof: &'a Proof, log_start: i64, may_drop: bool) -> Self {
+        let from = proof.range.start.max(log_start);
+        Self { listed, proof, from, may_drop, differences: Vec::new(), unnamed: 0, found: Found::default() }
     }
 
     fn run(mut self, source: &dyn Source, tp: &TopicPartition, spool: &Spool) -> Result<Found> {
@@ -238,15 +241,12 @@ impl<'a> Comparison<'a> {
                     records.queue.pop();
                     return Ok(());
                 }
-                _ if stored.key.is_some() => {
+                _ if self.may_drop && stored.key.is_some() => {
                     self.found.dropped += 1;
                     return Ok(());
                 }
                 _ => {
-                    self.differs(format!(
-                        "offset {} is extra: Kafka has no such record, and nothing drops records without a key",
-                        stored.offset
-                    ));
+                    self.differs(format!("offset {} is extra: Kafka has no such record, and nothing can have dropped it", stored.offset));
                     return Ok(());
                 }
             }
@@ -288,7 +288,7 @@ impl<'a> Comparison<'a> {
             }
         }
         let dropped = self.proof.counts.records.saturating_sub(seen);
-        if dropped > 0 && self.proof.counts.key_bytes > 0 {
+        if self.may_drop && dropped > 0 && self.proof.counts.key_bytes > 0 {
             // Of a stream that lacks records, nothing behind the first one can be compared.
             self.differences.clear();
             self.unnamed = 0;

@@ -22,7 +22,8 @@ use super::client::{Reader, ReaderContext, Shared};
 use super::deadline::Deadline;
 use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
 use super::limits::FetchLimits;
-use super::native::{self, Broker, OffsetSpec};
+use super::native::admin::{self, OffsetSpec};
+use super::native::{self, Broker};
 use super::queue::{self, OpenPartitions};
 
 /// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
@@ -148,7 +149,7 @@ impl KafkaCluster {
         }
         let reader = self.reader();
         let reached = native::reach(&reader.consumer, REQUEST_TIMEOUT);
-        let Ok(described) = reached.and_then(|_| native::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
+        let Ok(described) = reached.and_then(|_| admin::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
             return;
         };
         for topic in described {
@@ -360,12 +361,12 @@ fn probe(host: &str, port: u16) -> Result<(), String> {
 
 /// Looks offsets up, and tells a partition that does not exist from one without a leader: librdkafka has one code for both.
 fn look_up(client: &BaseConsumer<ReaderContext>, partitions: &[TopicPartition], spec: OffsetSpec) -> Result<Vec<native::Row>, K> {
-    match native::list_offsets(client, partitions, spec, REQUEST_TIMEOUT) {
+    match admin::list_offsets(client, partitions, spec, REQUEST_TIMEOUT) {
         Err(K::NoEnt) => {}
         other => return other,
     }
     let topics: Vec<String> = partitions.iter().map(|tp| tp.topic.to_string()).collect::<HashSet<_>>().into_iter().collect();
-    let described = native::describe_topics(client, &topics, REQUEST_TIMEOUT)?;
+    let described = admin::describe_topics(client, &topics, REQUEST_TIMEOUT)?;
     let exists = |tp: &TopicPartition| {
         described.iter().any(|t| t.name == *tp.topic && t.code == K::NoError && tp.partition >= 0 && tp.partition < t.partitions)
     };
@@ -453,7 +454,7 @@ impl Source for KafkaCluster {
             check_topic_name(name)?;
             let asked = name.to_owned();
             let what = format!("describing the topic {name}");
-            let mut described = self.ask(&what, move |c| native::describe_topics(c, &[asked], REQUEST_TIMEOUT)).await?;
+            let mut described = self.ask(&what, move |c| admin::describe_topics(c, &[asked], REQUEST_TIMEOUT)).await?;
             match described.pop() {
                 Some(topic) if topic.code == K::NoError => {
                     self.incarnations().insert(name.to_owned(), topic.id.clone());
@@ -462,6 +463,24 @@ impl Source for KafkaCluster {
                 Some(topic) if !is_absent(topic.code) => Err(self.explain(&what, topic.code)),
                 _ => Ok(None),
             }
+        })
+    }
+
+    fn is_compacted<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        Box::pin(async move {
+            check_topic_name(topic)?;
+            let asked = topic.to_owned();
+            let policy = self
+                .ask(&format!("asking for the settings of {topic}"), move |c| {
+                    match admin::topic_setting(c, &asked, "cleanup.policy", REQUEST_TIMEOUT) {
+                        Err(
+                            K::TopicAuthorizationFailed | K::ClusterAuthorizationFailed | K::UnsupportedFeature | K::UnsupportedVersion,
+                        ) => Ok(None),
+                        other => other,
+                    }
+                })
+                .await?;
+            Ok(policy.map(|policy| policy.split(',').any(|word| word.trim() == "compact")))
         })
     }
 

@@ -1,8 +1,8 @@
 //! Calls into librdkafka that the safe crate lacks, or that lose something there.
 //!
-//! Audited unsafe, with [`queue`](super::queue): commits with a result per partition, committed offsets with epoch and any
-//! metadata, topic UUIDs, the last stable offset, metadata without a panic on names that are not UTF-8. Every function takes a
-//! client by reference, so the client outlives the call; every native object made here is destroyed here. All calls block.
+//! Audited unsafe, with [`queue`](super::queue) and [`admin`]: commits with a result per partition, committed offsets with epoch and any
+//! metadata, metadata without a panic on names that are not UTF-8. Every function takes a client by reference, so the client
+//! outlives the call; every native object made here is destroyed here. All calls block.
 #![expect(unsafe_code, reason = "librdkafka calls that the crate lacks; each block says why it holds")]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -16,6 +16,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::source::{Committed, TopicPartition};
+
+pub(crate) mod admin;
 
 /// A raw error code as the crate's; codes that it does not know become `Unknown`.
 pub(crate) fn code(raw: i32) -> K {
@@ -280,200 +282,6 @@ pub(crate) fn reach<C: ConsumerContext>(client: &BaseConsumer<C>, timeout: Durat
     }
 }
 
-/// A queue for the results of admin calls, destroyed when dropped.
-struct ResultQueue(*mut sys::rd_kafka_queue_t);
-
-impl ResultQueue {
-    fn new<C: ConsumerContext>(client: &BaseConsumer<C>) -> Self {
-        // SAFETY: the client is live, and outlives the queue by the borrows of the functions that use it.
-        Self(unsafe { sys::rd_kafka_queue_new(client.client().native_ptr()) })
-    }
-
-    /// Waits for the next event. The call's own time-out makes one come; ours is a second belt.
-    fn wait(&self, timeout: Duration) -> Result<ResultEvent, K> {
-        // SAFETY: the queue is live; a non-null event is ours to destroy.
-        let event = unsafe { sys::rd_kafka_queue_poll(self.0, millis(timeout + Duration::from_secs(1))) };
-        if event.is_null() {
-            return Err(K::OperationTimedOut);
-        }
-        let event = ResultEvent(event);
-        // SAFETY: the event is live.
-        match K::from(unsafe { sys::rd_kafka_event_error(event.0) }) {
-            K::NoError => Ok(event),
-            code => Err(code),
-        }
-    }
-}
-
-impl Drop for ResultQueue {
-    fn drop(&mut self) {
-        // SAFETY: made by rd_kafka_queue_new, destroyed once. Results still under way are discarded by librdkafka.
-        unsafe { sys::rd_kafka_queue_destroy(self.0) };
-    }
-}
-
-struct ResultEvent(*mut sys::rd_kafka_event_t);
-
-impl Drop for ResultEvent {
-    fn drop(&mut self) {
-        // SAFETY: came from rd_kafka_queue_poll, destroyed once.
-        unsafe { sys::rd_kafka_event_destroy(self.0) };
-    }
-}
-
-/// Options of an admin call, destroyed when dropped.
-struct Options(*mut sys::rd_kafka_AdminOptions_t);
-
-impl Options {
-    fn new<C: ConsumerContext>(client: &BaseConsumer<C>, op: sys::rd_kafka_admin_op_t, timeout: Duration) -> Self {
-        let mut reason = [0 as c_char; 128];
-        // SAFETY: the client is live; the reason's buffer is as long as it is said to be. A refused time-out leaves the default of 60 s.
-        unsafe {
-            let options = sys::rd_kafka_AdminOptions_new(client.client().native_ptr(), op);
-            let _ = sys::rd_kafka_AdminOptions_set_request_timeout(options, millis(timeout), reason.as_mut_ptr(), reason.len());
-            Self(options)
-        }
-    }
-
-    fn set_broker(&self, broker: i32) {
-        let mut reason = [0 as c_char; 128];
-        // SAFETY: the options are live; the reason's buffer is as long as it is said to be. A refusal leaves the choice to librdkafka.
-        unsafe {
-            let _ = sys::rd_kafka_AdminOptions_set_broker(self.0, broker, reason.as_mut_ptr(), reason.len());
-        }
-    }
-}
-
-impl Drop for Options {
-    fn drop(&mut self) {
-        // SAFETY: made by rd_kafka_AdminOptions_new, destroyed once; calls copy what they need.
-        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
-    }
-}
-
-/// A topic as DescribeTopics tells it.
-#[derive(Clone, Debug)]
-pub(crate) struct Described {
-    pub(crate) name: String,
-    /// 32 lower-case hex digits, or `0` where the broker has none.
-    pub(crate) id: String,
-    pub(crate) partitions: i32,
-    pub(crate) code: K,
-}
-
-/// Describes topics, in any order. The names hold no NUL.
-pub(crate) fn describe_topics<C: ConsumerContext>(
-    client: &BaseConsumer<C>,
-    topics: &[String],
-    timeout: Duration,
-) -> Result<Vec<Described>, K> {
-    let names = topics.iter().map(|t| CString::new(t.as_str())).collect::<Result<Vec<_>, _>>().map_err(|_| K::InvalidTopic)?;
-    let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
-    // Any broker knows; without this the controller is asked, which may be one that nobody can reach.
-    options.set_broker(reach(client, timeout)?);
-    let queue = ResultQueue::new(client);
-    let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
-    // SAFETY: the collection copies the names and is destroyed after the call, which copies it.
-    unsafe {
-        let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        sys::rd_kafka_DescribeTopics(client.client().native_ptr(), collection, options.0, queue.0);
-        sys::rd_kafka_TopicCollection_destroy(collection);
-    }
-    let event = queue.wait(timeout)?;
-    // SAFETY: the event is a DescribeTopics result (no other call uses this queue) and owns everything that is read here.
-    unsafe {
-        let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
-        if result.is_null() {
-            return Err(K::Unknown);
-        }
-        let mut count = 0;
-        let described = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        Ok((0..count).map(|i| topic_of(*described.add(i))).collect())
-    }
-}
-
-/// Copies a description.
-///
-/// # Safety
-/// `topic` belongs to a live result.
-unsafe fn topic_of(topic: *const sys::rd_kafka_TopicDescription_t) -> Described {
-    // SAFETY: by this function's contract; id and error may be null.
-    unsafe {
-        let mut partitions = 0;
-        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
-        let error = sys::rd_kafka_TopicDescription_error(topic);
-        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-        let bits = |id| (sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id));
-        let (most, least) = if id.is_null() { (0, 0) } else { bits(id) };
-        Described {
-            name: text(sys::rd_kafka_TopicDescription_name(topic)),
-            id: topic_id(most, least),
-            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
-            code: if error.is_null() { K::NoError } else { K::from(sys::rd_kafka_error_code(error)) },
-        }
-    }
-}
-
-/// A topic's UUID in the form of `TopicInfo::id`.
-fn topic_id(most: i64, least: i64) -> String {
-    if most == 0 && least == 0 { "0".to_owned() } else { format!("{most:016x}{least:016x}") }
-}
-
-/// What an offset look-up asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OffsetSpec {
-    /// The first offset.
-    Earliest,
-    /// The end, for readers of committed records: the last stable offset.
-    StableEnd,
-    /// The end: the high watermark.
-    End,
-    /// The first offset whose timestamp is at least this, ms.
-    Time(i64),
-}
-
-/// Looks offsets up at the leaders, one for each partition; the rows come in any order. `partitions` must be distinct.
-pub(crate) fn list_offsets<C: ConsumerContext>(
-    client: &BaseConsumer<C>,
-    partitions: &[TopicPartition],
-    spec: OffsetSpec,
-    timeout: Duration,
-) -> Result<Vec<Row>, K> {
-    use sys::rd_kafka_IsolationLevel_t as Isolation;
-    let (offset, isolation) = match spec {
-        OffsetSpec::Earliest => (-2, Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
-        OffsetSpec::StableEnd => (-1, Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
-        OffsetSpec::End => (-1, Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
-        OffsetSpec::Time(at) => (at.max(0), Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED),
-    };
-    let asked = Committed { offset, leader_epoch: -1, metadata: String::new() };
-    let list = list(partitions.iter().map(|tp| (tp, &asked)));
-    let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
-    let queue = ResultQueue::new(client);
-    // SAFETY: client, list, options and queue outlive the call, which copies the first two; the error is destroyed (null is fine).
-    unsafe {
-        sys::rd_kafka_error_destroy(sys::rd_kafka_AdminOptions_set_isolation_level(options.0, isolation));
-        sys::rd_kafka_ListOffsets(client.client().native_ptr(), list.ptr(), options.0, queue.0);
-    }
-    let event = queue.wait(timeout)?;
-    // SAFETY: the event is a ListOffsets result (no other call uses this queue) and owns everything that is read here.
-    unsafe {
-        let result = sys::rd_kafka_event_ListOffsets_result(event.0);
-        if result.is_null() {
-            return Err(K::Unknown);
-        }
-        let mut count = 0;
-        let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-        Ok((0..count).map(|i| answered(row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i))))).collect())
-    }
-}
-
-/// A leader that could not be asked leaves its partitions as they were made: no error, and the offset -1001. "No such record" is -1.
-fn answered(row: Row) -> Row {
-    let unanswered = row.code == K::NoError && row.offset == i64::from(sys::RD_KAFKA_OFFSET_INVALID);
-    if unanswered { Row { code: K::BrokerTransportFailure, ..row } } else { row }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -495,18 +303,5 @@ mod tests {
     fn unknown_codes_are_unknown() {
         assert_eq!(code(3), K::UnknownTopicOrPartition);
         assert_eq!(code(12_345), K::Unknown);
-    }
-
-    #[test]
-    fn a_partition_whose_leader_did_not_answer_is_not_one_without_records() {
-        let row = |offset| Row { topic: "t".into(), partition: 0, offset, leader_epoch: -1, metadata: String::new(), code: K::NoError };
-        assert_eq!(answered(row(-1)).code, K::NoError);
-        assert_eq!(answered(row(-1_001)).code, K::BrokerTransportFailure);
-    }
-
-    #[test]
-    fn topic_ids_are_hex_or_zero() {
-        assert_eq!(topic_id(0, 0), "0");
-        assert_eq!(topic_id(1, -1), "0000000000000001ffffffffffffffff");
     }
 }

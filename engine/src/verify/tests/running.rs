@@ -1,6 +1,7 @@
-//! What is no damage: a backup that runs while it is verified, topics that lose records by compaction, objects of later versions, and
+//! What is no damage: a backup that runs while it is verified, objects of later versions, and
 //! other people's objects beside. And what is found although the comparison fails.
 
+use super::compare::Topic;
 use super::*;
 use crate::store::{GuardClass, ListPage, ObjectInfo, OpenUpload, Part, StoreLimits, StoreResult};
 
@@ -122,46 +123,6 @@ async fn a_hole_that_stays_is_reported() {
 }
 
 #[tokio::test]
-async fn what_compaction_drops_is_noted_and_what_nothing_drops_is_damage() {
-    let backup = Backup::in_memory(Encoding::PARQUET_ZSTD1).filled().await;
-    let mut compacted = Topic::new();
-    compacted.records.retain(|offset, record| record.key.is_none() || offset % 4 != 0);
-    let report = backup.compare(compacted).await;
-    assert_eq!(kinds(&report), [], "{report:?}");
-    assert_eq!(report.notes.iter().filter(|note| note.contains("compaction")).count(), 2, "a note for each partition: {report:?}");
-
-    for encoding in [RAW_LEN32, RAW_LINES] {
-        let backup = Backup::in_memory(encoding).filled().await;
-        let mut compacted = Topic::new();
-        compacted.records.remove(&198);
-        let report = backup.compare(compacted).await;
-        assert_eq!(kinds(&report), [], "{encoding}: {report:?}");
-        assert!(report.notes.iter().any(|note| note.contains("1 record(s)")), "{report:?}");
-    }
-}
-
-#[tokio::test]
-async fn raw_values_that_kafka_never_had_are_extra() {
-    let mut backup = Backup::in_memory(RAW_LEN32);
-    backup.own("orders", &[(0, 140)]).await;
-    let keyless = |mut record: Record| {
-        record.key = None;
-        record
-    };
-    let held: Vec<Record> = records(140, 200).into_iter().map(keyless).collect();
-    let (bytes, proof) = object(&RAW_LEN32, &lane(0), 140, 200, &[], &held);
-    let key = backup.key(0, 140);
-    backup.put(&key, &bytes, &proof).await;
-    backup.keys.push(key.clone());
-    let mut topic = Topic::new();
-    topic.records.values_mut().for_each(|record| record.key = None);
-    topic.records.remove(&198);
-    let report = backup.compare(topic).await;
-    assert_eq!(kinds(&report), [(key.as_str(), DamageKind::Records)], "{report:?}");
-    assert!(report.damage[0].detail.contains("values are extra"), "{report:?}");
-}
-
-#[tokio::test]
 async fn an_object_of_a_later_version_is_noted_and_takes_its_place() {
     // The version is changed in place, digit for digit, wherever the object or its record says it.
     for (encoding, old, new) in
@@ -198,7 +159,7 @@ async fn other_peoples_objects_beside_the_topics_are_noted() {
 async fn a_comparison_that_fails_leaves_the_report_on_the_objects() {
     let backup = Backup::in_files(Encoding::PARQUET_ZSTD1).filled().await;
     let without = backup.without(&backup.keys[1]).await;
-    let report = without.compare(Topic { cluster: "elsewhere", ..Topic::new() }).await;
+    let report = without.compare(Topic::elsewhere()).await;
     assert_eq!(kinds(&report), [(backup.keys[2].as_str(), DamageKind::Hole)], "{report:?}");
     assert_eq!(report.failure.as_ref().map(|e| e.code), Some(codes::COMPARE));
     assert!(report.notes.iter().any(|note| note.contains("was not finished") && note.contains("C0505")), "{report:?}");
