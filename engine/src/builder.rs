@@ -13,6 +13,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use crossbeam_channel::Receiver;
 
 use crate::budget::{MemoryBudget, Reservation};
+use crate::limits::SEGMENT_EVENTS_MAX;
 use crate::segment::{BuilderMessage, BuiltPart, RunId, SealedSegment, SegmentEvent, SegmentHead, SegmentTail};
 use crate::store::{Payload, StoreLimits, parts};
 
@@ -43,7 +44,19 @@ impl Builder {
         }
     }
 
-    /// Takes one message.
+    /// Whether the message's lane can take at once what this message brings: a block brings a few parts at most.
+    pub fn has_room_for(&self, message: &BuilderMessage) -> bool {
+        const ROOM: usize = SEGMENT_EVENTS_MAX / 4;
+        match message {
+            BuilderMessage::Block { run, .. } | BuilderMessage::Close { run, .. } => {
+                self.open.get(run).is_none_or(|segment| segment.head.events.is_closed() || segment.head.events.capacity() > ROOM)
+            }
+            BuilderMessage::Pass { events, .. } => events.is_closed() || events.capacity() > 0,
+            BuilderMessage::Open(_) | BuilderMessage::Drop { .. } => true,
+        }
+    }
+
+    /// Takes one message. Waits while its lane has no room.
     pub fn on_message(&mut self, message: BuilderMessage) {
         match message {
             BuilderMessage::Open(head) => {

@@ -92,6 +92,11 @@ impl Consumer {
         }
     }
 
+    /// Whether the builder's inlet is at most half full.
+    pub fn has_room(&self) -> bool {
+        self.builder.capacity().is_none_or(|capacity| self.builder.len() <= capacity / 2)
+    }
+
     /// Takes a command.
     pub fn on_command(&mut self, command: ConsumerCommand) {
         match command {

@@ -39,6 +39,7 @@ pub mod rule;
 pub mod runtime;
 pub mod segment;
 pub mod source;
+pub mod stages;
 pub mod store;
 pub mod topics;
 pub mod verify;

@@ -4,7 +4,7 @@
 //! simulation builds the pipeline as the command does. Order of a stop: consumers stop reading, builders finish what they
 //! were given, lanes finish what is pinned, anchors are written, leases end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,8 +28,8 @@ use crate::metrics::{Metrics, RequestMetrics};
 use crate::pressure::PressureBoard;
 use crate::report::Reporter;
 use crate::rule::Rule;
-use crate::segment::BuilderMessage;
 use crate::source::{Group, GroupEvent, Source, TopicPartition};
+use crate::stages::{BuilderStage, ConsumerStage, Stages};
 use crate::store::ObjectStore;
 use crate::topics::TopicClaims;
 
@@ -57,7 +57,7 @@ pub struct Parts {
     /// Claims of topics.
     pub claims: TopicClaims,
     /// Where each partition's run ends; none: nowhere.
-    pub until: Option<HashMap<TopicPartition, i64>>,
+    pub until: Option<BTreeMap<TopicPartition, i64>>,
     /// Bytes for blocks, encoders and parts.
     pub memory: usize,
     /// Counters of the store's requests.
@@ -100,16 +100,28 @@ pub enum Outcome {
 pub struct Pipeline {
     env: Arc<LaneEnv>,
     lanes: JoinSet<()>,
-    consumers: Vec<JoinHandle<()>>,
-    builders: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Pipeline {
-    /// Starts builders and consumers. Lanes start with [`run`](Self::run).
+    /// Starts builders and consumers on threads of their own. Lanes start with [`run`](Self::run).
     ///
     /// # Errors
     /// If threads cannot be started.
     pub fn start(parts: Parts) -> Result<Self> {
+        let (mut pipeline, stages) = Self::assemble(parts, BLOCKS_QUEUED_MAX);
+        for (n, builder) in stages.builders.into_iter().enumerate() {
+            pipeline.threads.push(spawn(format!("builder-{n}"), move || builder.run())?);
+        }
+        for (n, consumer) in stages.consumers.into_iter().enumerate() {
+            pipeline.threads.push(spawn(format!("consumer-{n}"), move || consumer.run())?);
+        }
+        Ok(pipeline)
+    }
+
+    /// A pipeline whose consumers and builders the caller drives. `queued` bounds the messages between the two; one thread that drives
+    /// both needs room for all that a turn of a consumer may send.
+    pub fn assemble(parts: Parts, queued: usize) -> (Self, Stages) {
         let budget = MemoryBudget::new(parts.memory);
         let shared = Arc::new(ConsumerShared {
             policy: parts.rule.window,
@@ -119,10 +131,9 @@ impl Pipeline {
             board: PressureBoard::new(parts.threads.consumers),
         });
         let (mut builders, mut inlets) = (Vec::new(), Vec::new());
-        for n in 0..parts.threads.builders {
-            let (inlet, outlet) = bounded::<BuilderMessage>(BLOCKS_QUEUED_MAX);
-            let builder = Builder::new(Arc::clone(&budget), parts.store.limits());
-            builders.push(spawn(format!("builder-{n}"), move || builder.run(&outlet))?);
+        for _ in 0..parts.threads.builders {
+            let (inlet, messages) = bounded(queued);
+            builders.push(BuilderStage::new(Builder::new(Arc::clone(&budget), parts.store.limits()), messages));
             inlets.push(inlet);
         }
         let (mut consumers, mut ports) = (Vec::new(), Vec::new());
@@ -130,12 +141,7 @@ impl Pipeline {
             let (commands, command_inlet) = bounded(COMMANDS_QUEUED_MAX);
             let (wake, woken) = bounded(1);
             let consumer = Consumer::new(n, Arc::clone(&shared), inlets[n % inlets.len()].clone());
-            let core = parts.threads.pinned.then_some(n);
-            let body = move || {
-                pin(core);
-                consumer.run(&command_inlet, &woken);
-            };
-            consumers.push(spawn(format!("consumer-{n}"), body)?);
+            consumers.push(ConsumerStage::new(consumer, command_inlet, woken, parts.threads.pinned.then_some(n)));
             ports.push(ConsumerPort { commands, wake });
         }
         let format = if parts.rule.encoding.extension() == "parquet" { "parquet" } else { "raw" };
@@ -158,7 +164,7 @@ impl Pipeline {
             open_queues: Mutex::default(),
             anchors: Mutex::default(),
         });
-        Ok(Self { env, lanes: JoinSet::new(), consumers, builders })
+        (Self { env, lanes: JoinSet::new(), threads: Vec::new() }, Stages { consumers, builders })
     }
 
     /// What lanes share; for metrics and claims.
@@ -228,6 +234,7 @@ impl Pipeline {
                 return;
             }
             tokio::select! {
+                biased;
                 _ = changes.changed() => env.clock.sleep(Duration::from_millis(50)).await,
                 () = env.clock.sleep(OTHERS_INTERVAL) => {}
             }
@@ -273,7 +280,10 @@ impl Pipeline {
         }
         drop(env);
         drop(self.env);
-        let threads: Vec<_> = self.consumers.drain(..).chain(self.builders.drain(..)).collect();
+        let threads = self.threads;
+        if threads.is_empty() {
+            return;
+        }
         let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join()))).await;
     }
 }
@@ -284,13 +294,4 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
             .because(e)
             .help("raise the limit of processes (ulimit -u) for this user")
     })
-}
-
-/// Pins the calling thread. A refusal only costs speed.
-fn pin(core: Option<usize>) {
-    let Some(core) = core else { return };
-    let mut set = nix::sched::CpuSet::new();
-    if set.set(core).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)).is_err() {
-        tracing::info!(core, "the consumer could not be pinned");
-    }
 }

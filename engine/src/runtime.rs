@@ -3,7 +3,7 @@
 //! Place in the flow: between the command line (or a service) and the pipeline. What can be wrong from outside is found here. Nothing
 //! is written, nor the group joined, before settings, cluster, topics and what [`preflight`] looks at were asked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,8 +215,8 @@ fn partitions_of(infos: &[TopicInfo]) -> Vec<TopicPartition> {
     infos.iter().flat_map(of).collect()
 }
 
-async fn ends_of(source: &dyn Source, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, i64>> {
-    let mut ends = HashMap::new();
+async fn ends_of(source: &dyn Source, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+    let mut ends = BTreeMap::new();
     for tp in partitions {
         ends.insert(tp.clone(), source.bounds(tp).await?.stable_end);
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use catchment_formats::{Encoding, GapCause, LaneId, Missing};
+use crossbeam_channel::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Backoff;
@@ -295,9 +296,11 @@ impl Lane {
         };
         self.env.metrics.track(&self.lease.tp, &run);
         let command = ConsumerCommand::Start(Box::new(start));
-        // A full channel means a consumer that is busy; the runtime's other lanes must not wait for it.
-        let commands = self.port().commands.clone();
-        let _ = tokio::task::spawn_blocking(move || commands.send(command)).await;
+        if let Err(TrySendError::Full(command)) = self.port().commands.try_send(command) {
+            // A consumer that is busy; the runtime's other lanes must not wait for it.
+            let commands = self.port().commands.clone();
+            let _ = tokio::task::spawn_blocking(move || commands.send(command)).await;
+        }
         self.wake_consumer();
         Ok((run, received))
     }

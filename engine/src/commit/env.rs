@@ -3,7 +3,7 @@
 //! Made once by the [`pipeline`](crate::pipeline); lanes only read it, but for the maps behind its mutexes, none of which is held across
 //! an await.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct LaneEnv {
     /// Tells the operator.
     pub reporter: Arc<dyn Reporter>,
     /// Where each partition's run ends, if the process is to end there.
-    pub until: Option<HashMap<TopicPartition, i64>>,
+    pub until: Option<BTreeMap<TopicPartition, i64>>,
     /// Numbers runs.
     pub runs: AtomicU64,
     /// Lanes that have an object or an intent on its way.
@@ -58,13 +58,13 @@ pub struct LaneEnv {
     /// The queue of a partition that is still open, by partition.
     pub open_queues: Mutex<HashMap<TopicPartition, oneshot::Receiver<()>>>,
     /// The anchor of every lane that lived in this process, by its key; written at the end.
-    pub anchors: Mutex<HashMap<String, Anchor>>,
+    pub anchors: Mutex<BTreeMap<String, Anchor>>,
 }
 
 impl LaneEnv {
     /// Writes all anchors, a few at a time. What fails stays as it was: an older anchor is a lower bound too.
     pub async fn write_anchors(&self) {
-        let anchors: Vec<_> = self.anchors.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        let anchors = std::mem::take(&mut *self.anchors.lock().unwrap_or_else(PoisonError::into_inner));
         let mut writes = tokio::task::JoinSet::new();
         for (key, anchor) in anchors {
             if writes.len() >= ANCHORS_IN_FLIGHT_MAX {
@@ -103,7 +103,7 @@ pub struct ConsumerPort {
 #[derive(Debug, Default)]
 pub struct Progress {
     positions: Mutex<HashMap<TopicPartition, i64>>,
-    stopped: Mutex<HashMap<TopicPartition, Error>>,
+    stopped: Mutex<BTreeMap<TopicPartition, Error>>,
     /// Rises with every change.
     pub changes: tokio::sync::watch::Sender<u64>,
 }
