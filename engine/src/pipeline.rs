@@ -30,7 +30,7 @@ use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::source::{Group, GroupEvent, Source, TopicPartition};
 use crate::stages::{BuilderStage, ConsumerStage, Stages};
-use crate::store::ObjectStore;
+use crate::store::{self, ObjectStore};
 use crate::topics::TopicClaims;
 
 /// Commands that may wait for a consumer: one for each lane that starts.
@@ -125,6 +125,7 @@ impl Pipeline {
         let budget = MemoryBudget::new(parts.memory);
         let shared = Arc::new(ConsumerShared {
             policy: parts.rule.window,
+            upload_bytes_min: store::parts::upload_bytes_min(&parts.store.limits()),
             pool: BlockPool::new(Arc::clone(&budget)),
             clock: Arc::clone(&parts.clock),
             pressure: watch::Sender::new(0),
