@@ -239,6 +239,10 @@ impl Source for ScriptedCluster {
         })
     }
 
+    fn is_compacted<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Names only: whoever scripts a cluster knows its topics.
     fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>> {
         Box::pin(async move {
