@@ -15,7 +15,7 @@ pub const BUDGET_MIN: u64 = 96 << 20;
 
 /// The part of the budget that is never handed out, as a divisor: code, stacks, allocator slack, TLS, compression contexts.
 /// Less would let the process pass its budget; more wastes what was granted.
-const FIXED_SHARE: u64 = 4;
+const FIXED_SHARE: u64 = 3;
 
 /// What is never handed out at least, in bytes: about what the process takes before its first record, and what two allocators' worth of
 /// buffers of 1 MiB cost beyond their contents. Less lets a process with a small budget pass it; more leaves small budgets nothing.

@@ -169,7 +169,9 @@ impl TopicClaims {
         let keys = ControlKeys::new(&env.rule.layout, &name);
         let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
-            Some(owner) if owner.is_same_deployment(&wanted) => Ok(claim_of(name, keys, info, owner, true)),
+            Some(owner) if owner.is_same_deployment(&wanted) && owner.is_same_topic(&info.id) => {
+                Ok(claim_of(name, keys, info, owner, true))
+            }
             Some(owner) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
             None if env.rule.accepts(Accept::TopicRecreated) => {
                 let start = start_vector(&*env.source, info, &StartPoint::Earliest).await?;

@@ -12,6 +12,7 @@
 //! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
 //! | [`phases`] | an S3 service that survives the program, and where each lane stands |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
+//! | [`simulation`] | the pipeline on a scripted Kafka, a failing store and a simulated clock, by seed |
 //! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
 //! | [`gate`] | a moment that others wait for |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
@@ -36,5 +37,6 @@ pub mod readers;
 pub mod s3;
 pub mod scripted;
 pub mod services;
+pub mod simulation;
 pub mod source;
 pub mod store_conformance;

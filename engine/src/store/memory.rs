@@ -70,6 +70,13 @@ impl MemoryStore {
         Self { limits, state: Mutex::default() }
     }
 
+    /// The keys that have unfinished uploads, each once.
+    pub fn open_uploads(&self) -> Vec<String> {
+        let state = self.state();
+        let keys: std::collections::BTreeSet<&String> = state.uploads.values().map(|upload| &upload.key).collect();
+        keys.into_iter().cloned().collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

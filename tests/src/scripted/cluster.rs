@@ -11,6 +11,7 @@ use catchment_formats::OffsetRange;
 
 use super::log::{PartitionLog, Shape};
 use super::queue::ScriptedQueue;
+use crate::generate::Rng;
 use crate::oracle::{Truth, record_hash};
 
 /// A question of the engine.
@@ -34,9 +35,15 @@ pub(super) struct Partition {
     pub(super) log: PartitionLog,
     /// Faults that the reader meets next.
     pub(super) faults: VecDeque<QueueFault>,
-    /// Number of the opening that may read.
-    pub(super) opening: u64,
-    pub(super) wake: Option<Wake>,
+    /// By process: the number of the opening that may read, and whom to wake.
+    pub(super) readers: BTreeMap<u64, (u64, Wake)>,
+}
+
+impl Partition {
+    /// Whoever reads it, to be woken outside the lock.
+    fn wakes(&self) -> Vec<Wake> {
+        self.readers.values().map(|(_, wake)| Arc::clone(wake)).collect()
+    }
 }
 
 struct Topic {
@@ -91,15 +98,18 @@ impl ScriptedCluster {
         state.made += 1;
         let seed = self.seed.wrapping_add(incarnation << 32);
         let log = |partition| PartitionLog::new(seed, &name, partition, shape.clone());
-        let partition = |n| Partition { log: log(n), faults: VecDeque::new(), opening: 0, wake: None };
-        let topic = Topic { id: format!("{:016x}{incarnation:016x}", self.seed), partitions: (0..partitions).map(partition).collect() };
+        let partition = |n| Partition { log: log(n), faults: VecDeque::new(), readers: BTreeMap::new() };
+        let topic = Topic {
+            id: format!("{:016x}{:016x}", Rng::new(self.seed ^ incarnation << 40).next_u64(), self.seed),
+            partitions: (0..partitions).map(partition).collect(),
+        };
         state.topics.insert(name, topic);
     }
 
     /// Deletes a topic.
     pub fn delete(&self, topic: &str) {
         let gone = self.state().topics.remove(topic);
-        gone.into_iter().flat_map(|t| t.partitions).filter_map(|p| p.wake).for_each(|wake| wake());
+        gone.iter().flat_map(|t| &t.partitions).flat_map(Partition::wakes).for_each(|wake| wake());
     }
 
     /// Changes a partition's log and wakes its reader.
@@ -107,15 +117,13 @@ impl ScriptedCluster {
     /// # Panics
     /// If there is no such partition.
     pub fn change<T>(&self, tp: &TopicPartition, change: impl FnOnce(&mut PartitionLog) -> T) -> T {
-        let (result, wake) = {
+        let (result, wakes) = {
             let mut state = self.state();
             let partition = state.partition(tp).unwrap_or_else(|| panic!("no partition {tp}"));
-            (change(&mut partition.log), partition.wake.clone())
+            (change(&mut partition.log), partition.wakes())
         };
         // Outside the lock: whoever is woken may come right back.
-        if let Some(wake) = wake {
-            wake();
-        }
+        wakes.iter().for_each(|wake| wake());
         result
     }
 
@@ -139,6 +147,29 @@ impl ScriptedCluster {
     /// Decides about every question from now on.
     pub fn set_plan(&self, plan: impl Fn(&Question) -> Option<Error> + Send + Sync + 'static) {
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+    }
+
+    /// Opens a partition for one of several processes. Each reads a partition by one queue at a time.
+    ///
+    /// # Errors
+    /// As the plan says.
+    pub fn open_as(
+        &self,
+        process: u64,
+        tp: &TopicPartition,
+        offset: i64,
+        epoch: i32,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, Error> {
+        self.ask(&Question::Open(tp.clone(), offset))?;
+        assert!(offset >= 0, "{tp} is opened at {offset}");
+        let mut state = self.state();
+        state.openings += 1;
+        let opening = (process, state.openings);
+        if let Some(partition) = state.partition(tp) {
+            partition.readers.insert(process, (opening.1, wake));
+        }
+        Ok(Box::new(ScriptedQueue::new(Arc::clone(&self.state), tp.clone(), opening, offset, epoch)))
     }
 
     fn ask(&self, question: &Question) -> Result<(), Error> {
@@ -190,15 +221,7 @@ impl Source for ScriptedCluster {
     }
 
     fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
-        self.ask(&Question::Open(tp.clone(), offset))?;
-        assert!(offset >= 0, "{tp} is opened at {offset}");
-        let mut state = self.state();
-        state.openings += 1;
-        let opening = state.openings;
-        if let Some(partition) = state.partition(tp) {
-            (partition.opening, partition.wake) = (opening, Some(wake));
-        }
-        Ok(Box::new(ScriptedQueue::new(Arc::clone(&self.state), tp.clone(), opening, offset, leader_epoch)))
+        self.open_as(0, tp, offset, leader_epoch, wake)
     }
 
     fn expect_partitions(&self, _partitions: usize) {}
@@ -324,6 +347,9 @@ mod tests {
         let mut second = cluster.open(&tp, 0, -1, no_wake()).unwrap();
         assert!(matches!(first_fault(&mut *first), QueueFault::Other(_)));
         drop(first);
+        assert!(matches!(next_event(&mut *second, Duration::ZERO), Some(Event::Record(_))));
+        let mut elsewhere = cluster.open_as(1, &tp, 0, -1, no_wake()).unwrap();
+        assert!(matches!(next_event(&mut *elsewhere, Duration::ZERO), Some(Event::Record(_))), "another process has a queue of its own");
         assert!(matches!(next_event(&mut *second, Duration::ZERO), Some(Event::Record(_))));
     }
 

@@ -163,6 +163,13 @@ impl ScriptedGroup {
         }
     }
 
+    /// A client that had lost its session, or its older self to this call, is a member again: it gives up what it thinks it has, and gets
+    /// nothing before the next rebalance.
+    pub async fn rejoin(&self, member: &Arc<Member>) {
+        member.revoke_all().await;
+        self.state().members.insert(member.id(), Arc::clone(member));
+    }
+
     /// Decides about every commit from now on.
     pub fn set_commits(&self, plan: impl Fn(&CommitRequest) -> Fate + Send + Sync + 'static) {
         *self.commits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);

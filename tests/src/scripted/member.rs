@@ -4,7 +4,7 @@
 //! member has when it is sent, and a lane is not killed by a revocation while a commit of it is under way. Where the real client holds the
 //! lane's lock for that long, this one counts the commit, so that nothing blocks a thread that others need.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +23,9 @@ static NEXT_EPOCH: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug, Default)]
 struct Client {
     generation: i32,
-    leases: HashMap<TopicPartition, Arc<LaneLease>>,
+    leases: BTreeMap<TopicPartition, Arc<LaneLease>>,
     /// Partitions whose commits are under way. One at a time: the engine's lanes ask for one after the other.
-    under_way: HashMap<TopicPartition, u32>,
+    under_way: BTreeMap<TopicPartition, u32>,
     /// Whether it reaches the coordinator.
     cut_off: bool,
     crashed: bool,

@@ -28,8 +28,8 @@ enum Fetched {
 pub(super) struct ScriptedQueue {
     cluster: Arc<Mutex<State>>,
     tp: TopicPartition,
-    /// Which opening of the partition this is.
-    opening: u64,
+    /// Whose opening of the partition this is, and which.
+    opening: (u64, u64),
     position: i64,
     /// Leader epoch of the record before the position, -1 if not known.
     epoch: i32,
@@ -46,7 +46,7 @@ impl fmt::Debug for ScriptedQueue {
 }
 
 impl ScriptedQueue {
-    pub(super) fn new(cluster: Arc<Mutex<State>>, tp: TopicPartition, opening: u64, position: i64, epoch: i32) -> Self {
+    pub(super) fn new(cluster: Arc<Mutex<State>>, tp: TopicPartition, opening: (u64, u64), position: i64, epoch: i32) -> Self {
         Self { cluster, tp, opening, position, epoch, batch: VecDeque::new(), told_end: None, headers: HeadersBuf::default() }
     }
 
@@ -57,7 +57,7 @@ impl ScriptedQueue {
         let Some(partition) = state.partition(&self.tp) else {
             return self.batch.push_back(Fetched::Fault(QueueFault::Gone("the topic does not exist".into())));
         };
-        if partition.opening != self.opening {
+        if partition.readers.get(&self.opening.0).is_none_or(|(opening, _)| *opening != self.opening.1) {
             let fault = QueueFault::Other("the partition was opened again elsewhere in this process".into());
             return self.batch.push_back(Fetched::Fault(fault));
         }
@@ -146,8 +146,9 @@ impl PartitionQueue for ScriptedQueue {
 
 impl Drop for ScriptedQueue {
     fn drop(&mut self) {
-        if let Some(partition) = lock(&self.cluster).partition(&self.tp).filter(|p| p.opening == self.opening) {
-            partition.wake = None;
+        let (process, number) = self.opening;
+        if let Some(partition) = lock(&self.cluster).partition(&self.tp) {
+            partition.readers.retain(|of, (opening, _)| *of != process || *opening != number);
         }
     }
 }

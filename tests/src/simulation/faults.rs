@@ -1,0 +1,165 @@
+//! The faults of a simulation, and how often each was felt.
+//!
+//! A fault counts when its effect was observed, not when it was drawn: an error that reached a caller, a write that landed late, a gap
+//! that opened, a process that died with work open.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::plan::Scope;
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The store answers 503 SlowDown; nothing was done.
+    Throttled,
+    /// The store answers 500; nothing was done.
+    ServerError,
+    /// The store answers 500; the write took effect.
+    ServerErrorAfter,
+    /// A request takes up to two minutes.
+    Slow,
+    /// The connection is reset; nothing was done.
+    ResetBefore,
+    /// The connection is reset; the write took effect.
+    ResetAfter,
+    /// The connection is reset; the write takes effect minutes later, behind others.
+    Late,
+    /// A write takes effect, and once more minutes later.
+    Twice,
+    /// 200 with an error in the body; nothing was done.
+    ErrorBody,
+    /// Credentials expire for a while.
+    Denied,
+    /// The store is down for up to an hour.
+    StoreDown,
+    /// A lifecycle rule aborts every open upload.
+    UploadsAborted,
+    /// An OffsetCommit is lost on its way.
+    CommitLost,
+    /// An OffsetCommit is accepted, and the answer is lost.
+    CommitAnswerLost,
+    /// The client holds an OffsetCommit while it looks for the coordinator.
+    CommitHeld,
+    /// An OffsetCommit is refused while the group rebalances.
+    RebalanceInProgress,
+    /// An OffsetFetch fails.
+    FetchFailed,
+    /// A question to the cluster fails.
+    QuestionFailed,
+    /// A partition's queue breaks off.
+    QueueBroken,
+    /// A batch fails its checksum once.
+    CorruptOnce,
+    /// A batch fails its checksum for good.
+    CorruptBatch,
+    /// Retention deletes records that nobody has read.
+    Retention,
+    /// Compaction takes records.
+    Compaction,
+    /// A new leader lacks records that were backed up.
+    Truncation,
+    /// The topic is deleted and created again.
+    Recreated,
+    /// A partition moves to another member while a window is open.
+    Revoked,
+    /// A process is frozen past its session and wakes.
+    Frozen,
+    /// A process loses the coordinator past its session and goes on.
+    CutOff,
+    /// A process dies wherever it stands.
+    Crashed,
+    /// The wall clock jumps.
+    ClockJumped,
+    /// The group's offsets expire while nobody runs.
+    OffsetsForgotten,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 31] = [
+        Self::Throttled,
+        Self::ServerError,
+        Self::ServerErrorAfter,
+        Self::Slow,
+        Self::ResetBefore,
+        Self::ResetAfter,
+        Self::Late,
+        Self::Twice,
+        Self::ErrorBody,
+        Self::Denied,
+        Self::StoreDown,
+        Self::UploadsAborted,
+        Self::CommitLost,
+        Self::CommitAnswerLost,
+        Self::CommitHeld,
+        Self::RebalanceInProgress,
+        Self::FetchFailed,
+        Self::QuestionFailed,
+        Self::QueueBroken,
+        Self::CorruptOnce,
+        Self::CorruptBatch,
+        Self::Retention,
+        Self::Compaction,
+        Self::Truncation,
+        Self::Recreated,
+        Self::Revoked,
+        Self::Frozen,
+        Self::CutOff,
+        Self::Crashed,
+        Self::ClockJumped,
+        Self::OffsetsForgotten,
+    ];
+}
+
+impl Fault {
+    /// Whether it only happens with [`Scope::Every`].
+    fn is_unsettled(self) -> bool {
+        matches!(
+            self,
+            Self::CorruptOnce
+                | Self::CorruptBatch
+                | Self::Truncation
+                | Self::Recreated
+                | Self::Frozen
+                | Self::CutOff
+                | Self::OffsetsForgotten
+        )
+    }
+
+    /// The kinds that happen in a scope.
+    pub fn of(scope: Scope) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |fault| scope == Scope::Every || !fault.is_unsettled())
+    }
+}
+
+/// How often each fault was felt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Tally(BTreeMap<Fault, u64>);
+
+impl Tally {
+    /// One more.
+    pub fn add(&mut self, fault: Fault) {
+        *self.0.entry(fault).or_default() += 1;
+    }
+
+    /// All of another tally.
+    pub fn merge(&mut self, other: &Self) {
+        for (fault, count) in &other.0 {
+            *self.0.entry(*fault).or_default() += count;
+        }
+    }
+
+    /// How often a fault was felt.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.0.get(&fault).copied().unwrap_or_default()
+    }
+
+    /// All together.
+    pub fn sum(&self) -> u64 {
+        self.0.values().sum()
+    }
+}

@@ -1,0 +1,180 @@
+//! Kafka as a process of the simulation sees it: commits and questions that fail, and an edge at which the process can be frozen.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use catchment::lane::LaneLease;
+use catchment::source::{CommitError, Committed, Group, LogBounds, PartitionQueue, Source, TopicInfo, TopicPartition, Wake};
+use catchment::store::BoxFuture;
+use catchment::{Code, Error, ErrorKind};
+
+use super::faults::Fault;
+use super::freeze::Freeze;
+use super::world::World;
+use crate::gate::Gate;
+use crate::scripted::cluster::{Question, ScriptedCluster};
+use crate::scripted::group::{CommitRequest, Fate, MemberId, ScriptedGroup};
+use crate::scripted::member::Member;
+
+/// Faults of commits that their senders have not felt yet. A lane has one commit under way at a time.
+pub type Pending = Arc<Mutex<BTreeMap<(MemberId, TopicPartition), Fault>>>;
+
+fn passing(what: &str) -> Error {
+    Error::new(Code(222), ErrorKind::Retryable, format!("{what} failed, as the simulation wants it"))
+}
+
+/// Lets commits, look-ups and questions fail as the world's plan says.
+pub fn trouble(world: &Arc<World>, group: &Arc<ScriptedGroup>, cluster: &Arc<ScriptedCluster>) -> Pending {
+    let pending = Pending::default();
+    let (of, noted) = (Arc::clone(world), Arc::clone(&pending));
+    group.set_commits(move |request| {
+        let (fate, fault) = fate(&of, request);
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => noted.insert((request.member, request.tp.clone()), fault),
+            None => noted.remove(&(request.member, request.tp.clone())),
+        };
+        fate
+    });
+    let of = Arc::clone(world);
+    group.set_fetches(move |_| {
+        of.strikes(of.plan.kafka_faults / 2).then(|| {
+            of.feel(Fault::FetchFailed);
+            passing("an OffsetFetch")
+        })
+    });
+    let of = Arc::clone(world);
+    cluster.set_plan(move |question| {
+        // A queue that cannot be opened is a broken one.
+        let fault = if matches!(question, Question::Open(..)) { Fault::QueueBroken } else { Fault::QuestionFailed };
+        of.strikes(of.plan.kafka_faults / 4).then(|| {
+            of.feel(fault);
+            passing("a question")
+        })
+    });
+    pending
+}
+
+fn opens_after(span: Duration) -> Gate {
+    let gate = Gate::default();
+    let opened = gate.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(span).await;
+        opened.open();
+    });
+    gate
+}
+
+fn fate(world: &World, _request: &CommitRequest) -> (Fate, Option<Fault>) {
+    let quick = opens_after(world.between(Duration::from_millis(1), Duration::from_millis(30)));
+    if !world.strikes(world.plan.kafka_faults) {
+        return (Fate { answered: Some(quick), ..Fate::default() }, None);
+    }
+    let slow = || opens_after(world.between(Duration::from_millis(500), Duration::from_secs(20)));
+    match world.below(4) {
+        0 => (Fate { answered: Some(slow()), ..Fate::lost(false) }, Some(Fault::CommitLost)),
+        1 => (Fate { answered: Some(slow()), ..Fate::lost(true) }, Some(Fault::CommitAnswerLost)),
+        2 => (Fate { held: Some(slow()), ..Fate::default() }, Some(Fault::CommitHeld)),
+        _ => (Fate { answered: Some(quick), ..Fate::refused(CommitError::RebalanceInProgress) }, Some(Fault::RebalanceInProgress)),
+    }
+}
+
+/// The group as one process sees it.
+pub struct SimulatedGroup {
+    /// The client.
+    pub member: Arc<Member>,
+    /// The trace.
+    pub world: Arc<World>,
+    /// The process.
+    pub freeze: Freeze,
+    /// Faults not felt yet.
+    pub pending: Pending,
+}
+
+impl fmt::Debug for SimulatedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimulatedGroup({})", self.member.id())
+    }
+}
+
+impl Group for SimulatedGroup {
+    fn fetch<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<Option<Committed>, Error>> {
+        Box::pin(async move {
+            self.freeze.thawed().await;
+            let found = self.member.fetch(tp).await;
+            self.world.trace(format_args!("m{} fetched {tp}: {found:?}", self.member.id()));
+            found
+        })
+    }
+
+    fn commit<'a>(&'a self, lane: &'a Arc<LaneLease>, commit: Committed) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(async move {
+            self.freeze.thawed().await;
+            let what = format!("{} at {} {}", lane.tp, commit.offset, commit.metadata);
+            let result = self.member.commit(lane, commit).await;
+            self.freeze.thawed().await;
+            self.world.trace(format_args!("m{} committed {what}: {result:?}", self.member.id()));
+            let fault = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.member.id(), lane.tp.clone()));
+            if let Some(fault) = fault {
+                self.world.feel(fault);
+            }
+            result
+        })
+    }
+}
+
+/// The cluster as one process sees it.
+#[derive(Debug)]
+pub struct SimulatedSource {
+    /// The cluster.
+    pub cluster: Arc<ScriptedCluster>,
+    /// Number of the process's life: a process that starts again opens queues of its own.
+    pub life: u64,
+    /// The process.
+    pub freeze: Freeze,
+}
+
+impl Source for SimulatedSource {
+    fn cluster_id(&self) -> &str {
+        self.cluster.cluster_id()
+    }
+
+    fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
+        self.cluster.open_as(self.life, tp, offset, leader_epoch, wake)
+    }
+
+    fn expect_partitions(&self, partitions: usize) {
+        self.cluster.expect_partitions(partitions);
+    }
+
+    fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {
+        Box::pin(async move {
+            self.freeze.thawed().await;
+            self.cluster.bounds(tp).await
+        })
+    }
+
+    fn offsets_for_time<'a>(&'a self, tps: &'a [TopicPartition], timestamp_ms: i64) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
+        Box::pin(async move {
+            self.freeze.thawed().await;
+            self.cluster.offsets_for_time(tps, timestamp_ms).await
+        })
+    }
+
+    fn topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<TopicInfo>, Error>> {
+        Box::pin(async move {
+            self.freeze.thawed().await;
+            self.cluster.topic(name).await
+        })
+    }
+
+    fn is_compacted<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        self.cluster.is_compacted(topic)
+    }
+
+    fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        self.cluster.topics(pattern)
+    }
+}

@@ -1,0 +1,134 @@
+//! Simulation: the production pipeline on a scripted Kafka, a store that fails and a clock that does as it is told; one thread, one seed.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`plan`] | what a seed stands for |
+//! | [`faults`] | the kinds of faults, and how often each was felt |
+//! | [`world`] | chance, time, the trace |
+//! | [`freeze`] | processes that stand still |
+//! | [`kafka`] | commits and questions that fail |
+//! | [`store`] | requests that are lost, refused, late or doubled |
+//! | [`process`] | one process: the pipeline, driven on this thread |
+//! | [`story`] | what happens, and when |
+//! | [`ledger`] | every record that was ever visible, and what may be missing |
+//! | [`verdict`] | what the store holds in the end, against ledger and invariants |
+//!
+//! The same seed gives the same trace, byte for byte. What it does not cover: sockets, the AWS SDK, librdkafka, threads; other layers do.
+
+pub mod faults;
+pub mod freeze;
+pub mod kafka;
+pub mod ledger;
+pub mod plan;
+pub mod process;
+pub mod store;
+pub mod story;
+pub mod verdict;
+pub mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use faults::{Fault, Tally};
+use plan::{Plan, Scope};
+use verdict::Verdict;
+use world::World;
+
+/// What one seed gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is wrong, if anything.
+    pub verdict: Verdict,
+    /// How often each fault was felt.
+    pub tally: Tally,
+    /// CRC-64/XZ of the trace.
+    pub trace_crc: u64,
+    /// Lines of the trace.
+    pub trace_lines: u64,
+    /// The trace, if it was asked for.
+    pub trace: Vec<String>,
+}
+
+/// Runs one seed.
+///
+/// # Panics
+/// If there is no runtime to be had, or the pipeline itself panics.
+pub fn run_seed(seed: u64, scope: Scope, keep_trace: bool) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let end = runtime.block_on(async { story::run(World::new(Plan::of(seed, scope), keep_trace)).await });
+    let (trace_crc, trace_lines, trace) = end.world.traced();
+    Outcome { verdict: end.verdict, tally: end.world.tally(), trace_crc, trace_lines, trace }
+}
+
+/// What many seeds gave.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SimulationReport {
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// Faults that were felt.
+    pub faults: u64,
+    /// Records lost.
+    pub lost: u64,
+    /// Records stored more than once.
+    pub duplicated: u64,
+    /// Records or objects that changed.
+    pub altered: u64,
+    /// Whether each seed that was run twice gave the same trace.
+    pub deterministic: bool,
+    /// How often each fault was felt.
+    pub by_fault: Tally,
+    /// What was found, by seed.
+    pub findings: Vec<(u64, Vec<String>)>,
+}
+
+/// Of so many seeds one is run twice.
+const TWICE_EVERY: u64 = 20;
+
+/// Runs `seeds` seeds from `first` on, on as many threads as there are cores.
+///
+/// # Panics
+/// As [`run_seed`].
+pub fn run(first: u64, seeds: u64, scope: Scope) -> SimulationReport {
+    let next = AtomicU64::new(first);
+    let report = Mutex::new(SimulationReport { seeds, deterministic: true, ..SimulationReport::default() });
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|threads| {
+        for _ in 0..cores {
+            threads.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    let outcome = run_seed(seed, scope, false);
+                    let same = !seed.is_multiple_of(TWICE_EVERY) || run_seed(seed, scope, false) == outcome;
+                    report.lock().unwrap_or_else(PoisonError::into_inner).add(seed, &outcome, same);
+                }
+            });
+        }
+    });
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.findings.sort();
+    report
+}
+
+impl SimulationReport {
+    fn add(&mut self, seed: u64, outcome: &Outcome, same: bool) {
+        self.faults += outcome.tally.sum();
+        self.lost += outcome.verdict.lost;
+        self.duplicated += outcome.verdict.duplicated;
+        self.altered += outcome.verdict.altered;
+        self.deterministic &= same;
+        self.by_fault.merge(&outcome.tally);
+        if !outcome.verdict.is_good() {
+            self.findings.push((seed, outcome.verdict.findings.clone()));
+        }
+    }
+
+    /// Faults of a scope that were felt less often than so many times.
+    pub fn felt_less_than(&self, times: u64, scope: Scope) -> Vec<(Fault, u64)> {
+        Fault::of(scope).map(|fault| (fault, self.by_fault.of(fault))).filter(|(_, count)| *count < times).collect()
+    }
+}

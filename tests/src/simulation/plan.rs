@@ -1,0 +1,143 @@
+//! What a seed stands for: the group, the store, the topic, and how much goes wrong with them.
+
+use catchment::config::{GapPolicy, OnGap};
+use catchment::store::GuardClass;
+use catchment_formats::{Codec, Encoding, Format, Framing};
+
+use crate::generate::Rng;
+
+/// Which things happen to the world of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those under which every seed must end well.
+    Settled,
+    /// All: also frozen and cut-off processes, truncation, corruption, topics made again, offsets that expire, hanging transactions. Not every
+    /// seed ends well yet: `docs/TESTING.md` says what is known of that.
+    Every,
+}
+
+/// Something that happens between two ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A process dies.
+    Crash,
+    /// A process is frozen, or loses the coordinator.
+    Absence,
+    /// The group rebalances for no reason.
+    Rebalance,
+    /// Retention.
+    Retention,
+    /// Compaction.
+    Compaction,
+    /// A new leader lacks records.
+    Truncation,
+    /// A batch is corrupt.
+    Corruption,
+    /// The store is down, or refuses the credentials.
+    Weather,
+    /// The wall clock jumps.
+    Jump,
+    /// Uploads are aborted.
+    Lifecycle,
+    /// The topic is made again.
+    Recreation,
+    /// The group's offsets expire.
+    Forgetting,
+    /// A process is asked to stop.
+    Stop,
+    /// A transaction hangs or ends.
+    Hang,
+    /// A queue breaks off.
+    Break,
+}
+
+impl Scope {
+    /// What may happen; what stands twice is twice as likely.
+    pub fn events(self) -> &'static [Event] {
+        use Event::*;
+        const EVERY: [Event; 20] = [
+            Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Stop, Break, Absence,
+            Absence, Truncation, Corruption, Recreation, Forgetting, Hang,
+        ];
+        match self {
+            Self::Settled => &EVERY[..13],
+            Self::Every => &EVERY,
+        }
+    }
+}
+
+/// One simulation's settings, all of them drawn from its seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Which things happen.
+    pub scope: Scope,
+    /// What the store's guards are worth.
+    pub class: GuardClass,
+    /// Whether members have names.
+    pub is_static: bool,
+    /// Processes at most.
+    pub processes: usize,
+    /// Partitions of the topic.
+    pub partitions: i32,
+    /// Length of a window's slot, in milliseconds.
+    pub window_ms: i64,
+    /// Bytes at which a window closes.
+    pub window_bytes: u64,
+    /// Bytes of an upload's first parts: small ones make uploads of small windows.
+    pub part_bytes: u64,
+    /// Bytes for blocks, encoders and parts.
+    pub memory: usize,
+    /// How objects are encoded.
+    pub encoding: Encoding,
+    /// What the rule says of gaps.
+    pub on_gap: GapPolicy,
+    /// Requests to the store that fail, per mille.
+    pub store_faults: u64,
+    /// Commits and questions that fail, per mille.
+    pub kafka_faults: u64,
+    /// Things that happen to the world, per mille of its ticks.
+    pub events: u64,
+    /// Whether records may be gone or changed before they are read, by anything but retention: then values alone prove nothing.
+    pub loses_records: bool,
+    /// Ticks before faults stop.
+    pub ticks: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64, scope: Scope) -> Self {
+        let mut rng = Rng::new(seed ^ 0x51_41);
+        let mut pick = |n| rng.below(n);
+        let raw = pick(4) == 0;
+        Self {
+            seed,
+            scope,
+            class: [GuardClass::A, GuardClass::B, GuardClass::C][pick(3) as usize],
+            is_static: pick(2) == 0,
+            processes: 1 + pick(3) as usize,
+            partitions: 1 + pick(3) as i32,
+            window_ms: [1_000, 5_000, 30_000, 120_000][pick(4) as usize],
+            window_bytes: [2 << 10, 8 << 10, 64 << 10][pick(3) as usize],
+            part_bytes: [256, 1 << 10, 16 << 20][pick(3) as usize],
+            memory: [1 << 20, 32 << 20][pick(2) as usize],
+            encoding: match (raw, pick(2)) {
+                (true, 0) => Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None },
+                (true, _) => Encoding { format: Format::Raw(Framing::Len32), codec: Codec::Zstd(1) },
+                (false, _) => Encoding::PARQUET_ZSTD1,
+            },
+            on_gap: GapPolicy {
+                retention: OnGap::Continue,
+                truncation: OnGap::Continue,
+                corrupt_batch: OnGap::Continue,
+                topic_recreated: OnGap::Continue,
+            },
+            store_faults: [30, 120, 300][pick(3) as usize],
+            kafka_faults: [20, 80, 200][pick(3) as usize],
+            events: [60, 150, 300][pick(3) as usize],
+            loses_records: !raw,
+            ticks: 60 + pick(60),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! A store that fails: each request is a message that may be lost, refused, late or doubled, and so may its answer.
+//!
+//! A request that has left takes effect whatever becomes of its sender: the effect runs on a task of its own. Guards are those of the
+//! plan's class: atomic, looked at when the request arrives and forgotten when it is done (racy), or ignored.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use catchment::store::memory::MemoryStore;
+use catchment::store::{
+    BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind,
+    StoreLimits, StoreResult,
+};
+use crc_fast::CrcAlgorithm;
+use tokio::sync::oneshot;
+
+use super::faults::Fault;
+use super::freeze::Freeze;
+use super::world::World;
+
+/// What a request is to the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Changes nothing.
+    Read,
+    /// May be repeated without harm.
+    Idempotent,
+    /// Makes an object visible.
+    Publish,
+}
+
+/// What becomes of one request.
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    fault: Option<Fault>,
+    /// On the way there.
+    before: Duration,
+    effect: bool,
+    /// Once more, so long after the first time.
+    again: Option<Duration>,
+    /// On the way back.
+    after: Duration,
+    /// What the sender is told instead of the answer.
+    told: Option<(StoreErrorKind, &'static str)>,
+    /// Whether the sender is told before the effect.
+    told_first: bool,
+}
+
+type Effect<T> = Arc<dyn Fn() -> BoxFuture<'static, StoreResult<T>> + Send + Sync>;
+
+/// The store as one process sees it.
+pub struct FaultyStore {
+    world: Arc<World>,
+    inner: Arc<MemoryStore>,
+    process: u64,
+    freeze: Freeze,
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyStore({})", self.process)
+    }
+}
+
+impl FaultyStore {
+    /// The way of a process to a store.
+    pub fn new(world: Arc<World>, inner: Arc<MemoryStore>, process: u64, freeze: Freeze) -> Self {
+        Self { world, inner, process, freeze }
+    }
+
+    fn fate(&self, kind: Kind) -> Fate {
+        let world = &self.world;
+        let quick = |low, high| world.between(Duration::from_millis(low), Duration::from_millis(high));
+        let mut fate =
+            Fate { fault: None, before: quick(1, 40), effect: true, again: None, after: quick(1, 20), told: None, told_first: false };
+        if let Some(fault) = world.weather() {
+            let told = if fault == Fault::Denied { (StoreErrorKind::Denied, "403") } else { (StoreErrorKind::Unknown, "refused") };
+            return Fate { fault: Some(fault), effect: false, told: Some(told), ..fate };
+        }
+        if !world.strikes(world.plan.store_faults) {
+            return fate;
+        }
+        let faults: &[Fault] = match kind {
+            Kind::Read => &[Fault::Throttled, Fault::ServerError, Fault::Slow, Fault::ResetBefore],
+            Kind::Idempotent => &[Fault::Throttled, Fault::ServerError, Fault::Slow, Fault::ResetBefore, Fault::ResetAfter],
+            Kind::Publish => &[
+                Fault::Throttled,
+                Fault::ServerError,
+                Fault::ServerErrorAfter,
+                Fault::Slow,
+                Fault::ResetBefore,
+                Fault::ResetAfter,
+                Fault::Late,
+                Fault::Twice,
+                Fault::ErrorBody,
+            ],
+        };
+        let fault = faults[world.below(faults.len() as u64) as usize];
+        let later = || world.between(Duration::from_secs(1), Duration::from_secs(600));
+        fate.fault = Some(fault);
+        match fault {
+            Fault::Throttled => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "503 SlowDown"))),
+            Fault::ServerError => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "500"))),
+            Fault::ResetBefore => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "reset"))),
+            Fault::ErrorBody => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "200 with an error"))),
+            Fault::ServerErrorAfter => fate.told = Some((StoreErrorKind::Unknown, "500")),
+            Fault::ResetAfter => fate.told = Some((StoreErrorKind::Unknown, "reset")),
+            Fault::Slow => fate.before = world.between(Duration::from_secs(5), Duration::from_secs(120)),
+            Fault::Late => (fate.before, fate.told, fate.told_first) = (later(), Some((StoreErrorKind::Unknown, "reset")), true),
+            Fault::Twice => fate.again = Some(later()),
+            _ => unreachable!("{fault:?} is not a fault of one request"),
+        }
+        fate
+    }
+
+    /// Sends a request and waits for its answer.
+    async fn call<T: Send + fmt::Debug + 'static>(&self, op: &'static str, kind: Kind, key: &str, effect: Effect<T>) -> StoreResult<T> {
+        self.freeze.thawed().await;
+        let fate = self.fate(kind);
+        let answer = self.send(op, key, effect, fate);
+        let result = if fate.told_first {
+            tokio::time::sleep(fate.after).await;
+            Err(Self::error(op, key, fate))
+        } else {
+            let answer = answer.await;
+            tokio::time::sleep(fate.after).await;
+            if fate.told.is_some() { Err(Self::error(op, key, fate)) } else { answer.unwrap_or_else(|_| Err(Self::error(op, key, fate))) }
+        };
+        self.freeze.thawed().await;
+        // Late and double effects are felt when they land.
+        if let Some(fault) = fate.fault.filter(|fault| !matches!(fault, Fault::Late | Fault::Twice)) {
+            self.world.feel(fault);
+        }
+        if let Err(e) = &result {
+            self.world.trace(format_args!("p{} {op} {key} answered {:?} {}", self.process, e.kind, e.detail));
+        }
+        result
+    }
+
+    /// The request on its way: a task of its own, which nobody can call back.
+    fn send<T: Send + fmt::Debug + 'static>(
+        &self,
+        op: &'static str,
+        key: &str,
+        effect: Effect<T>,
+        fate: Fate,
+    ) -> oneshot::Receiver<StoreResult<T>> {
+        let (answers, answer) = oneshot::channel();
+        let (world, process, key) = (Arc::clone(&self.world), self.process, key.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(fate.before).await;
+            if !fate.effect {
+                let _ = answers.send(Err(Self::error(op, &key, fate)));
+                return;
+            }
+            let result = effect().await;
+            world.trace(format_args!("p{process} {op} {key} took effect: {}", brief(&result)));
+            if fate.told_first {
+                world.feel(Fault::Late);
+            }
+            // A sender that is gone gets no answer.
+            let _ = answers.send(result);
+            if let Some(again) = fate.again {
+                tokio::time::sleep(again).await;
+                let result = effect().await;
+                world.trace(format_args!("p{process} {op} {key} took effect again: {}", brief(&result)));
+                world.feel(Fault::Twice);
+            }
+        });
+        answer
+    }
+
+    fn error(op: &'static str, key: &str, fate: Fate) -> StoreError {
+        let (kind, detail) = fate.told.unwrap_or((StoreErrorKind::Unknown, "no answer"));
+        StoreError::new(kind, op, key, detail)
+    }
+
+    /// A publishing request by the guard of the plan's class.
+    fn publish(
+        &self,
+        key: &str,
+        guard: Guard,
+        crc64: Option<u64>,
+        write: impl Fn(Arc<MemoryStore>, Guard) -> BoxFuture<'static, StoreResult<String>> + Send + Sync + 'static,
+        op: &'static str,
+    ) -> Effect<String> {
+        let (world, inner, key) = (Arc::clone(&self.world), Arc::clone(&self.inner), key.to_owned());
+        let write = Arc::new(write);
+        Arc::new(move || {
+            let (world, inner, key, write) = (Arc::clone(&world), Arc::clone(&inner), key.clone(), Arc::clone(&write));
+            Box::pin(async move {
+                let guard = match (guard, world.plan.class) {
+                    (Guard::IfAbsent, GuardClass::B) => {
+                        if inner.head(&key).await?.is_some() {
+                            return Err(StoreError::new(StoreErrorKind::Exists, op, &key, "the key exists"));
+                        }
+                        // Whoever comes meanwhile sees no object either.
+                        tokio::time::sleep(world.between(Duration::ZERO, Duration::from_millis(300))).await;
+                        Guard::Overwrite
+                    }
+                    (Guard::IfAbsent, GuardClass::C) => Guard::Overwrite,
+                    (guard, _) => guard,
+                };
+                let etag = write(Arc::clone(&inner), guard).await?;
+                let written = match crc64 {
+                    Some(crc64) => crc64,
+                    None => Self::sum_of(&inner, &key).await?,
+                };
+                world.note_writing(&key, written);
+                Ok(etag)
+            })
+        })
+    }
+
+    async fn sum_of(inner: &MemoryStore, key: &str) -> StoreResult<u64> {
+        let body = inner.get(key, None).await?.unwrap_or_default();
+        Ok(crc_fast::checksum(CrcAlgorithm::Crc64Xz, &body))
+    }
+
+    fn effect<T>(&self, act: impl Fn(Arc<MemoryStore>) -> BoxFuture<'static, StoreResult<T>> + Send + Sync + 'static) -> Effect<T> {
+        let inner = Arc::clone(&self.inner);
+        Arc::new(move || act(Arc::clone(&inner)))
+    }
+}
+
+/// A result as the trace has it: itself if it is short, else its sum.
+fn brief(result: &impl fmt::Debug) -> String {
+    const SHORT: usize = 120;
+    let text = format!("{result:?}");
+    match text.len() {
+        0..=SHORT => text,
+        len => format!("{len} characters of sum {:016x}", crc_fast::checksum(CrcAlgorithm::Crc64Xz, text.as_bytes())),
+    }
+}
+
+impl ObjectStore for FaultyStore {
+    fn url(&self) -> &str {
+        self.inner.url()
+    }
+
+    fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
+    fn limits(&self) -> StoreLimits {
+        self.inner.limits()
+    }
+
+    fn guard_name(&self) -> &'static str {
+        self.inner.guard_name()
+    }
+
+    fn guard_class_best(&self) -> GuardClass {
+        self.world.plan.class
+    }
+
+    fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
+        const OP: &str = "PutObject";
+        let (crc64, metadata, to) = (body.crc64(), metadata.clone(), key.to_owned());
+        let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
+            let (body, metadata, to) = (body.clone(), metadata.clone(), to.clone());
+            Box::pin(async move { inner.put(&to, body, &metadata, guard).await })
+        };
+        let effect = self.publish(key, guard, Some(crc64), write, OP);
+        Box::pin(self.call(OP, Kind::Publish, key, effect))
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Option<ObjectInfo>>> {
+        let of = key.to_owned();
+        let effect = self.effect(move |inner| {
+            let of = of.clone();
+            Box::pin(async move { inner.head(&of).await })
+        });
+        Box::pin(self.call("HeadObject", Kind::Read, key, effect))
+    }
+
+    fn get<'a>(&'a self, key: &'a str, range: Option<std::ops::Range<u64>>) -> BoxFuture<'a, StoreResult<Option<Bytes>>> {
+        let of = key.to_owned();
+        let effect = self.effect(move |inner| {
+            let (of, range) = (of.clone(), range.clone());
+            Box::pin(async move { inner.get(&of, range).await })
+        });
+        Box::pin(self.call("GetObject", Kind::Read, key, effect))
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str, delimiter: bool, after: Option<&'a str>) -> BoxFuture<'a, StoreResult<ListPage>> {
+        let (of, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let effect = self.effect(move |inner| {
+            let (of, after) = (of.clone(), after.clone());
+            Box::pin(async move { inner.list(&of, delimiter, after.as_deref()).await })
+        });
+        Box::pin(self.call("ListObjectsV2", Kind::Read, prefix, effect))
+    }
+
+    fn create_upload<'a>(&'a self, key: &'a str, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
+        let (of, metadata) = (key.to_owned(), metadata.clone());
+        let effect = self.effect(move |inner| {
+            let (of, metadata) = (of.clone(), metadata.clone());
+            Box::pin(async move { inner.create_upload(&of, &metadata, guard).await })
+        });
+        Box::pin(self.call("CreateMultipartUpload", Kind::Idempotent, key, effect))
+    }
+
+    fn upload_part<'a>(&'a self, key: &'a str, upload: &'a str, number: u32, body: Payload) -> BoxFuture<'a, StoreResult<Part>> {
+        let (of, upload) = (key.to_owned(), upload.to_owned());
+        let effect = self.effect(move |inner| {
+            let (of, upload, body) = (of.clone(), upload.clone(), body.clone());
+            Box::pin(async move { inner.upload_part(&of, &upload, number, body).await })
+        });
+        Box::pin(self.call("UploadPart", Kind::Idempotent, key, effect))
+    }
+
+    fn list_parts<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<Vec<Part>>> {
+        let (of, upload) = (key.to_owned(), upload.to_owned());
+        let effect = self.effect(move |inner| {
+            let (of, upload) = (of.clone(), upload.clone());
+            Box::pin(async move { inner.list_parts(&of, &upload).await })
+        });
+        Box::pin(self.call("ListParts", Kind::Read, key, effect))
+    }
+
+    fn complete_upload<'a>(&'a self, key: &'a str, upload: &'a str, parts: &'a [Part], guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
+        const OP: &str = "CompleteMultipartUpload";
+        let (of, upload, parts) = (key.to_owned(), upload.to_owned(), parts.to_vec());
+        let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
+            let (of, upload, parts) = (of.clone(), upload.clone(), parts.clone());
+            Box::pin(async move { inner.complete_upload(&of, &upload, &parts, guard).await })
+        };
+        let effect = self.publish(key, guard, None, write, OP);
+        Box::pin(self.call(OP, Kind::Publish, key, effect))
+    }
+
+    fn abort_upload<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        let (of, upload) = (key.to_owned(), upload.to_owned());
+        let effect = self.effect(move |inner| {
+            let (of, upload) = (of.clone(), upload.clone());
+            Box::pin(async move { inner.abort_upload(&of, &upload).await })
+        });
+        Box::pin(self.call("AbortMultipartUpload", Kind::Idempotent, key, effect))
+    }
+
+    fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
+        let of = key.to_owned();
+        let effect = self.effect(move |inner| {
+            let of = of.clone();
+            Box::pin(async move { inner.list_uploads(&of).await })
+        });
+        Box::pin(self.call("ListMultipartUploads", Kind::Read, key, effect))
+    }
+}

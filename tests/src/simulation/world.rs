@@ -1,0 +1,194 @@
+//! What everything in a simulation shares: chance, the trace, the tally, and the weather of the store.
+//!
+//! One thread, one source of chance, and a clock that only moves when nobody has anything to do: the order of events, and so the trace,
+//! is a function of the seed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crc_fast::{CrcAlgorithm, Digest as Crc};
+use tokio::time::Instant;
+
+use super::faults::{Fault, Tally};
+use super::plan::Plan;
+use crate::generate::Rng;
+use crate::scripted::order::Order;
+
+/// A visible object's bytes, as they were once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writing {
+    /// When, among commits and writes.
+    pub order: u64,
+    /// CRC-64/XZ of the object's bytes.
+    pub crc64: u64,
+}
+
+struct Inner {
+    rng: Rng,
+    crc: Crc,
+    lines: u64,
+    kept: Option<Vec<String>>,
+    tally: Tally,
+    /// Every distinct content that a key has had.
+    writings: BTreeMap<String, Vec<Writing>>,
+    denied_until: Instant,
+    down_until: Instant,
+    wall_shift_ms: i64,
+    jumped: bool,
+}
+
+/// Shared by all parts of one simulation.
+pub struct World {
+    /// The settings.
+    pub plan: Plan,
+    /// Numbers commits and writes together.
+    pub order: Order,
+    began: Instant,
+    calm: std::sync::atomic::AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "World({})", self.plan.seed)
+    }
+}
+
+impl World {
+    /// The world of a plan. With `keep`, the trace's lines are kept, not just their sum.
+    pub fn new(plan: Plan, keep: bool) -> Self {
+        let now = Instant::now();
+        let inner = Inner {
+            rng: Rng::new(plan.seed),
+            crc: Crc::new(CrcAlgorithm::Crc64Xz),
+            lines: 0,
+            kept: keep.then(Vec::new),
+            tally: Tally::default(),
+            writings: BTreeMap::new(),
+            denied_until: now,
+            down_until: now,
+            wall_shift_ms: 0,
+            jumped: false,
+        };
+        Self { plan, order: Order::default(), began: now, calm: false.into(), inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number below `n`.
+    pub fn below(&self, n: u64) -> u64 {
+        self.inner().rng.below(n)
+    }
+
+    /// True so many times of a thousand; never once faults have stopped.
+    pub fn strikes(&self, per_mille: u64) -> bool {
+        !self.is_calm() && self.below(1000) < per_mille
+    }
+
+    /// A span between two others.
+    pub fn between(&self, low: Duration, high: Duration) -> Duration {
+        let spread = u64::try_from((high - low).as_millis()).unwrap_or(u64::MAX);
+        low + Duration::from_millis(self.below(spread + 1))
+    }
+
+    /// No fault from now on.
+    pub fn calm_down(&self) {
+        self.calm.store(true, std::sync::atomic::Ordering::Relaxed);
+        let mut inner = self.inner();
+        (inner.denied_until, inner.down_until) = (self.began, self.began);
+    }
+
+    /// Whether faults have stopped.
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Time since the beginning.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Writes a line into the trace.
+    pub fn trace(&self, line: fmt::Arguments<'_>) {
+        let line = format!("{:>10} {line}", self.elapsed().as_millis());
+        let mut inner = self.inner();
+        inner.crc.update(line.as_bytes());
+        inner.crc.update(b"\n");
+        inner.lines += 1;
+        if let Some(kept) = &mut inner.kept {
+            kept.push(line);
+        }
+    }
+
+    /// The trace: CRC-64/XZ of its bytes, the number of its lines, and the lines if they were kept.
+    pub fn traced(&self) -> (u64, u64, Vec<String>) {
+        let inner = self.inner();
+        (inner.crc.clone().finalize(), inner.lines, inner.kept.clone().unwrap_or_default())
+    }
+
+    /// A fault was felt.
+    pub fn feel(&self, fault: Fault) {
+        self.inner().tally.add(fault);
+        self.trace(format_args!("felt {fault:?}"));
+    }
+
+    /// How often each fault was felt.
+    pub fn tally(&self) -> Tally {
+        self.inner().tally.clone()
+    }
+
+    /// An object under `_catchment/` changes as it likes; any other must never change.
+    pub fn note_writing(&self, key: &str, crc64: u64) {
+        let order = self.order.next();
+        let mut inner = self.inner();
+        let writings = inner.writings.entry(key.to_owned()).or_default();
+        if writings.iter().all(|w| w.crc64 != crc64) {
+            writings.push(Writing { order, crc64 });
+        }
+    }
+
+    /// Every distinct content that each key has had, in order.
+    pub fn writings(&self) -> BTreeMap<String, Vec<Writing>> {
+        self.inner().writings.clone()
+    }
+
+    /// Credentials are refused for this long.
+    pub fn deny(&self, span: Duration) {
+        self.inner().denied_until = Instant::now() + span;
+    }
+
+    /// The store is down for this long.
+    pub fn take_store_down(&self, span: Duration) {
+        self.inner().down_until = Instant::now() + span;
+    }
+
+    /// What the store refuses everything for now.
+    pub fn weather(&self) -> Option<Fault> {
+        let (now, inner) = (Instant::now(), self.inner());
+        match () {
+            () if now < inner.down_until => Some(Fault::StoreDown),
+            () if now < inner.denied_until => Some(Fault::Denied),
+            () => None,
+        }
+    }
+
+    /// Moves the wall clock.
+    pub fn jump(&self, by_ms: i64) {
+        let mut inner = self.inner();
+        inner.wall_shift_ms += by_ms;
+        inner.jumped = true;
+    }
+
+    /// The wall clock, ms since 1970. A jump is felt when somebody looks.
+    pub fn wall_ms(&self, start_ms: i64) -> i64 {
+        let jumped = std::mem::take(&mut self.inner().jumped);
+        if jumped {
+            self.feel(Fault::ClockJumped);
+        }
+        start_ms + self.inner().wall_shift_ms + i64::try_from(self.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
