@@ -265,10 +265,10 @@ async fn topics_and_times_are_looked_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topics_policy_says_whether_it_is_compacted() {
     for broker in [broker(), Kafka::shared_v3().bootstrap().to_owned()] {
-        let topic = make_topic(&broker, 1).await;
+        let (topic, admin) = (unique("source"), Admin::new(&broker));
+        admin.create_topic(&topic, 1, &[]);
         let cluster = connect(&broker, &[]).await;
         assert_eq!(cluster.is_compacted(&topic).await.expect("an answer"), Some(false));
-        let admin = Admin::new(&broker);
         for (policy, expected) in [("compact", true), ("compact,delete", true), ("delete", false)] {
             admin.set_topic_settings(&topic, &[("cleanup.policy", policy)]);
             let started = Instant::now();

@@ -20,8 +20,8 @@ fn nothing_is_lost_duplicated_or_altered() {
 
 #[test]
 fn a_trace_is_the_same_byte_for_byte() {
-    for seed in [1, 2, 3] {
-        let (one, two) = (run_seed(seed, Scope::Every, true), run_seed(seed, Scope::Every, true));
+    for seed in 1..=5 {
+        let (one, two) = (run_seed(seed, Scope::Settled, true), run_seed(seed, Scope::Settled, true));
         assert!(one.trace.len() > 100 && one.trace == two.trace, "seed {seed}");
     }
 }

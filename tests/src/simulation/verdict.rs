@@ -63,12 +63,19 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         objects.sort_by_key(|o| o.proof.range.start);
         let owner = owner(store, id, id == ledger_first(ledger)).await;
         let mut judge = LaneJudge { lane, objects: &objects, verdict: &mut verdict, name: format!("{partition} of {id}") };
-        let start = owner.as_ref().and_then(|o| o.start.get(partition).copied());
+        // What the lane started from. The owner record may say something older in the end: where the guard is not atomic, a claim that was
+        // on its way for minutes overwrites the one that stands.
+        let hash = note_hash(id);
+        let first = accepted
+            .iter()
+            .filter(|a| a.tp.partition == *partition)
+            .find_map(|a| CommitNote::parse(&a.commit.metadata).ok().filter(|note| note.topic_hash() == hash).map(|note| note.start()));
+        let start = first.or_else(|| owner.as_ref().and_then(|o| o.start.get(partition).copied()));
         judge.invariants(start);
         judge.records(start.unwrap_or_default(), id == ledger.current());
         judge.writings(world);
-        judge.sights(world, accepted, *partition, &note_hash(id), forgotten_at);
-        judge.committed(accepted, *partition, &note_hash(id), forgotten_at);
+        judge.sights(world, accepted, *partition, &hash, forgotten_at);
+        judge.committed(accepted, *partition, &hash, forgotten_at);
     }
     for (lane, objects) in lanes {
         verdict.find(format!("objects of a lane that never was: {lane:?}: {}", objects.len()));
