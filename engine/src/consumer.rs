@@ -39,6 +39,8 @@ pub enum ConsumerCommand {
 pub struct ConsumerShared {
     /// The rule's windows.
     pub policy: WindowPolicy,
+    /// Bytes of a window at which it goes to the store in parts: by then its directory must have a name.
+    pub upload_bytes_min: u64,
     /// Blocks and their budget.
     pub pool: Arc<BlockPool>,
     /// The clock.

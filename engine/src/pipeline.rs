@@ -30,7 +30,7 @@ use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::segment::BuilderMessage;
 use crate::source::{Group, GroupEvent, Source, TopicPartition};
-use crate::store::ObjectStore;
+use crate::store::{self, ObjectStore};
 use crate::topics::TopicClaims;
 
 /// Commands that may wait for a consumer: one for each lane that starts.
@@ -113,6 +113,7 @@ impl Pipeline {
         let budget = MemoryBudget::new(parts.memory);
         let shared = Arc::new(ConsumerShared {
             policy: parts.rule.window,
+            upload_bytes_min: store::parts::upload_bytes_min(&parts.store.limits()),
             pool: BlockPool::new(Arc::clone(&budget)),
             clock: Arc::clone(&parts.clock),
             pressure: watch::Sender::new(0),

@@ -15,9 +15,8 @@ use crate::budget::Reservation;
 use crate::clock::Backoff;
 use crate::error::Error;
 use crate::intent::Intent;
-use crate::limits::{MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_PRESSED};
 use crate::segment::BuiltPart;
-use crate::store::{Metadata, ObjectStore, Part, StoreErrorKind, StoreResult};
+use crate::store::{Metadata, ObjectStore, Part, StoreErrorKind, StoreResult, parts};
 
 /// The parts of a segment that is still open: held until it is known whether it becomes one PUT or a multipart upload.
 #[derive(Debug)]
@@ -71,7 +70,7 @@ impl Assembly {
         self.directory_ms = self.directory_ms.or(directory_ms);
         self.held_bytes += part.payload.len();
         self.held.push(part);
-        if self.upload.is_some() || self.held_bytes >= MULTIPART_BYTES_MIN {
+        if self.upload.is_some() || self.held_bytes >= parts::upload_bytes_min(&lane.env.store.limits()) {
             self.ship(lane).await?;
         }
         Ok(())
@@ -79,7 +78,7 @@ impl Assembly {
 
     /// Under memory pressure one full part is enough to begin an upload.
     pub(super) async fn ship_early(&mut self, lane: &mut Lane) -> Result<(), Exit> {
-        if self.held_bytes >= MULTIPART_BYTES_MIN_PRESSED {
+        if self.held_bytes >= parts::upload_bytes_min_pressed(&lane.env.store.limits()) {
             self.ship(lane).await?;
         }
         Ok(())

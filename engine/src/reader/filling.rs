@@ -12,7 +12,7 @@ use super::taken::TakenRecord;
 use super::{PinnedRange, RunStart, send};
 use crate::budget::PooledBlock;
 use crate::consumer::ConsumerShared;
-use crate::limits::{MISSING_RANGES_MAX, MULTIPART_BYTES_MIN};
+use crate::limits::MISSING_RANGES_MAX;
 use crate::segment::{BuilderMessage, Run, SegmentEvent, SegmentHead, SegmentTail};
 use crate::source::QueueFault;
 use crate::window::{CloseReason, OpenWindow, record_bytes};
@@ -113,7 +113,7 @@ impl Filling {
     /// Whether the window must end behind the record just taken: it reached the size limit, or it must go to multipart and
     /// nothing has named its directory.
     pub(super) fn is_full(&self, shared: &ConsumerShared) -> bool {
-        let is_full = |w: &OpenWindow| w.is_full(&shared.policy) || (w.directory_ms.is_none() && w.bytes >= MULTIPART_BYTES_MIN);
+        let is_full = |w: &OpenWindow| w.is_full(&shared.policy) || (w.directory_ms.is_none() && w.bytes >= shared.upload_bytes_min);
         self.pinned.is_none() && self.window.as_ref().is_some_and(is_full)
     }
 

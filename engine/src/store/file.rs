@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::parts::PART_BYTES;
 use super::{
     BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind,
     StoreLimits, StoreResult, check_key,
@@ -134,6 +135,7 @@ impl ObjectStore for FileStore {
 
     fn limits(&self) -> StoreLimits {
         StoreLimits {
+            part_bytes: PART_BYTES,
             part_bytes_min: 1,
             parts_max: 10_000,
             put_bytes_max: 5 << 30,

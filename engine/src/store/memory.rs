@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::parts::PART_BYTES;
 use super::{
     BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind,
     StoreLimits, StoreResult, check_key, check_metadata,
@@ -51,6 +52,7 @@ impl Default for MemoryStore {
     /// Limits as of S3, but for the size of a part: tests are cheaper with small ones.
     fn default() -> Self {
         Self::new(StoreLimits {
+            part_bytes: PART_BYTES,
             part_bytes_min: 1,
             parts_max: 10_000,
             put_bytes_max: 5 << 30,

@@ -166,6 +166,9 @@ pub struct OpenUpload {
 /// Limits of a store that the protocol must respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
+    /// Size of an upload's first parts, in bytes: [`parts::PART_BYTES`] for every real store. From it follows when a window becomes an
+    /// upload, so that a test with small parts has uploads of small windows.
+    pub part_bytes: u64,
     /// Smallest size of a part that is not the last, in bytes.
     pub part_bytes_min: u64,
     /// Largest number of parts of an upload.

@@ -3,6 +3,7 @@
 use md5::{Digest as _, Md5};
 
 use super::{Part, StoreLimits};
+use crate::limits::{MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_PRESSED};
 
 /// Size of the first parts, in bytes. Smaller parts would cost more requests, larger ones memory: an upload holds a few of
 /// them at a time.
@@ -18,8 +19,18 @@ const PART_BYTES_MAX: u64 = 4 << 30;
 /// Size of part `number` (from 1), in bytes; the last part of an upload may be smaller.
 pub fn part_bytes(number: u32, limits: &StoreLimits) -> u64 {
     let doublings = number.saturating_sub(1) / PARTS_BEFORE_DOUBLING;
-    let grown = PART_BYTES.checked_shl(doublings).filter(|bytes| *bytes <= PART_BYTES_MAX).unwrap_or(PART_BYTES_MAX);
+    let grown = limits.part_bytes.checked_shl(doublings).filter(|bytes| *bytes <= PART_BYTES_MAX).unwrap_or(PART_BYTES_MAX);
     grown.clamp(limits.part_bytes_min.min(limits.put_bytes_max), limits.put_bytes_max)
+}
+
+/// Encoded bytes at which a window becomes a multipart upload: [`MULTIPART_BYTES_MIN`] where parts have their usual size.
+pub fn upload_bytes_min(limits: &StoreLimits) -> u64 {
+    MULTIPART_BYTES_MIN / PART_BYTES * limits.part_bytes
+}
+
+/// The same under memory pressure.
+pub fn upload_bytes_min_pressed(limits: &StoreLimits) -> u64 {
+    MULTIPART_BYTES_MIN_PRESSED / PART_BYTES * limits.part_bytes
 }
 
 /// The largest object that the parts can hold, in bytes.
@@ -55,6 +66,7 @@ mod tests {
 
     fn limits(part_bytes_min: u64) -> StoreLimits {
         StoreLimits {
+            part_bytes: PART_BYTES,
             part_bytes_min,
             parts_max: 10_000,
             put_bytes_max: 5_000_000_000,
@@ -96,6 +108,14 @@ mod tests {
         assert_eq!(part_bytes(1, &limits(1)), PART_BYTES);
         assert_eq!(part_bytes(1000, &limits(1)), PART_BYTES);
         assert_eq!(part_bytes(1001, &limits(1)), 2 * PART_BYTES);
+    }
+
+    #[test]
+    fn an_upload_begins_at_whole_parts() {
+        let usual = limits(5 << 20);
+        assert_eq!((upload_bytes_min(&usual), upload_bytes_min_pressed(&usual)), (MULTIPART_BYTES_MIN, MULTIPART_BYTES_MIN_PRESSED));
+        let small = StoreLimits { part_bytes: 1000, ..limits(1) };
+        assert_eq!((upload_bytes_min(&small), upload_bytes_min_pressed(&small), part_bytes(1, &small)), (4000, 1000, 1000));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 
 use super::open::OpenOptions;
+use super::parts::PART_BYTES;
 use super::url::{BucketUrl, Dialect};
 use super::{
     BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreLimits, StoreResult,
@@ -74,6 +75,7 @@ impl ObjectStore for S3Store {
             Dialect::Cos => (1 << 20, 850),
         };
         StoreLimits {
+            part_bytes: PART_BYTES,
             part_bytes_min,
             parts_max: 10_000,
             // "5 GB" is meant as GiB by AWS and by COS's own SDKs; the decimal number is safe under either reading.

@@ -124,6 +124,7 @@ fn bad_layouts_and_templates_say_what_would_be_right() {
 #[test]
 fn long_topics_are_refused_before_the_first_write() {
     let limits = |key_bytes_max, segment_bytes_max| StoreLimits {
+        part_bytes: crate::store::parts::PART_BYTES,
         part_bytes_min: 1,
         parts_max: 10_000,
         put_bytes_max: 1,
