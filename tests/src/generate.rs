@@ -216,7 +216,7 @@ impl Rng {
         Self(seed)
     }
 
-    fn of(seed: u64, topic: &str, partition: i32, sequence: u64) -> Self {
+    pub(crate) fn of(seed: u64, topic: &str, partition: i32, sequence: u64) -> Self {
         let mut rng = Self(seed);
         for byte in topic.bytes() {
             rng.0 = rng.next_u64() ^ u64::from(byte);

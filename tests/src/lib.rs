@@ -12,6 +12,8 @@
 //! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
 //! | [`phases`] | an S3 service that survives the program, and where each lane stands |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
+//! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
+//! | [`gate`] | a moment that others wait for |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
@@ -23,6 +25,7 @@
 pub mod admin;
 pub mod bed;
 pub mod bucket;
+pub mod gate;
 pub mod generate;
 mod native;
 pub mod oracle;
@@ -31,6 +34,7 @@ pub mod process;
 pub mod proxy;
 pub mod readers;
 pub mod s3;
+pub mod scripted;
 pub mod services;
 pub mod source;
 pub mod store_conformance;

@@ -110,6 +110,12 @@ impl Truth {
         truth
     }
 
+    /// A truth that was not read from a broker: each record's place, its hash, and its bare value.
+    pub fn of(records: impl IntoIterator<Item = (Place, RecordHash, Option<Vec<u8>>)>) -> Self {
+        let entry = |hash, value: Option<Vec<u8>>| Entry { hash, value: value.map(|bytes| Sha256::digest(bytes).into()) };
+        Self { records: records.into_iter().map(|(place, hash, value)| (place, entry(hash, value))).collect() }
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.records.len()
