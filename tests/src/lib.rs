@@ -22,8 +22,10 @@
 
 pub mod admin;
 pub mod bed;
+pub mod broker;
 pub mod bucket;
 pub mod generate;
+pub mod kafka_cells;
 mod native;
 pub mod oracle;
 pub mod phases;
