@@ -257,7 +257,7 @@ fn leave_orphan(bed: &Bed) -> String {
 }
 
 #[test]
-fn an_orphan_upload_is_aborted_when_its_key_is_opened_again_but_not_before_it_is_old() {
+fn an_orphan_upload_is_aborted_when_its_key_is_opened_again_if_it_is_old_and_once_an_object_stands_there() {
     let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process());
     bed.fill_large(300);
     let state = bed.place.server().state();
@@ -271,9 +271,14 @@ fn an_orphan_upload_is_aborted_when_its_key_is_opened_again_but_not_before_it_is
     // Older than the upload deadline, younger than two windows.
     state.backdate_uploads(Duration::from_secs(100 * 60));
     bed.backup_all(&ENDLESS);
-    let aborted = state.log().into_iter().filter(|r| r.op == Op::AbortMultipartUpload && !r.key.contains("_catchment/"));
-    assert_eq!(aborted.filter_map(|r| r.upload).collect::<Vec<_>>(), [old]);
-    assert_eq!(open(), [young], "the younger one is spared");
+    let ends = [Op::AbortMultipartUpload, Op::CompleteMultipartUpload];
+    let ended = state.log().into_iter().filter(|r| ends.contains(&r.op) && !r.key.contains("_catchment/"));
+    let ended: Vec<_> = ended.map(|r| (r.op, r.upload.unwrap_or_default())).collect();
+    let at = |op, id: &String| ended.iter().position(|end| *end == (op, id.clone())).unwrap_or_else(|| panic!("{op:?} {id}: {ended:?}"));
+    let completed = ended.iter().position(|(op, _)| *op == Op::CompleteMultipartUpload).expect("a third upload");
+    assert!(at(Op::AbortMultipartUpload, &old) < completed, "{ended:?}");
+    assert!(completed < at(Op::AbortMultipartUpload, &young), "the younger one is spared until an object stands there: {ended:?}");
+    assert_eq!(open(), [] as [String; 0]);
     bed.assert_complete("beside an orphan upload");
 }
 
