@@ -147,7 +147,7 @@ impl Upload {
             let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
             loop {
                 match store.upload_part(&object_key, &id, number, payload.clone()).await {
-                    Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied) => {
+                    Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
                         tracing::warn!(error = %e, "a part was not uploaded yet");
                         backoff.wait(&*clock).await;
                     }
