@@ -21,6 +21,9 @@ const TIME_START: i64 = 1_735_689_600_000;
 /// Offsets of a window.
 const OFFSETS: i64 = 20;
 
+/// Size of a value of a window that goes to the store in parts: seven of them make four parts, and a window has about sixteen.
+const VALUE_BYTES: usize = 20 << 10;
+
 /// Offsets of each partition: three windows, and a part of one.
 pub(super) const APPENDED: [i64; 2] = [3 * OFFSETS, OFFSETS / 2];
 
@@ -127,9 +130,9 @@ impl Scene {
         Self::new(Profile { large_values: 0, huge_values_per_million: 0, ..Profile::mixed() }, target)
     }
 
-    /// Windows that go to the store in parts: values of 4 to 64 KiB that do not compress.
+    /// Windows that go to the store in parts: values that do not compress, nearly all of them of one size, so that each window is large.
     fn large(target: (Op, Keys)) -> Self {
-        let profile = Profile { large_values: 1000, huge_values_per_million: 0, binary_values: 1000, ..Profile::mixed() };
+        let profile = Profile { huge_values_per_million: 1_000_000, value_bytes_max: VALUE_BYTES, binary_values: 1000, ..Profile::mixed() };
         Self::new(profile, target)
     }
 
