@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use catchment_formats::RecordView;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -61,6 +62,13 @@ pub fn record_hash<'a>(
         }
     }
     hash.finalize().into()
+}
+
+/// The hash of a record in the form in which the formats library has it.
+pub fn view_hash(partition: i32, record: &RecordView<'_>) -> RecordHash {
+    let headers: Vec<_> = record.headers.iter().collect();
+    let time = (record.timestamp, record.timestamp_type as i8);
+    record_hash((partition, record.offset), time, record.key, record.value, headers.into_iter())
 }
 
 fn length(bytes: &[u8]) -> i32 {
@@ -236,11 +244,8 @@ impl Stored {
     }
 
     /// Adds a record in the form in which the formats library decodes it.
-    pub fn push_view(&mut self, partition: i32, record: &catchment_formats::RecordView<'_>) {
-        let headers: Vec<_> = record.headers.iter().collect();
-        let place = (partition, record.offset);
-        let time = (record.timestamp, record.timestamp_type as i8);
-        self.push(place, record_hash(place, time, record.key, record.value, headers.into_iter()));
+    pub fn push_view(&mut self, partition: i32, record: &RecordView<'_>) {
+        self.push((partition, record.offset), view_hash(partition, record));
     }
 
     /// Reads a file of `tests/readers`: a line `partition offset hash` for each row.

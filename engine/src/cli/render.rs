@@ -23,14 +23,19 @@ const BOLD: &str = "\x1b[1m";
 const CYAN: &str = "\x1b[36m";
 const RESET: &str = "\x1b[0m";
 
+/// What an error says below its message, in order: where, why, what next.
+fn details(error: &Error) -> impl Iterator<Item = (&str, &str)> {
+    let context = error.context.iter().map(|(label, value)| (*label, value.as_str()));
+    let tail = [("cause", &error.cause), ("help", &error.help)];
+    context.chain(tail.into_iter().filter_map(|(label, value)| Some((label, value.as_deref()?))))
+}
+
 /// The error as text, with a newline at its end.
 pub fn render(error: &Error, colored: bool) -> String {
     let paint = |style: &str, text: &str| if colored { format!("{style}{text}{RESET}") } else { text.to_owned() };
     let head = format!("error[{}]", error.code);
     let mut text = format!("{}{}\n", paint(RED, &head), paint(BOLD, &format!(": {}", printable(&error.message))));
-    let context = error.context.iter().map(|(label, value)| (*label, value.as_str()));
-    let tail = [("cause", error.cause.as_deref()), ("help", error.help.as_deref())];
-    let lines: Vec<(&str, &str)> = context.chain(tail.iter().filter_map(|(label, value)| value.map(|v| (*label, v)))).collect();
+    let lines: Vec<(&str, &str)> = details(error).collect();
     let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
     for (label, value) in lines {
         let pad = " ".repeat(width - label.len() + 1);
@@ -47,10 +52,8 @@ pub fn render_json(error: &Error) -> String {
     let mut object = json!({
         "timestamp": time.to_string(), "level": "ERROR", "message": error.message, "code": error.code.to_string(),
     });
-    let context = error.context.iter().map(|(label, value)| (*label, value));
-    let tail = [("cause", &error.cause), ("help", &error.help)];
-    for (label, value) in context.chain(tail.into_iter().filter_map(|(label, value)| value.as_ref().map(|v| (label, v)))) {
-        object[label] = Value::from(value.as_str());
+    for (label, value) in details(error) {
+        object[label] = Value::from(value);
     }
     format!("{object}\n")
 }

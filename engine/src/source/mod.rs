@@ -147,7 +147,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Describes a topic; none if it does not exist.
     fn topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<TopicInfo>, Error>>;
 
-    /// Whether compaction may drop single records of a topic; none if this user may not know, or the broker cannot tell.
+    /// Whether compaction may drop single records of a topic; none if the broker knows no such setting.
     fn is_compacted<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>>;
 
     /// The names of all topics that match `pattern` (a name, or a regular expression that starts with `^`).

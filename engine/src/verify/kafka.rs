@@ -64,8 +64,7 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
     }
     let tp = TopicPartition { topic: id.topic.as_str().into(), partition: id.partition };
     let log_start = source.bounds(&tp).await?.start;
-    // Whoever cannot say is taken for compacted; a cluster that does not answer at all shows in the reading.
-    let may_drop = source.is_compacted(&id.topic).await.ok().flatten().unwrap_or(true);
+    let mut policy = Policy { source: Arc::clone(&source), topic: id.topic.clone(), may_drop: None };
     for (listed, object) in &lane.objects {
         let Some(proof) = object.proof.clone().filter(|p| object.readable && p.lane == id && p.range.start == listed.start) else {
             continue;
@@ -75,9 +74,16 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
             continue;
         }
         let Some(spool) = Spool::fetch(&*store, &listed.key, listed.size).await? else { continue };
-        let (source, tp, listed) = (Arc::clone(&source), tp.clone(), listed.clone());
-        let task = tokio::task::spawn_blocking(move || Comparison::new(&listed, &proof, log_start, may_drop).run(&*source, &tp, &spool));
-        let of_object = joined(Some(task.await))?;
+        let pair = Arc::new((listed.clone(), proof, spool));
+        let compared = async |may_drop| {
+            let (source, tp, pair) = (Arc::clone(&source), tp.clone(), Arc::clone(&pair));
+            let run = move || Comparison::new(&pair.0, &pair.1, log_start, may_drop).run(&*source, &tp, &pair.2);
+            joined(Some(tokio::task::spawn_blocking(run).await))
+        };
+        let mut of_object = compared(true).await?;
+        if of_object.dropped > 0 && !policy.may_drop().await {
+            of_object = compared(false).await?;
+        }
         found.damage.extend(of_object.damage);
         found.notes.extend(of_object.notes);
         found.compared += of_object.compared;
@@ -90,6 +96,23 @@ pub async fn compare(store: Arc<dyn ObjectStore>, source: Arc<dyn Source>, lane:
         ));
     }
     Ok(found)
+}
+
+/// Whether the topic is compacted: asked once, and only if Kafka lacks a record.
+struct Policy {
+    source: Arc<dyn Source>,
+    topic: String,
+    may_drop: Option<bool>,
+}
+
+impl Policy {
+    /// A cluster that cannot or will not say is taken for one that compacts.
+    async fn may_drop(&mut self) -> bool {
+        match self.may_drop {
+            Some(known) => known,
+            None => *self.may_drop.insert(self.source.is_compacted(&self.topic).await.ok().flatten().unwrap_or(true)),
+        }
+    }
 }
 
 /// The visible records of a range, one at a time.

@@ -42,8 +42,7 @@ impl Clock for FastClock {
     }
 
     fn random(&self) -> f64 {
-        let word = self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64();
-        (word >> 11) as f64 / (1_u64 << 53) as f64
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fraction()
     }
 }
 

@@ -12,7 +12,7 @@ use catchment_formats::OffsetRange;
 use super::log::{PartitionLog, Shape};
 use super::queue::ScriptedQueue;
 use crate::generate::Rng;
-use crate::oracle::{Truth, record_hash};
+use crate::oracle::Truth;
 
 /// A question of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,13 +194,7 @@ impl ScriptedCluster {
                 (bounds.start..bounds.stable_end).filter_map(|offset| log.record(offset)).collect::<Vec<_>>()
             })
             .into_iter()
-            .map(|found| {
-                let place = (tp.partition, found.offset);
-                let (record, time) = (&found.record, (found.record.timestamp, found.timestamp_type as i8));
-                let headers = record.headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref()));
-                let hash = record_hash(place, time, record.key.as_deref(), record.value.as_deref(), headers);
-                (place, hash, record.value.clone())
-            })
+            .map(|found| ((tp.partition, found.offset), found.hash(tp.partition), found.record.value))
         });
         Truth::of(records.collect::<Vec<_>>())
     }

@@ -11,6 +11,7 @@ use catchment::source::LogBounds;
 use catchment_formats::TimestampType;
 
 use crate::generate::{Profile, Record, Rng};
+use crate::oracle::{RecordHash, record_hash};
 
 /// What the offsets of a partition hold. Shares are per mille of the offsets.
 #[derive(Clone, Debug)]
@@ -48,6 +49,16 @@ pub struct LogRecord {
     pub timestamp_type: TimestampType,
     /// The rest of it.
     pub record: Record,
+}
+
+impl LogRecord {
+    /// The oracle's hash of it.
+    pub fn hash(&self, partition: i32) -> RecordHash {
+        let record = &self.record;
+        let headers = record.headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref()));
+        let time = (record.timestamp, self.timestamp_type as i8);
+        record_hash((partition, self.offset), time, record.key.as_deref(), record.value.as_deref(), headers)
+    }
 }
 
 /// The offsets that one leader wrote.

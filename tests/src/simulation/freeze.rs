@@ -64,6 +64,6 @@ impl Clock for SimulatedClock {
     }
 
     fn random(&self) -> f64 {
-        self.world.below(1 << 53) as f64 / (1_u64 << 53) as f64
+        self.world.fraction()
     }
 }

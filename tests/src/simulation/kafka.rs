@@ -15,7 +15,7 @@ use super::freeze::Freeze;
 use super::world::World;
 use crate::gate::Gate;
 use crate::scripted::cluster::{Question, ScriptedCluster};
-use crate::scripted::group::{CommitRequest, Fate, MemberId, ScriptedGroup};
+use crate::scripted::group::{Fate, MemberId, ScriptedGroup};
 use crate::scripted::member::Member;
 
 /// Faults of commits that their senders have not felt yet. A lane has one commit under way at a time.
@@ -30,7 +30,7 @@ pub fn trouble(world: &Arc<World>, group: &Arc<ScriptedGroup>, cluster: &Arc<Scr
     let pending = Pending::default();
     let (of, noted) = (Arc::clone(world), Arc::clone(&pending));
     group.set_commits(move |request| {
-        let (fate, fault) = fate(&of, request);
+        let (fate, fault) = fate(&of);
         let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
         match fault {
             Some(fault) => noted.insert((request.member, request.tp.clone()), fault),
@@ -67,7 +67,7 @@ fn opens_after(span: Duration) -> Gate {
     gate
 }
 
-fn fate(world: &World, _request: &CommitRequest) -> (Fate, Option<Fault>) {
+fn fate(world: &World) -> (Fate, Option<Fault>) {
     let quick = opens_after(world.between(Duration::from_millis(1), Duration::from_millis(30)));
     if !world.strikes(world.plan.kafka_faults) {
         return (Fate { answered: Some(quick), ..Fate::default() }, None);

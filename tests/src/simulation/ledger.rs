@@ -9,7 +9,7 @@ use catchment::source::TopicPartition;
 use catchment_formats::GapCause;
 
 use super::world::World;
-use crate::oracle::{RecordHash, record_hash};
+use crate::oracle::RecordHash;
 use crate::scripted::cluster::ScriptedCluster;
 
 /// One record, by the oracle's hash and by its bare value.
@@ -101,13 +101,10 @@ impl Ledger {
         world.trace(format_args!("{tp} shows {} records", seen.len()));
         let lane = self.lane(tp.partition);
         for found in seen {
-            let record = &found.record;
-            let headers = record.headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref()));
-            let time = (record.timestamp, found.timestamp_type as i8);
-            let hash = record_hash((tp.partition, found.offset), time, record.key.as_deref(), record.value.as_deref(), headers);
+            let hash = found.hash(tp.partition);
             let versions = lane.versions.entry(found.offset).or_default();
             if versions.last().is_none_or(|last| last.hash != hash) {
-                versions.push(Version { hash, value: record.value.clone(), is_due: true });
+                versions.push(Version { hash, value: found.record.value, is_due: true });
             }
         }
     }

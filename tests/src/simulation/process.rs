@@ -128,17 +128,12 @@ impl Process {
     pub fn ask_to_stop(&self) {
         self.stop.send_replace(true);
     }
-
-    /// SIGKILL. What it had sent stays on its way.
-    pub fn kill(&self) {
-        self.member.crash();
-        self.main.abort();
-        self.stages.abort();
-    }
 }
 
 impl Drop for Process {
+    /// SIGKILL. What it had sent stays on its way.
     fn drop(&mut self) {
+        self.member.crash();
         self.main.abort();
         self.stages.abort();
     }

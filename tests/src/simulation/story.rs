@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catchment::intent::CommitNote;
-use catchment::source::{QueueFault, Source as _, TopicPartition};
+use catchment::source::{LogBounds, QueueFault, Source as _, TopicPartition};
 use catchment::store::ObjectStore as _;
 use catchment::store::memory::MemoryStore;
 use catchment::store::{StoreLimits, parts};
@@ -89,25 +89,24 @@ impl Story {
     async fn new(world: Arc<World>) -> Self {
         let plan = &world.plan;
         let cluster = Arc::new(ScriptedCluster::new(plan.seed));
-        let profile = Profile::plain().with_times(START_MS, 200_000);
-        cluster.create(TOPIC, plan.partitions, &Shape::with_holes(profile));
         let limits = MemoryStore::default().limits();
         let store = Arc::new(MemoryStore::new(StoreLimits { part_bytes: plan.part_bytes.min(parts::PART_BYTES), ..limits }));
         let group = ScriptedGroup::new(world.order.clone());
         let pending = trouble(&world, &group, &cluster);
         let slots = (0..plan.processes).map(|_| Slot { starts_at: Some(Instant::now()), ..Slot::default() }).collect();
         let mut ledger = Ledger::default();
-        let id = Self::id_of(&world, &cluster).await;
-        ledger.incarnate(&id, plan.partitions);
+        Self::create_topic(&world, &cluster, &mut ledger).await;
         let shared = Shared { world, cluster, store, pending };
         Self { shared, group, slots, ledger, lives: 0, unbalanced: false, forgotten_at: Vec::new() }
     }
 
-    async fn id_of(world: &World, cluster: &ScriptedCluster) -> String {
+    async fn create_topic(world: &World, cluster: &ScriptedCluster, ledger: &mut Ledger) {
+        let profile = Profile::plain().with_times(START_MS, 200_000);
+        cluster.create(TOPIC, world.plan.partitions, &Shape::with_holes(profile));
         loop {
             // A question of ours may fail like any other.
             match cluster.topic(TOPIC).await {
-                Ok(Some(info)) => return info.id,
+                Ok(Some(info)) => return ledger.incarnate(&info.id, info.partitions),
                 other => world.trace(format_args!("asked for the topic: {other:?}")),
             }
         }
@@ -124,6 +123,12 @@ impl Story {
     fn pick(&self) -> TopicPartition {
         let mut partitions = self.partitions();
         partitions.swap_remove(self.world().below(partitions.len() as u64) as usize)
+    }
+
+    /// Enters what a partition shows into the ledger, before something is taken from it, and answers its extent.
+    fn look(&mut self, tp: &TopicPartition) -> LogBounds {
+        self.ledger.look(&self.shared.world, &self.shared.cluster, tp);
+        self.shared.cluster.look(tp, |log| log.bounds())
     }
 
     fn committed(&self, tp: &TopicPartition) -> i64 {
@@ -200,11 +205,7 @@ impl Story {
 
     /// The process of a slot is gone; another one comes after `pause`.
     fn leave(&mut self, n: usize, pause: Duration) {
-        let now = Instant::now();
-        if let Some(process) = self.slots[n].process.take() {
-            process.kill();
-        }
-        self.slots[n] = Slot { starts_at: Some(now + pause), ..Slot::default() };
+        self.slots[n] = Slot { starts_at: Some(Instant::now() + pause), ..Slot::default() };
     }
 
     async fn rebalance(&mut self) {
@@ -293,8 +294,7 @@ impl Story {
 
     fn retention(&mut self) {
         let tp = self.pick();
-        self.ledger.look(&self.shared.world, &self.shared.cluster, &tp);
-        let bounds = self.shared.cluster.look(&tp, |log| log.bounds());
+        let bounds = self.look(&tp);
         let committed = self.committed(&tp);
         let to = bounds.start + self.world().below((bounds.stable_end - bounds.start).unsigned_abs() + 1) as i64;
         if to > committed {
@@ -310,8 +310,7 @@ impl Story {
             return;
         }
         let tp = self.pick();
-        self.ledger.look(&self.shared.world, &self.shared.cluster, &tp);
-        let bounds = self.shared.cluster.look(&tp, |log| log.bounds());
+        let bounds = self.look(&tp);
         let keep = 2 + self.world().below(5) as i64;
         for offset in (bounds.start..bounds.stable_end).filter(|offset| offset % keep == 0) {
             self.ledger.excuse(tp.partition, Excuse { from: offset, to: offset + 1, cause: None });
@@ -325,8 +324,7 @@ impl Story {
             return;
         }
         let tp = self.pick();
-        self.ledger.look(&self.shared.world, &self.shared.cluster, &tp);
-        let bounds = self.shared.cluster.look(&tp, |log| log.bounds());
+        let bounds = self.look(&tp);
         let to = bounds.end - self.world().below((bounds.end - bounds.start).clamp(0, 40).unsigned_abs() + 1) as i64;
         if self.committed(&tp) > to {
             self.world().feel(Fault::Truncation);
@@ -342,8 +340,7 @@ impl Story {
             return;
         }
         let tp = self.pick();
-        self.ledger.look(&self.shared.world, &self.shared.cluster, &tp);
-        let end = self.shared.cluster.look(&tp, |log| log.bounds().end);
+        let end = self.look(&tp).end;
         let from = self.committed(&tp).max(end - 10);
         let to = from + 1 + self.world().below(6) as i64;
         let for_good = self.world().below(2) == 0;
@@ -382,28 +379,17 @@ impl Story {
             return;
         }
         for tp in self.partitions() {
-            self.ledger.look(&self.shared.world, &self.shared.cluster, &tp);
-            let end = self.shared.cluster.look(&tp, |log| log.bounds().end);
+            let end = self.look(&tp).end;
             self.ledger.excuse(tp.partition, Excuse { from: 0, to: end, cause: Some(GapCause::TopicRecreated) });
         }
         self.world().feel(Fault::Recreated);
         self.shared.cluster.delete(TOPIC);
-        let profile = Profile::plain().with_times(START_MS, 200_000);
-        self.shared.cluster.create(TOPIC, self.world().plan.partitions, &Shape::with_holes(profile));
-        let id = Self::id_of(&self.shared.world, &self.shared.cluster).await;
-        let partitions = self.world().plan.partitions;
-        self.ledger.incarnate(&id, partitions);
+        Self::create_topic(&self.shared.world, &self.shared.cluster, &mut self.ledger).await;
     }
 
     /// Everybody stops, nobody comes back for a week, and the coordinator forgets. Nothing is on its way any more by then.
     async fn forgetting(&mut self) {
-        for slot in &self.slots {
-            slot.process.iter().for_each(Process::ask_to_stop);
-        }
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        for n in 0..self.slots.len() {
-            self.leave(n, Duration::ZERO);
-        }
+        self.stop_all(Duration::from_secs(60)).await;
         self.rebalance().await;
         tokio::time::sleep(Duration::from_secs(7 * 86_400)).await;
         self.group.forget_offsets();
@@ -412,6 +398,17 @@ impl Story {
         let now = Instant::now();
         for slot in &mut self.slots {
             slot.starts_at = Some(now);
+        }
+    }
+
+    /// Everybody is asked to stop, and gone after `grace`.
+    async fn stop_all(&mut self, grace: Duration) {
+        for slot in &self.slots {
+            slot.process.iter().for_each(Process::ask_to_stop);
+        }
+        tokio::time::sleep(grace).await;
+        for n in 0..self.slots.len() {
+            self.leave(n, Duration::ZERO);
         }
     }
 
@@ -479,17 +476,11 @@ impl Story {
     }
 
     async fn end(mut self, finished: bool) -> End {
-        for slot in &self.slots {
-            slot.process.iter().for_each(Process::ask_to_stop);
-        }
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        for n in 0..self.slots.len() {
-            self.leave(n, Duration::ZERO);
-        }
+        self.stop_all(Duration::from_secs(30)).await;
         // What is late has landed by now.
         tokio::time::sleep(Duration::from_secs(3600)).await;
         for tp in self.partitions() {
-            self.ledger.look(&self.shared.world, &self.shared.cluster, &tp);
+            self.look(&tp);
         }
         let accepted = self.group.accepted();
         let mut verdict = verdict::judge(&self.shared.world, &self.shared.store, &self.ledger, &accepted, &self.forgotten_at).await;

@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use super::ledger::{Lane, Ledger};
 use super::process::TOPIC;
-use super::world::World;
-use crate::oracle::{RecordHash, record_hash};
+use super::world::{World, Writing};
+use crate::oracle::{RecordHash, view_hash};
 use crate::scripted::group::Accepted;
 
 /// What is wrong with a backup. All empty: nothing.
@@ -54,6 +54,7 @@ struct Stored {
 /// Judges a store.
 pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, accepted: &[Accepted], forgotten_at: &[u64]) -> Verdict {
     let mut verdict = Verdict::default();
+    let writings = world.writings();
     let mut lanes: BTreeMap<(String, i32), Vec<Stored>> = BTreeMap::new();
     for (key, proof, body) in objects(store, &mut verdict).await {
         lanes.entry((proof.lane.topic_id.clone(), proof.lane.partition)).or_default().push(Stored { key, proof, body });
@@ -73,8 +74,8 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         let start = first.or_else(|| owner.as_ref().and_then(|o| o.start.get(partition).copied()));
         judge.invariants(start);
         judge.records(start.unwrap_or_default(), id == ledger.current());
-        judge.writings(world);
-        judge.sights(world, accepted, *partition, &hash, forgotten_at);
+        judge.writings(&writings);
+        judge.sights(&writings, accepted, *partition, &hash, forgotten_at);
         judge.committed(accepted, *partition, &hash, forgotten_at);
     }
     for (lane, objects) in lanes {
@@ -214,8 +215,7 @@ impl LaneJudge<'_> {
     }
 
     /// Final: a key that was visible keeps its bytes, but for the cases of rule A3.
-    fn writings(&mut self, world: &World) {
-        let writings = world.writings();
+    fn writings(&mut self, writings: &BTreeMap<String, Vec<Writing>>) {
         for object in self.objects {
             let distinct = writings.get(&object.key).map_or(0, Vec::len);
             if distinct == 0 || (distinct > 1 && !self.lane.may_repeat_differently) {
@@ -226,7 +226,14 @@ impl LaneJudge<'_> {
     }
 
     /// PinnedFirst and OneIntent, between two forgettings of the group's offsets.
-    fn sights(&mut self, world: &World, accepted: &[Accepted], partition: i32, topic_hash: &str, forgotten_at: &[u64]) {
+    fn sights(
+        &mut self,
+        writings: &BTreeMap<String, Vec<Writing>>,
+        accepted: &[Accepted],
+        partition: i32,
+        topic_hash: &str,
+        forgotten_at: &[u64],
+    ) {
         let mut sights: Vec<(u64, Sight)> = Vec::new();
         for commit in accepted.iter().filter(|a| a.tp.partition == partition) {
             if let Ok(CommitNote::Intent(intent)) = CommitNote::parse(&commit.commit.metadata)
@@ -235,7 +242,6 @@ impl LaneJudge<'_> {
                 sights.push((commit.order, Sight::Pinned { range: OffsetRange::new(intent.start, intent.end), key: intent.key.clone() }));
             }
         }
-        let writings = world.writings();
         for object in self.objects {
             let first = writings.get(&object.key).and_then(|w| w.first());
             sights.extend(first.map(|w| (w.order, Sight::Visible { range: object.proof.range, key: object.key.clone() })));
@@ -276,10 +282,7 @@ fn parquet(object: &Stored, stored: &mut BTreeMap<i64, Vec<RecordHash>>) -> Resu
     let mut block = Block::new(ValueLayout::Plain);
     while decoder.next_block(&mut block)? {
         for record in block.iter() {
-            let headers: Vec<_> = record.headers.iter().collect();
-            let time = (record.timestamp, record.timestamp_type as i8);
-            let hash = record_hash((partition, record.offset), time, record.key, record.value, headers.into_iter());
-            stored.entry(record.offset).or_default().push(hash);
+            stored.entry(record.offset).or_default().push(view_hash(partition, &record));
         }
     }
     Ok(())

@@ -84,6 +84,11 @@ impl World {
         self.inner().rng.below(n)
     }
 
+    /// A number in `[0, 1)`.
+    pub fn fraction(&self) -> f64 {
+        self.inner().rng.fraction()
+    }
+
     /// True so many times of a thousand; never once faults have stopped.
     pub fn strikes(&self, per_mille: u64) -> bool {
         !self.is_calm() && self.below(1000) < per_mille

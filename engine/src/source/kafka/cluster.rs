@@ -472,12 +472,7 @@ impl Source for KafkaCluster {
             let asked = topic.to_owned();
             let policy = self
                 .ask(&format!("asking for the settings of {topic}"), move |c| {
-                    match admin::topic_setting(c, &asked, "cleanup.policy", REQUEST_TIMEOUT) {
-                        Err(
-                            K::TopicAuthorizationFailed | K::ClusterAuthorizationFailed | K::UnsupportedFeature | K::UnsupportedVersion,
-                        ) => Ok(None),
-                        other => other,
-                    }
+                    admin::topic_setting(c, &asked, "cleanup.policy", REQUEST_TIMEOUT)
                 })
                 .await?;
             Ok(policy.map(|policy| policy.split(',').any(|word| word.trim() == "compact")))

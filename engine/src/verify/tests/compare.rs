@@ -1,5 +1,7 @@
 //! Comparisons with a topic: a twin that holds what the objects hold, and each way to differ from it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 use crate::source::{LogBounds, PartitionQueue, QueueEvent, TopicInfo, TopicPartition, Wake};
 
@@ -11,6 +13,8 @@ pub(super) struct Topic {
     end: i64,
     cluster: &'static str,
     pub(super) compacted: Option<bool>,
+    /// How often somebody wanted to know that.
+    asked: Arc<AtomicU32>,
     open: Arc<Mutex<BTreeSet<i32>>>,
 }
 
@@ -22,6 +26,7 @@ impl Topic {
             end: 400,
             cluster: "c",
             compacted: Some(false),
+            asked: Arc::default(),
             open: Arc::default(),
         }
     }
@@ -100,6 +105,7 @@ impl Source for Topic {
     }
 
     fn is_compacted<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { Ok(self.compacted) })
     }
 
@@ -113,8 +119,11 @@ async fn a_backup_that_equals_the_topic_is_fine() {
     for encoding in ENCODINGS {
         let mut backup = Backup::in_memory(encoding).filled().await;
         backup.add(0, 250, 300, &[Missing(255, 260, GapCause::OperatorSkip)]).await;
-        let report = backup.compare(Topic::new()).await;
+        let topic = Topic::new();
+        let asked = Arc::clone(&topic.asked);
+        let report = backup.compare(topic).await;
         assert_eq!(kinds(&report), [], "{encoding}: {report:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 0, "the policy matters only where Kafka lacks a record");
         assert_eq!(report.compared, report.records, "{encoding}");
     }
 }
