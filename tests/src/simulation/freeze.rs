@@ -4,34 +4,41 @@
 //! an answer arrives, before a timer fires, before a stage takes a turn. What it had sent goes on its way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use catchment::clock::Clock;
 use catchment::store::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::world::World;
 
 /// Whether one process stands still. Clones are the same process.
-#[derive(Clone, Debug)]
-pub struct Freeze(Arc<watch::Sender<bool>>);
+#[derive(Clone, Debug, Default)]
+pub struct Freeze(Arc<Inner>);
 
-impl Default for Freeze {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
-    }
+#[derive(Debug, Default)]
+struct Inner {
+    frozen: AtomicBool,
+    /// Wakes in the order of waiting; a `watch` channel picks its own.
+    thaw: Notify,
 }
 
 impl Freeze {
     /// Freezes or wakes it.
     pub fn set(&self, frozen: bool) {
-        self.0.send_replace(frozen);
+        self.0.frozen.store(frozen, Ordering::Relaxed);
+        if !frozen {
+            self.0.thaw.notify_waiters();
+        }
     }
 
     /// Waits while it is frozen.
     pub async fn thawed(&self) {
-        // The sender lives as long as `self`, so waiting can only end with the value.
-        let _ = self.0.subscribe().wait_for(|frozen| !*frozen).await;
+        // One thread: nothing happens between the look and the wait.
+        while self.0.frozen.load(Ordering::Relaxed) {
+            self.0.thaw.notified().await;
+        }
     }
 }
 
