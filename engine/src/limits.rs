@@ -57,6 +57,13 @@ pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);
 /// How long a log end below a position may last before it counts as truncation: a new leader's high watermark lags.
 pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a partition that is being read may give nothing, not even its end. A broker that cannot be reached is waited for elsewhere; shorter
+/// would take a slow one for a client that is stuck.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a partition may be silent at the same offset while the cluster says that there is more. Each time it is opened anew.
+pub const SILENCES_MAX: usize = 3;
+
 /// How long a topic may be unknown to the cluster before it counts as deleted: a broker that starts learns of its topics late.
 pub const TOPIC_ABSENT_WAIT: Duration = Duration::from_secs(60);
 

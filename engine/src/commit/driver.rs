@@ -21,7 +21,7 @@ use crate::consumer::ConsumerCommand;
 use crate::error::{Code, Error, ErrorKind};
 use crate::intent::CommitNote;
 use crate::lane::LaneLease;
-use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
+use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCES_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::segment::{Run, SealedSegment, SegmentEvent};
@@ -98,6 +98,11 @@ impl History {
             self.faults.remove(0);
         }
         self.faults.push((position, fault));
+    }
+
+    /// How often the partition was silent at this offset.
+    fn silences_at(&self, position: i64) -> usize {
+        self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
     }
 
     /// The last offset at which a batch was corrupt twice.
@@ -353,6 +358,22 @@ impl Lane {
                     .help("raise --budget")
                     .into()
             }
+            QueueFault::OldFormat(cause) => Error::new(
+                Code(431),
+                ErrorKind::Corrupt,
+                "the partition holds messages in a format before Kafka 0.11, which this client misreads",
+            )
+            .with("offset", position)
+            .because(cause)
+            .help("start the rule behind them (--start), or have the topic written anew in the format of today")
+            .into(),
+            QueueFault::Silent(_) if self.history.silences_at(position) + 1 >= SILENCES_MAX => {
+                match self.env.source.bounds(&self.lease.tp).await {
+                    Ok(bounds) if bounds.stable_end > position => silent(position, bounds.stable_end).into(),
+                    // Nothing is there to be read, or the cluster cannot be asked: then silence is no wonder.
+                    Ok(_) | Err(_) => Exit::Restart(why),
+                }
+            }
             _ => {
                 self.history.note(position, fault);
                 Exit::Restart(why)
@@ -408,6 +429,13 @@ impl Lane {
         self.env.metrics.window(&window);
         self.env.reporter.window(&window);
     }
+}
+
+fn silent(position: i64, stable_end: i64) -> Error {
+    Error::new(Code(432), ErrorKind::Corrupt, "nothing arrives from a partition that has more")
+        .with("offset", position)
+        .with("readable_end", stable_end)
+        .help("the client cannot read what lies there: messages in a format before Kafka 0.11, or a batch that it takes for cut short")
 }
 
 struct AbandonOnDrop(Arc<Run>);

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::consumer::ConsumerShared;
 use crate::lane::LaneLease;
-use crate::limits::{LOG_END_WAIT, SEALED_WINDOWS_MAX};
+use crate::limits::{LOG_END_WAIT, SEALED_WINDOWS_MAX, SILENCE_MAX};
 use crate::segment::{BuilderMessage, Run, SegmentEvent};
 use crate::source::{PartitionQueue, QueueEvent, QueueFault};
 use crate::window::CloseReason;
@@ -119,6 +119,8 @@ pub struct LaneReader {
     events: mpsc::Sender<SegmentEvent>,
     taken: Taken,
     at_end: bool,
+    /// Since when the queue has had nothing for a reader that could take it.
+    silent_since: Option<Duration>,
     end_short_since: Option<Duration>,
     corrupt_skipped: Option<CorruptSkip>,
     /// A corrupt batch is being passed over.
@@ -149,6 +151,7 @@ impl LaneReader {
             events: start.events,
             taken: Taken::default(),
             at_end: false,
+            silent_since: None,
             end_short_since: None,
             corrupt_skipped: start.corrupt_skipped,
             search: None,
@@ -174,6 +177,7 @@ impl LaneReader {
             return Turn::Over;
         }
         if self.sealed_enough() {
+            self.silent_since = None;
             return Turn::Idle;
         }
         let stage = Stage { shared, builder, wall_ms: shared.clock.wall_ms() };
@@ -183,7 +187,7 @@ impl LaneReader {
         }
         self.run.position.store(self.position, Ordering::Relaxed);
         self.taken.show(&self.run);
-        if turn == Turn::Over || self.on_clock(&stage) {
+        if turn == Turn::Over || self.is_silent(turn, &stage) || self.on_clock(&stage) {
             return Turn::Over;
         }
         turn
@@ -302,6 +306,21 @@ impl LaneReader {
             Ok(()) => Turn::Busy,
             Err(e) => self.give_up(QueueFault::Other(e.to_string()), stage),
         }
+    }
+
+    /// Whether the queue has been silent for too long: no record and no end, although there is room for both. True if the run is over.
+    fn is_silent(&mut self, turn: Turn, stage: &Stage<'_>) -> bool {
+        if turn != Turn::Idle || self.at_end || self.sealed_enough() {
+            self.silent_since = None;
+            return false;
+        }
+        let now = stage.shared.clock.steady();
+        let since = *self.silent_since.get_or_insert(now);
+        if now.saturating_sub(since) < SILENCE_MAX {
+            return false;
+        }
+        self.give_up(QueueFault::Silent(format!("nothing has arrived for {} s", SILENCE_MAX.as_secs())), stage);
+        true
     }
 
     /// What the clock has to say. True if the run is over.

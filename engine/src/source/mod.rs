@@ -72,6 +72,10 @@ pub enum QueueFault {
         /// Bytes that there are.
         limit: usize,
     },
+    /// A message of a format before Kafka 0.11, which the client misreads.
+    OldFormat(String),
+    /// The client gives nothing although it was asked to read.
+    Silent(String),
     /// Reading is not permitted.
     Denied(String),
     /// The topic or partition is gone.

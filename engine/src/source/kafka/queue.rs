@@ -226,6 +226,35 @@ fn last_error() -> K {
     K::from(unsafe { sys::rd_kafka_last_error() })
 }
 
+impl KafkaQueue {
+    fn cannot_move(&self, offset: i64, code: K) -> Error {
+        Error::new(OPEN_FAILED, ErrorKind::Retryable, "the fetch cannot be moved")
+            .with("partition", &self.tp)
+            .with("offset", offset)
+            .because(code)
+    }
+
+    /// Stops the fetch and starts it at `offset`, onto the same queue.
+    fn start_again(&mut self, offset: i64) -> Result<(), Error> {
+        // Under the lock no other opening of the partition stops or starts it meanwhile.
+        let _open = self.registry.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.opening.stopped.swap(true, Ordering::AcqRel) {
+            return Err(self.cannot_move(offset, K::State));
+        }
+        // SAFETY: topic and queue are live, and the partition is this opening's. An error of the stop means that nothing was fetched, which is
+        // what is wanted.
+        let started = unsafe {
+            let _ = sys::rd_kafka_consume_stop(self.opening.topic, self.tp.partition);
+            sys::rd_kafka_consume_start_queue(self.opening.topic, self.tp.partition, offset, self.queue)
+        };
+        if started != 0 {
+            return Err(self.cannot_move(offset, last_error()));
+        }
+        self.opening.stopped.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
 impl PartitionQueue for KafkaQueue {
     fn fill(&mut self) -> bool {
         if self.next < self.batch.len() || self.own_fault.is_some() {
@@ -294,6 +323,9 @@ impl PartitionQueue for KafkaQueue {
             value: unsafe { bytes((*message).payload, (*message).len) },
             headers: self.headers.view(),
         };
+        if is_misread(&view, epoch) {
+            return Some(QueueEvent::Fault(QueueFault::OldFormat(format!("record {offset} has neither key nor value nor leader epoch"))));
+        }
         Some(QueueEvent::Record(view, epoch))
     }
 
@@ -315,12 +347,13 @@ impl PartitionQueue for KafkaQueue {
         }
         self.position = offset;
         // What is on its way from the old position is outdated by this: librdkafka drops it.
-        native::seek_with_epoch(&self.opening.reader.consumer, &self.tp, offset, -1, SEEK_TIMEOUT).map_err(|code| {
-            Error::new(OPEN_FAILED, ErrorKind::Retryable, "the fetch cannot be moved")
-                .with("partition", &self.tp)
-                .with("offset", offset)
-                .because(code)
-        })
+        match native::seek_with_epoch(&self.opening.reader.consumer, &self.tp, offset, -1, SEEK_TIMEOUT) {
+            Ok(()) => Ok(()),
+            // The fetch has ended by itself: behind a corrupt batch librdkafka may ask for an offset that it made up, which the broker does not
+            // have.
+            Err(K::State) => self.start_again(offset),
+            Err(code) => Err(self.cannot_move(offset, code)),
+        }
     }
 }
 
@@ -347,6 +380,15 @@ impl Drop for KafkaQueue {
             drop(Box::from_raw(self.wake));
         }
     }
+}
+
+/// Whether a record looks like a message of format 0 or 1 that was read by the rules of a flexible Fetch response (version 12 and later).
+///
+/// librdkafka 2.5 to 2.15 does that: it takes the first zero byte of the key's length for a null key, the next one for a null value, and goes on
+/// at a wrong byte, so that the rest of the response is lost. Only these formats have no leader epoch. A record that truly has neither key
+/// nor value in an old format, of a broker before 2.7, looks the same.
+fn is_misread(record: &RecordView<'_>, leader_epoch: i32) -> bool {
+    leader_epoch < 0 && record.key.is_none() && record.value.is_none() && record.headers.as_bytes().is_empty()
 }
 
 /// Bytes that may be null.
@@ -471,6 +513,21 @@ mod tests {
             assert_eq!(seen[1], (b"\xff".to_vec(), None));
             assert_eq!(seen[3], (b"n".to_vec(), None));
         }
+    }
+
+    #[test]
+    fn a_record_without_anything_is_a_misread_message_of_an_old_format() {
+        let record = |key, value| RecordView {
+            offset: 1,
+            timestamp: 1,
+            timestamp_type: TimestampType::Create,
+            key,
+            value,
+            headers: catchment_formats::HeadersView::default(),
+        };
+        assert!(is_misread(&record(None, None), -1));
+        assert!(!is_misread(&record(None, None), 0), "a tombstone without a key, in the format of today");
+        assert!(!is_misread(&record(Some(&b""[..]), None), -1) && !is_misread(&record(None, Some(&b""[..])), -1));
     }
 
     #[test]
