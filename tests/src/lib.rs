@@ -25,9 +25,11 @@
 
 pub mod admin;
 pub mod bed;
+pub mod broker;
 pub mod bucket;
 pub mod gate;
 pub mod generate;
+pub mod kafka_cells;
 mod native;
 pub mod oracle;
 pub mod phases;

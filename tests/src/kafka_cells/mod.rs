@@ -1,0 +1,229 @@
+//! The failure matrix's Kafka rows, cell by cell: the production pipeline with the real librdkafka against a scripted broker.
+//!
+//! ```text
+//!   rows/*.rs --list of cells--> run(filter) --a Bench each--> Broker (scripted), HeldStore (memory or files), runtime::backup (production)
+//!                                     \--> KafkaCellsReport
+//! ```
+//!
+//! A cell scripts a topic's contents and what goes wrong, runs the backup as the command does, again where it says so, and compares every
+//! record that was stored with the script's own list, or finds that the lane stopped with the code that the protocol demands and nothing was
+//! lost or repeated. It passes only if each of its faults was seen to fire and contents were compared.
+//!
+//! One cell alone: [`run`] with its id, or `KAFKA_CELL=<id> cargo test --release -p catchment-tests --test kafka_cells -- --nocapture`.
+
+mod bench;
+mod clock;
+mod contents;
+mod data;
+mod rows;
+mod store;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use catchment::store::BoxFuture;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use bench::Bench;
+
+/// Cells that run at a time. Most of a cell is waiting; more would make the machine, not the protocol, late.
+const CELLS_AT_ONCE: usize = 16;
+
+/// How long one cell may take.
+const CELL_LIMIT: Duration = Duration::from_secs(150);
+
+/// What a cell finds: nothing, or why it failed.
+type Check = Result<(), String>;
+
+/// What a cell does.
+type Body = Arc<dyn for<'a> Fn(&'a mut Bench) -> BoxFuture<'a, Check> + Send + Sync>;
+
+/// One cell.
+#[derive(Clone)]
+pub(crate) struct Cell {
+    row: &'static str,
+    id: String,
+    what: String,
+    nodes: usize,
+    body: Body,
+}
+
+/// A list of cells that is being written.
+#[derive(Default)]
+pub(crate) struct Cells(Vec<Cell>);
+
+impl Cells {
+    /// A cell of one broker.
+    pub(crate) fn add<F>(&mut self, row: &'static str, id: impl Into<String>, what: impl Into<String>, body: F)
+    where
+        F: for<'a> Fn(&'a mut Bench) -> BoxFuture<'a, Check> + Send + Sync + 'static,
+    {
+        self.add_with_nodes(1, row, id, what, body);
+    }
+
+    /// A cell of several brokers.
+    pub(crate) fn add_with_nodes<F>(&mut self, nodes: usize, row: &'static str, id: impl Into<String>, what: impl Into<String>, body: F)
+    where
+        F: for<'a> Fn(&'a mut Bench) -> BoxFuture<'a, Check> + Send + Sync + 'static,
+    {
+        self.0.push(Cell { row, id: id.into(), what: what.into(), nodes, body: Arc::new(body) });
+    }
+}
+
+/// A cell as a list names it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CellName {
+    /// The row of the failure matrix.
+    pub row: String,
+    /// Its id, by which it is run alone.
+    pub id: String,
+    /// What goes wrong in it, and what must come of it.
+    pub what: String,
+}
+
+/// A cell that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct CellFailure {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What running the cells found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KafkaCellsReport {
+    /// Cells that ran.
+    pub cells: u32,
+    /// Cells that failed.
+    pub failed: u32,
+    /// Cells by row of the failure matrix.
+    pub rows: BTreeMap<String, u32>,
+    /// Times that a fault fired.
+    pub faults: u64,
+    /// Runs of the pipeline.
+    pub runs: u64,
+    /// Records compared.
+    pub compared: u64,
+    /// Records that were visible and are not stored.
+    pub lost: u64,
+    /// Records that are stored more than once.
+    pub duplicated: u64,
+    /// Records that are stored with another content.
+    pub altered: u64,
+    /// Records that are stored and were never visible.
+    pub foreign: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// The slowest cells: id and seconds.
+    pub slowest: Vec<(String, f64)>,
+    /// Why cells failed.
+    pub failures: Vec<CellFailure>,
+}
+
+impl fmt::Display for KafkaCellsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cells, failed, faults, runs, compared, lost, duplicated, altered, foreign, seconds, .. } = self;
+        write!(f, "{cells} cells, {failed} failed; {runs} runs, {faults} faults fired, {compared} records compared: ")?;
+        write!(f, "{lost} lost, {duplicated} duplicated, {altered} altered, {foreign} foreign; {seconds:.1} s")
+    }
+}
+
+/// Every cell.
+fn all() -> Vec<Cell> {
+    let mut cells = Cells::default();
+    rows::list(&mut cells);
+    cells.0
+}
+
+/// The names of all cells.
+pub fn names() -> Vec<CellName> {
+    all().into_iter().map(|c| CellName { row: c.row.to_owned(), id: c.id, what: c.what }).collect()
+}
+
+/// Runs the cells whose id contains `filter`; all, if it is empty. A whole id runs one cell.
+///
+/// # Panics
+/// If a runtime cannot be made.
+pub fn run(filter: &str) -> KafkaCellsReport {
+    let all = all();
+    let exact: Vec<Cell> = all.iter().filter(|c| c.id == filter).cloned().collect();
+    let chosen = if exact.is_empty() { all.into_iter().filter(|c| c.id.contains(filter)).collect() } else { exact };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime can be made");
+    let report = runtime.block_on(run_all(chosen));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    report
+}
+
+async fn run_all(cells: Vec<Cell>) -> KafkaCellsReport {
+    let began = Instant::now();
+    let (slots, mut running, mut report) = (Arc::new(Semaphore::new(CELLS_AT_ONCE)), JoinSet::new(), KafkaCellsReport::default());
+    for cell in cells {
+        let slots = Arc::clone(&slots);
+        running.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            let began = Instant::now();
+            let (tally, outcome) = run_cell(&cell).await;
+            (cell, tally, outcome, began.elapsed())
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        let (cell, tally, outcome, took) = done.expect("a cell's panic is caught within it");
+        report.cells += 1;
+        *report.rows.entry(cell.row.to_owned()).or_default() += 1;
+        report.add(&tally);
+        report.slowest.push((cell.id.clone(), (took.as_secs_f64() * 10.0).round() / 10.0));
+        if let Err(why) = outcome {
+            report.failed += 1;
+            report.failures.push(CellFailure { id: cell.id, why });
+        }
+    }
+    report.slowest.sort_by(|a, b| b.1.total_cmp(&a.1));
+    report.slowest.truncate(10);
+    report.failures.sort_by(|a, b| a.id.cmp(&b.id));
+    report.seconds = began.elapsed().as_secs_f64();
+    report
+}
+
+/// What a cell counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    runs: u64,
+    faults: u64,
+    compared: u64,
+    lost: u64,
+    duplicated: u64,
+    altered: u64,
+    foreign: u64,
+}
+
+impl KafkaCellsReport {
+    fn add(&mut self, tally: &Tally) {
+        self.runs += tally.runs;
+        self.faults += tally.faults;
+        self.compared += tally.compared;
+        self.lost += tally.lost;
+        self.duplicated += tally.duplicated;
+        self.altered += tally.altered;
+        self.foreign += tally.foreign;
+    }
+}
+
+async fn run_cell(cell: &Cell) -> (Tally, Check) {
+    let (body, nodes) = (Arc::clone(&cell.body), cell.nodes);
+    let work = tokio::spawn(async move {
+        let mut bench = Bench::new(nodes).await;
+        let outcome = tokio::time::timeout(CELL_LIMIT, body(&mut bench)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(format!("not over after {CELL_LIMIT:?}")));
+        bench.judge(outcome).await
+    });
+    match work.await {
+        Ok(judged) => judged,
+        Err(failure) => (Tally::default(), Err(format!("it panicked: {failure}"))),
+    }
+}

@@ -1,0 +1,272 @@
+//! K18: members that are lost, fenced and moved, in the middle of everything.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiKey;
+
+use crate::broker::cluster::code;
+use crate::broker::faults::{Act, Fault, When, is_pin};
+use crate::kafka_cells::Cells;
+use crate::kafka_cells::bench::{Bench, Ended, GROUP, Settings, TOPIC};
+
+/// How a member takes part.
+#[derive(Clone, Copy)]
+enum Member {
+    Static,
+    Dynamic,
+    Cooperative,
+    NextGeneration,
+}
+
+impl Member {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+            Self::Cooperative => "cooperative",
+            Self::NextGeneration => "kip-848",
+        }
+    }
+
+    fn settings(self, bench: &Bench, instance: &str) -> Settings {
+        let mut settings = bench.settings.clone();
+        settings.instance = if matches!(self, Self::Static) { instance.to_owned() } else { "none".to_owned() };
+        match self {
+            Self::Static | Self::Dynamic => {}
+            Self::Cooperative => drop(settings.properties.insert("partition.assignment.strategy", "cooperative-sticky".to_owned())),
+            Self::NextGeneration => {
+                settings.properties.insert("group.protocol", "consumer".to_owned());
+                settings.properties.remove("session.timeout.ms");
+                settings.properties.remove("heartbeat.interval.ms");
+            }
+        }
+        settings
+    }
+}
+
+const ALL: [Member; 4] = [Member::Static, Member::Dynamic, Member::Cooperative, Member::NextGeneration];
+
+pub(super) fn list(cells: &mut Cells) {
+    refusals(cells);
+    expulsions(cells);
+    pairs(cells);
+    returns(cells);
+}
+
+/// Small steps and many windows, so that a run lasts long enough for things to happen to it.
+fn slow(bench: &Bench, partitions: usize) {
+    bench.script(|c| {
+        c.batches_per_fetch = Some(1);
+        c.next_generation_groups = true;
+    });
+    bench.topic(partitions);
+    (0..partitions).for_each(|partition| bench.fill(partition, 300));
+}
+
+/// Requests of the membership that are refused once or some times.
+fn refusals(cells: &mut Cells) {
+    for (api, name) in [(ApiKey::Heartbeat, "heartbeat"), (ApiKey::JoinGroup, "join"), (ApiKey::SyncGroup, "sync")] {
+        for (error, what) in [
+            (code::UNKNOWN_MEMBER_ID, "unknown-member-id"),
+            (code::ILLEGAL_GENERATION, "illegal-generation"),
+            (code::REBALANCE_IN_PROGRESS, "rebalance-in-progress"),
+            (code::NOT_COORDINATOR, "not-coordinator"),
+            (code::COORDINATOR_NOT_AVAILABLE, "coordinator-not-available"),
+        ] {
+            // No coordinator answers a join so.
+            if api == ApiKey::JoinGroup && matches!(error, code::ILLEGAL_GENERATION | code::REBALANCE_IN_PROGRESS) {
+                continue;
+            }
+            cells.add("K18", format!("k18.{name}.{what}"), format!("a {name} is answered with {what} once: the member is back, nothing twice"), move |bench| {
+                Box::pin(async move {
+                    slow(bench, 2);
+                    bench.settings.until_end = false;
+                    bench.fault(Fault::once(When::Every(api), Act::Code(error)));
+                    let run = bench.start()?;
+                    bench.await_committed().await?;
+                    let fired = move |c: &mut crate::broker::cluster::Cluster| c.fired(0) > 0;
+                    bench.await_state("the fault", fired).await?;
+                    // What comes later must come through the membership as it is then.
+                    (0..2).for_each(|partition| bench.fill(partition, 60));
+                    bench.await_committed().await?;
+                    run.stop().await?;
+                    bench.compare().await
+                })
+            });
+        }
+    }
+    cells.add("K18", "k18.fenced", "another process takes the static member's name: the run ends with C0205, a later one goes on", |bench| {
+        Box::pin(async move {
+            slow(bench, 1);
+            bench.settings.until_end = false;
+            bench.fault(Fault::once(When::Every(ApiKey::Heartbeat), Act::Code(code::FENCED_INSTANCE_ID)));
+            bench.expect_stop(205).await?;
+            bench.settings.until_end = true;
+            bench.reach_end().await?;
+            bench.compare().await
+        })
+    });
+}
+
+/// The coordinator loses its members, or makes everybody join again, at a chosen step of a window.
+fn expulsions(cells: &mut Cells) {
+    for (step, when) in [("pin", When::Pin), ("tidy", When::Tidy), ("reading", When::FetchFrom(150))] {
+        for member in ALL {
+            // A group of the next generation has nothing to make again.
+            let rebalances: &[bool] = if matches!(member, Member::NextGeneration) { &[] } else { &[false, true] };
+            for rebalance in rebalances.iter().copied() {
+                let id = format!("k18.{}.{step}.{}", if rebalance { "rebalance" } else { "expelled" }, member.name());
+                let happens = if rebalance { "a rebalance begins" } else { "the coordinator forgets its members" };
+                cells.add("K18", id, format!("{happens} at a {step}, {} member: what was pinned is finished, nothing twice", member.name()), move |bench| {
+                    Box::pin(async move {
+                        slow(bench, 1);
+                        bench.settings = member.settings(bench, "member-1");
+                        let skip = if step == "reading" { 0 } else { 2 };
+                        let event = Act::happen(move |c| match rebalance {
+                            true => c.groups.group(GROUP).rebalance(),
+                            false => c.groups.group(GROUP).expel_all(),
+                        });
+                        bench.fault(Fault::once(when, event).after(skip));
+                        bench.reach_end().await?;
+                        bench.await_committed().await?;
+                        bench.compare().await
+                    })
+                });
+            }
+        }
+    }
+    cells.add("K18", "k18.storm", "a rebalance every 150 ms for four seconds: nothing lost, nothing twice, and it comes to an end", |bench| {
+        Box::pin(async move {
+            slow(bench, 3);
+            bench.settings.until_end = false;
+            let run = bench.start()?;
+            for _ in 0..27 {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                bench.group(crate::broker::groups::Group::rebalance);
+            }
+            let rebalanced = bench.group(|g| g.generation);
+            if rebalanced < 5 {
+                return Err(format!("only {rebalanced} generations"));
+            }
+            bench.await_committed().await?;
+            run.stop().await?;
+            bench.compare().await
+        })
+    });
+}
+
+/// Two members share the partitions, or hand them over.
+fn pairs(cells: &mut Cells) {
+    for member in ALL {
+        let what = format!("two {} members share four partitions, the second comes when the first is at work", member.name());
+        cells.add("K18", format!("k18.pair.{}", member.name()), what, move |bench| {
+            Box::pin(async move {
+                slow(bench, 4);
+                let (mut one, mut two) = (member.settings(bench, "member-1"), member.settings(bench, "member-2"));
+                (one.until_end, two.until_end) = (false, false);
+                let first = bench.start_as(&one)?;
+                bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+                let second = bench.start_as(&two)?;
+                let fetches_of = move |c: &mut crate::broker::cluster::Cluster| c.groups.members(GROUP) == 2;
+                bench.await_state("two members", fetches_of).await?;
+                (0..4).for_each(|partition| bench.fill(partition, 150));
+                bench.await_committed().await?;
+                second.stop().await?;
+                (0..4).for_each(|partition| bench.fill(partition, 60));
+                bench.await_committed().await?;
+                first.stop().await?;
+                bench.compare().await
+            })
+        });
+    }
+    for (id, act) in [("silent", Act::Silence), ("cut", Act::Cut)] {
+        let what = "a member's heartbeats and commits do not arrive for longer than its session; another takes over; the first one's pin is refused";
+        cells.add("K18", format!("k18.zombie.{id}"), what, move |bench| {
+            let act = act.clone();
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.settings.properties.insert("session.timeout.ms", "2000".to_owned());
+                bench.settings.until_end = false;
+                let (one, two) = (Member::Static.settings(bench, "member-1"), Member::Static.settings(bench, "member-2"));
+                let zombie = bench.start_as(&one)?;
+                bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+                for api in [ApiKey::Heartbeat, ApiKey::OffsetCommit, ApiKey::JoinGroup] {
+                    // Joins and commits may not come at all; heartbeats do.
+                    let fault = Fault::always(When::Member(api, "member-1"), act.clone());
+                    if api == ApiKey::Heartbeat { bench.fault(fault) } else { bench.script(|c| drop(c.add_fault(fault))) }
+                }
+                bench.await_state("the session's end", |c| c.groups.group(GROUP).members.is_empty()).await?;
+                let heir = bench.start_as(&two)?;
+                (0..2).for_each(|partition| bench.fill(partition, 150));
+                bench.await_committed().await?;
+                bench.script(|c| c.end_faults());
+                (0..2).for_each(|partition| bench.fill(partition, 60));
+                bench.await_committed().await?;
+                heir.stop().await?;
+                // The first one may have been told that it is fenced, or be a member again.
+                zombie.stop.send_replace(true);
+                match zombie.ended().await? {
+                    Ended::End | Ended::Stopped | Ended::Failed(_) => bench.compare().await,
+                }
+            })
+        });
+    }
+}
+
+/// Members that come back.
+fn returns(cells: &mut Cells) {
+    cells.add("K18", "k18.static-returns", "a static member stops within a window and is back at once: no rebalance, the same partitions", |bench| {
+        Box::pin(async move {
+            slow(bench, 2);
+            bench.leave_pinned().await?;
+            let before = bench.group(|g| g.generation);
+            bench.reach_end().await?;
+            let after = bench.group(|g| g.generation);
+            if after != before {
+                return Err(format!("generation {after} instead of {before}"));
+            }
+            bench.compare().await
+        })
+    });
+    cells.add("K18", "k18.static-rejoins", "a static member is unknown when it joins after a rebalance: its old lane's commits must not be taken", |bench| {
+        Box::pin(async move {
+            slow(bench, 2);
+            bench.settings.until_end = false;
+            let run = bench.start()?;
+            bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+            bench.fault(Fault::once(When::Every(ApiKey::JoinGroup), Act::Code(code::UNKNOWN_MEMBER_ID)));
+            bench.group(crate::broker::groups::Group::rebalance);
+            bench.await_committed().await?;
+            (0..2).for_each(|partition| bench.fill(partition, 60));
+            bench.await_committed().await?;
+            run.stop().await?;
+            bench.compare().await
+        })
+    });
+    cells.add("K18", "k18.coordinator-moves", "the coordinator is another broker from a pin on: found again, the pin repeated", |bench| {
+        Box::pin(async move {
+            slow(bench, 1);
+            bench.event(When::Pin, |c| {
+                c.coordinator = -1;
+                c.later(Duration::from_millis(1_500), |c| c.coordinator = 1);
+            });
+            bench.reach_end().await?;
+            bench.compare().await
+        })
+    });
+    cells.add("K18", "k18.stale-epoch", "a member of a group of the next generation is fenced by its epoch: it joins anew, nothing twice", |bench| {
+        Box::pin(async move {
+            slow(bench, 2);
+            bench.settings = Member::NextGeneration.settings(bench, "");
+            bench.settings.until_end = false;
+            bench.fault(Fault::once(When::Every(ApiKey::ConsumerGroupHeartbeat), Act::Code(code::FENCED_MEMBER_EPOCH)).after(4));
+            let run = bench.start()?;
+            bench.await_committed().await?;
+            bench.await_state("the fault", |c| c.fired(0) > 0).await?;
+            (0..2).for_each(|partition| bench.fill(partition, 60));
+            bench.await_committed().await?;
+            run.stop().await?;
+            bench.compare().await
+        })
+    });
+}

@@ -1,0 +1,24 @@
+//! The cells, by rows of the failure matrix.
+
+mod commits;
+mod compaction;
+mod damage;
+mod formats;
+mod gaps;
+mod members;
+mod network;
+mod transactions;
+
+use super::Cells;
+
+/// Writes all cells down.
+pub(crate) fn list(cells: &mut Cells) {
+    formats::list(cells);
+    compaction::list(cells);
+    transactions::list(cells);
+    damage::list(cells);
+    gaps::list(cells);
+    commits::list(cells);
+    members::list(cells);
+    network::list(cells);
+}

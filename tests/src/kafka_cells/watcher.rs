@@ -1,0 +1,52 @@
+//! Hears what a run tells its operator.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use catchment::report::{LaneNote, Reporter, WindowCommitted};
+use catchment::runtime::{Observer, Started};
+use catchment::source::TopicPartition;
+
+/// What was heard.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// Lane notes, as text.
+    pub(crate) notes: Vec<String>,
+    /// Windows that became objects.
+    pub(crate) windows: u32,
+    /// Lanes that dropped everything and recovered.
+    pub(crate) restarts: u32,
+    /// Lanes that found a pinned window.
+    pub(crate) recoveries: u32,
+}
+
+/// The observer.
+#[derive(Debug, Default)]
+pub(crate) struct Watcher(Mutex<Heard>);
+
+impl Watcher {
+    pub(crate) fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter for Watcher {
+    fn window(&self, window: &WindowCommitted) {
+        let mut heard = self.heard();
+        heard.windows += 1;
+        heard.notes.push(format!("{}: window {} {}", window.tp, window.range, window.reason.as_str()));
+    }
+
+    fn lane(&self, tp: &TopicPartition, note: LaneNote<'_>) {
+        let mut heard = self.heard();
+        match &note {
+            LaneNote::Restarted(_) => heard.restarts += 1,
+            LaneNote::Recovering(_) => heard.recoveries += 1,
+            _ => {}
+        }
+        heard.notes.push(format!("{tp}: {note:?}"));
+    }
+}
+
+impl Observer for Watcher {
+    fn started(&self, _started: &Started) {}
+}
