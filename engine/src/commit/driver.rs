@@ -49,6 +49,9 @@ impl From<Error> for Exit {
     }
 }
 
+/// The cluster's refusal of a question, as its source reports it.
+const NOT_AUTHORISED: Code = Code(204);
+
 /// How often a lane sees to what is due. Less often, and tidies come late; more often costs wake-ups.
 const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -100,6 +103,17 @@ impl History {
         self.faults.push((position, fault));
     }
 
+    /// What was permitted once will be again: a right to the topic that is taken from a lane that has read it does not stop the lane, whatever
+    /// it asks first.
+    fn excuse(&self, exit: Exit) -> Exit {
+        match exit {
+            Exit::Stopped(error) if self.has_read && error.kind == ErrorKind::Denied && error.code == NOT_AUTHORISED => {
+                Exit::Restart(error.to_string())
+            }
+            exit => exit,
+        }
+    }
+
     /// How often the partition was silent at this offset.
     fn silences_at(&self, position: i64) -> usize {
         self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
@@ -137,16 +151,19 @@ async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {
     loop {
         let mut lane = match Lane::begin(Arc::clone(&env), Arc::clone(&lease)).await {
             Ok(lane) => lane,
-            Err(Exit::Restart(why)) => {
-                env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-                backoff.wait(&*env.clock).await;
-                continue;
-            }
-            Err(exit) => return exit,
+            Err(exit) => match history.excuse(exit) {
+                Exit::Restart(why) => {
+                    env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
+                    backoff.wait(&*env.clock).await;
+                    continue;
+                }
+                exit => return exit,
+            },
         };
         lane.history = std::mem::take(&mut history);
         let began = env.clock.steady();
         let exit = lane.pass().await;
+        let exit = lane.history.excuse(exit);
         let Exit::Restart(why) = exit else { return exit };
         env.metrics.lane_restarts.inc();
         env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));

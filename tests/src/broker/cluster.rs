@@ -219,8 +219,7 @@ impl Cluster {
     pub(super) fn meet_faults(&mut self, asked: &Asked, node: i32) -> Vec<Act> {
         *self.counts.entry(asked.key() as i16).or_default() += 1;
         let mut faults = std::mem::take(&mut self.faults);
-        let acts: Vec<Act> =
-            faults.iter_mut().filter_map(|f| f.meet(asked, node, |instance| self.groups.is_of(asked, instance))).collect();
+        let acts: Vec<Act> = faults.iter_mut().filter_map(|f| f.meet(asked, node, |instance| self.groups.is_of(asked, instance))).collect();
         self.faults = faults;
         for act in &acts {
             if let Act::Happen(event) = act {

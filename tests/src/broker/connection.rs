@@ -175,7 +175,9 @@ impl Connection {
                 Act::Drip(piece, pause) => {
                     for piece in bytes.chunks(*piece) {
                         self.stream.write_all(piece).await?;
-                        tokio::time::sleep(*pause).await;
+                        if !pause.is_zero() {
+                            tokio::time::sleep(*pause).await;
+                        }
                     }
                     return Ok(());
                 }

@@ -69,7 +69,8 @@ impl Cluster {
 
     fn fetch_topic(&mut self, asked: &FetchTopic, filling: &mut Filling) -> FetchableTopicResponse {
         let by_id = filling.version >= FETCH_BY_ID;
-        let found = self.topics.iter_mut().find(|(name, topic)| if by_id { topic.id == asked.topic_id } else { name[..] == *asked.topic.0 });
+        let found =
+            self.topics.iter_mut().find(|(name, topic)| if by_id { topic.id == asked.topic_id } else { name[..] == *asked.topic.0 });
         let unknown = if by_id { code::UNKNOWN_TOPIC_ID } else { code::UNKNOWN_TOPIC_OR_PARTITION };
         let mut topic = found.map(|(_, topic)| topic);
         let partitions = asked.partitions.iter().map(|p| {
@@ -171,8 +172,7 @@ fn fetch_partition(partition: &mut Partition, asked: &FetchPartition, filling: &
     let Slice { bytes, aborted, damaged } = log.slice(Extent { offset, bytes_max, batches_max, committed, cut, replica_end });
     filling.room = filling.room.saturating_sub(bytes.len());
     filling.damaged += damaged;
-    let aborted =
-        aborted.iter().map(|t| AbortedTransaction::default().with_producer_id(ProducerId(t.producer)).with_first_offset(t.first));
+    let aborted = aborted.iter().map(|t| AbortedTransaction::default().with_producer_id(ProducerId(t.producer)).with_first_offset(t.first));
     bounds.with_aborted_transactions(Some(aborted.collect())).with_records(Some(bytes))
 }
 

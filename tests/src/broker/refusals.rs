@@ -5,7 +5,8 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{
@@ -84,9 +85,10 @@ pub(super) fn join_refusal(request: &JoinGroupRequest, error: i16) -> JoinGroupR
 /// The same error, or none, for every partition of a commit.
 pub(super) fn offset_commit_answer(request: &OffsetCommitRequest, error: i16) -> OffsetCommitResponse {
     let topics = request.topics.iter().map(|t| {
-        let partitions = t.partitions.iter().map(|p| {
-            OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(error)
-        });
+        let partitions = t
+            .partitions
+            .iter()
+            .map(|p| OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(error));
         OffsetCommitResponseTopic::default().with_name(t.name.clone()).with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())

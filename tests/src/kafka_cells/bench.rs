@@ -158,6 +158,15 @@ impl Run {
         }
     }
 
+    /// As [`stop`](Self::stop), of a run that may have failed with this code before.
+    pub(crate) async fn stop_or_fail(self, code: u16) -> Check {
+        self.stop.send_replace(true);
+        match self.ended().await? {
+            Ended::Failed(e) if e.code != Code(code) => Err(format!("a run that was told to stop failed: {e}")),
+            Ended::Failed(_) | Ended::End | Ended::Stopped => Ok(()),
+        }
+    }
+
     /// Tells it to stop, and waits until it has.
     pub(crate) async fn stop(self) -> Check {
         self.stop.send_replace(true);
@@ -438,7 +447,5 @@ pub(crate) fn fill(partition: &mut Partition, number: i32, count: usize) {
 pub(crate) fn is_committed(cluster: &mut Cluster) -> bool {
     let ends: Vec<i64> = cluster.topics[TOPIC].partitions.iter().map(|p| p.log.stable_end()).collect();
     let group = cluster.groups.group(GROUP);
-    (0..).zip(ends).all(|(partition, end)| {
-        group.offsets.get(TOPIC, partition).is_some_and(|c| c.offset >= end && !is_pin(&c.metadata))
-    })
+    (0..).zip(ends).all(|(partition, end)| group.offsets.get(TOPIC, partition).is_some_and(|c| c.offset >= end && !is_pin(&c.metadata)))
 }

@@ -9,7 +9,8 @@
 //! record that was stored with the script's own list, or finds that the lane stopped with the code that the protocol demands and nothing was
 //! lost or repeated. It passes only if each of its faults was seen to fire and contents were compared.
 //!
-//! One cell alone: [`run`] with its id, or `KAFKA_CELL=<id> cargo test --release -p catchment-tests --test kafka_cells -- --nocapture`.
+//! One cell alone: [`run`] with its id, or `KAFKA_CELL=<id> cargo test --release -p catchment-tests --test kafka_cells -- --nocapture`;
+//! with `CATCHMENT_LOG=debug` the engine and the client say what they do.
 
 mod bench;
 mod clock;
@@ -151,6 +152,10 @@ pub fn names() -> Vec<CellName> {
 /// # Panics
 /// If a runtime cannot be made.
 pub fn run(filter: &str) -> KafkaCellsReport {
+    if let Ok(levels) = std::env::var("CATCHMENT_LOG") {
+        // A second run in one process keeps the first log.
+        let _ = tracing_subscriber::fmt().with_env_filter(levels).with_writer(std::io::stderr).try_init();
+    }
     let all = all();
     let exact: Vec<Cell> = all.iter().filter(|c| c.id == filter).cloned().collect();
     let chosen = if exact.is_empty() { all.into_iter().filter(|c| c.id.contains(filter)).collect() } else { exact };

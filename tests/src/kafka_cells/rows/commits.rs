@@ -99,11 +99,7 @@ fn fates(cells: &mut Cells) {
 
 /// What the group knows is not what was committed.
 fn memory(cells: &mut Cells) {
-    for (id, commits, what) in [
-        ("one", 1, "the last commit"),
-        ("window", 2, "the last pin and tidy"),
-        ("many", 5, "several windows"),
-    ] {
+    for (id, commits, what) in [("one", 1, "the last commit"), ("window", 2, "the last pin and tidy"), ("many", 5, "several windows")] {
         let what = format!("the coordinator forgets {what} at a failover: what is stored is found by its key, nothing is stored twice");
         cells.add("K19", format!("k19.gone-back.{id}"), what, move |bench| {
             Box::pin(async move {
@@ -116,25 +112,35 @@ fn memory(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K19", "k19.gone-back.pinned", "the coordinator forgets a pin whose window the store never took: read and pinned anew", |bench| {
-        Box::pin(async move {
-            bench.filled(250);
-            bench.leave_pinned().await?;
-            bench.group(|g| g.offsets.go_back(TOPIC, 0, 1));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K19", "k19.forgotten", "the group has lost all offsets: the lane goes on from its anchor by the objects that are there", |bench| {
-        Box::pin(async move {
-            bench.filled(250);
-            bench.reach_end().await?;
-            bench.script(|c| c.groups.forget(GROUP));
-            bench.fill(0, 100);
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K19",
+        "k19.gone-back.pinned",
+        "the coordinator forgets a pin whose window the store never took: read and pinned anew",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(250);
+                bench.leave_pinned().await?;
+                bench.group(|g| g.offsets.go_back(TOPIC, 0, 1));
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K19",
+        "k19.forgotten",
+        "the group has lost all offsets: the lane goes on from its anchor by the objects that are there",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(250);
+                bench.reach_end().await?;
+                bench.script(|c| c.groups.forget(GROUP));
+                bench.fill(0, 100);
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
     for (id, offset) in [("backward", 60), ("forward", 300)] {
         let what = format!("somebody resets the group's offset {id}: C0420; accepted, the lane goes on from what is stored");
         cells.add("K19", format!("k19.foreign.{id}"), what, move |bench| {
@@ -151,40 +157,55 @@ fn memory(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K19", "k19.metadata-stripped", "something between drops the metadata of commits: C0402 at the first one, nothing is stored", |bench| {
-        Box::pin(async move {
-            bench.filled(250);
-            bench.script(|c| c.groups.strips_metadata = true);
-            bench.expect_stop(402).await?;
-            bench.script(|c| {
-                c.groups.strips_metadata = false;
-                c.groups.forget(GROUP);
-            });
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K19", "k19.metadata-limit", "the broker takes 150 bytes of metadata, too few for a pin: C0403; raised, the next run stores everything", |bench| {
-        Box::pin(async move {
-            bench.filled(250);
-            bench.script(|c| c.groups.metadata_bytes_max = 150);
-            bench.expect_stop(REFUSED).await?;
-            bench.script(|c| c.groups.metadata_bytes_max = 4096);
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K19", "k19.late", "commits are answered at once and there much later; a member that comes meanwhile sees the old ones", |bench| {
-        Box::pin(async move {
-            bench.filled(250);
-            bench.event(When::Pin, |c| c.groups.commits_late_by = Duration::from_secs(20));
-            bench.reach_end().await?;
-            bench.script(|c| c.groups.commits_late_by = Duration::ZERO);
-            bench.fill(0, 100);
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K19",
+        "k19.metadata-stripped",
+        "something between drops the metadata of commits: C0402 at the first one, nothing is stored",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(250);
+                bench.script(|c| c.groups.strips_metadata = true);
+                bench.expect_stop(402).await?;
+                bench.script(|c| {
+                    c.groups.strips_metadata = false;
+                    c.groups.forget(GROUP);
+                });
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K19",
+        "k19.metadata-limit",
+        "the broker takes 150 bytes of metadata, too few for a pin: C0403; raised, the next run stores everything",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(250);
+                bench.script(|c| c.groups.metadata_bytes_max = 150);
+                bench.expect_stop(REFUSED).await?;
+                bench.script(|c| c.groups.metadata_bytes_max = 4096);
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K19",
+        "k19.late",
+        "commits are answered at once and there much later; a member that comes meanwhile sees the old ones",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(250);
+                bench.event(When::Pin, |c| c.groups.commits_late_by = Duration::from_secs(20));
+                bench.reach_end().await?;
+                bench.script(|c| c.groups.commits_late_by = Duration::ZERO);
+                bench.fill(0, 100);
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }
 
 /// OffsetFetch at a lane's start.
@@ -208,16 +229,21 @@ fn fetches(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K19", "k19.fetch.denied", "the group's offset may not be read: stopped, never taken for none; permitted, the next run goes on", |bench| {
-        Box::pin(async move {
-            bench.filled(150);
-            bench.reach_end().await?;
-            bench.fill(0, 100);
-            bench.fault(Fault::always(When::Every(ApiKey::OffsetFetch), Act::Code(code::GROUP_AUTHORIZATION_FAILED)));
-            bench.expect_stop(204).await?;
-            bench.script(|c| c.end_faults());
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K19",
+        "k19.fetch.denied",
+        "the group's offset may not be read: stopped, never taken for none; permitted, the next run goes on",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(150);
+                bench.reach_end().await?;
+                bench.fill(0, 100);
+                bench.fault(Fault::always(When::Every(ApiKey::OffsetFetch), Act::Code(code::GROUP_AUTHORIZATION_FAILED)));
+                bench.expect_stop(204).await?;
+                bench.script(|c| c.end_faults());
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }

@@ -69,15 +69,20 @@ pub(super) fn list(cells: &mut Cells) {
             });
         }
     }
-    cells.add("K10", "k10.gone-between", "batches were thrown away: a fetch inside the hole is answered with what lies behind it", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            bench.partition(0, |p| [50, 80, 110].into_iter().for_each(|offset| p.log.remove_batch_at(offset)));
-            bench.script(|c| c.batches_per_fetch = Some(1));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K10",
+        "k10.gone-between",
+        "batches were thrown away: a fetch inside the hole is answered with what lies behind it",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                bench.partition(0, |p| [50, 80, 110].into_iter().for_each(|offset| p.log.remove_batch_at(offset)));
+                bench.script(|c| c.batches_per_fetch = Some(1));
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
     for (id, format) in [("parquet", "{ kind = \"parquet\" }"), ("raw", Settings::RAW)] {
         cells.add("K10", format!("k10.tombstones.{id}"), "null values are stored as null, empty ones as empty", move |bench| {
             Box::pin(async move {
@@ -90,22 +95,32 @@ pub(super) fn list(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K10", "k10.while-pinned", "compaction runs between a window's pin and the reading again: the same range with what is left", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            bench.leave_pinned().await?;
-            bench.partition(0, |p| p.log.compact(|offset| offset % 3 == 0));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K10", "k10.emptied-while-pinned", "compaction takes every record of a pinned window: an object without rows under the same key", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            bench.leave_pinned().await?;
-            bench.partition(0, |p| p.log.compact(|offset| offset >= 75));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K10",
+        "k10.while-pinned",
+        "compaction runs between a window's pin and the reading again: the same range with what is left",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                bench.leave_pinned().await?;
+                bench.partition(0, |p| p.log.compact(|offset| offset % 3 == 0));
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K10",
+        "k10.emptied-while-pinned",
+        "compaction takes every record of a pinned window: an object without rows under the same key",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                bench.leave_pinned().await?;
+                bench.partition(0, |p| p.log.compact(|offset| offset >= 75));
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }

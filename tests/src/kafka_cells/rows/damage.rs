@@ -64,7 +64,8 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.compare().await
             })
         });
-        let what = format!("{kind:?} ({}) in the fifth batch for good: the lane halts with C0{code}, what lies before is stored", codec.name());
+        let what =
+            format!("{kind:?} ({}) in the fifth batch for good: the lane halts with C0{code}, what lies before is stored", codec.name());
         cells.add("K15", format!("k15.{id}.halts"), what, move |bench| {
             Box::pin(async move {
                 ten_batches(bench, codec);
@@ -98,10 +99,9 @@ pub(super) fn list(cells: &mut Cells) {
 }
 
 fn places(cells: &mut Cells) {
-    for (id, at, gap, what) in [
-        ("first", 10, (0, 25), "the first batch of the log"),
-        ("last", 240, (225, 250), "the last batch of the log"),
-    ] {
+    for (id, at, gap, what) in
+        [("first", 10, (0, 25), "the first batch of the log"), ("last", 240, (225, 250), "the last batch of the log")]
+    {
         let what = format!("{what} is corrupt for good, the rule says to go on: a gap of exactly that batch");
         cells.add("K15", format!("k15.place.{id}"), what, move |bench| {
             Box::pin(async move {
@@ -127,30 +127,40 @@ fn places(cells: &mut Cells) {
             bench.compare_with(expected, &[(0, 50, 75, "corrupt_batch"), (0, 200, 225, "corrupt_batch")]).await
         })
     });
-    cells.add("K15", "k15.mended", "a corrupt batch halts the lane; the replica is restored, and the next run stores everything", |bench| {
-        Box::pin(async move {
-            ten_batches(bench, Codec::Gzip);
-            damage(bench, 110, Damage::Bit, ALWAYS);
-            bench.expect_stop(HALTED).await?;
-            was_served(bench)?;
-            damage(bench, 110, Damage::Bit, 0);
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K15", "k15.old-format", "a message of format 1 with a wrong checksum, from a broker before 2.7: halted, never skipped", |bench| {
-        Box::pin(async move {
-            bench.script(|c| c.fetch_version_max = Some(11));
-            bench.topic(1);
-            for n in 0..10 {
-                bench.append(0, batch(0, n * 25, 25).with_magic(1).with_codec(Codec::Gzip));
-            }
-            damage(bench, 110, Damage::Checksum, ALWAYS);
-            bench.expect_stop(HALTED).await?;
-            was_served(bench)?;
-            bench.compare_stopped().await
-        })
-    });
+    cells.add(
+        "K15",
+        "k15.mended",
+        "a corrupt batch halts the lane; the replica is restored, and the next run stores everything",
+        |bench| {
+            Box::pin(async move {
+                ten_batches(bench, Codec::Gzip);
+                damage(bench, 110, Damage::Bit, ALWAYS);
+                bench.expect_stop(HALTED).await?;
+                was_served(bench)?;
+                damage(bench, 110, Damage::Bit, 0);
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K15",
+        "k15.old-format",
+        "a message of format 1 with a wrong checksum, from a broker before 2.7: halted, never skipped",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| c.fetch_version_max = Some(11));
+                bench.topic(1);
+                for n in 0..10 {
+                    bench.append(0, batch(0, n * 25, 25).with_magic(1).with_codec(Codec::Gzip));
+                }
+                damage(bench, 110, Damage::Checksum, ALWAYS);
+                bench.expect_stop(HALTED).await?;
+                was_served(bench)?;
+                bench.compare_stopped().await
+            })
+        },
+    );
 }
 
 /// The batch lies in the range of a window that is pinned.

@@ -101,7 +101,8 @@ fn old_formats_misread(cells: &mut Cells) {
         ("v1-wrapped", 1, Codec::Gzip, 1, 432),
         ("v0-wrapped", 0, Codec::Lz4Old, 1, 432),
     ] {
-        let what = format!("an old format in a flexible Fetch response, which the client misreads: stopped with C0{code}, nothing of it stored");
+        let what =
+            format!("an old format in a flexible Fetch response, which the client misreads: stopped with C0{code}, nothing of it stored");
         cells.add("K17", format!("k17.misread.{id}"), what, move |bench| {
             Box::pin(async move {
                 bench.filled(100);
@@ -160,7 +161,9 @@ fn sizes(cells: &mut Cells) {
             bench.compare().await
         })
     });
-    for (id, format, partitions) in [("parquet", "{ kind = \"parquet\" }", 1), ("raw", Settings::RAW, 1), ("many-partitions", Settings::RAW, 6)] {
+    for (id, format, partitions) in
+        [("parquet", "{ kind = \"parquet\" }", 1), ("raw", Settings::RAW, 1), ("many-partitions", Settings::RAW, 6)]
+    {
         let what = "every response ends within a batch, as a broker sends it straight from its file: what is cut comes again";
         cells.add("K16", format!("k16.cut.{id}"), what, move |bench| {
             Box::pin(async move {

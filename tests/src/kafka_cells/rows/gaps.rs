@@ -10,7 +10,6 @@ use crate::kafka_cells::bench::{Bench, TOPIC, fill};
 use crate::kafka_cells::contents::Expected;
 use crate::kafka_cells::data::batch;
 use crate::kafka_cells::{Cells, Check};
-use kafka_protocol::messages::ApiKey;
 
 pub(super) fn list(cells: &mut Cells) {
     retention(cells);
@@ -50,30 +49,40 @@ fn retention(cells: &mut Cells) {
             bench.compare_with(expected, &[(0, 100, 180, "retention")]).await
         })
     });
-    cells.add("K6", "k6.everything", "retention empties the partition while nothing runs: a gap up to its end, an object without rows", |bench| {
-        Box::pin(async move {
-            bench.filled(100);
-            bench.reach_end().await?;
-            bench.fill(0, 100);
-            let expected = bench.expected();
-            delete_before(bench, 200);
-            bench.append(0, batch(0, 200, 1));
-            bench.reach_end().await?;
-            let mut expected = expected;
-            expected.add(0, bench.partition(0, |p| p.log.visible()));
-            bench.compare_with(expected, &[(0, 100, 200, "retention")]).await
-        })
-    });
-    cells.add("K6", "k6.while-reading", "retention overtakes the reader: what was read is stored, the gap begins where reading stopped", |bench| {
-        Box::pin(async move {
-            bench.script(|c| c.batches_per_fetch = Some(2));
-            bench.filled(300);
-            let expected = bench.expected();
-            bench.event(When::FetchFrom(100), |c| c.partition(TOPIC, 0).log.delete_before(210));
-            bench.reach_end().await?;
-            bench.compare_with(expected, &[(0, 100, 210, "retention")]).await
-        })
-    });
+    cells.add(
+        "K6",
+        "k6.everything",
+        "retention empties the partition while nothing runs: a gap up to its end, an object without rows",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(100);
+                bench.reach_end().await?;
+                bench.fill(0, 100);
+                let expected = bench.expected();
+                delete_before(bench, 200);
+                bench.append(0, batch(0, 200, 1));
+                bench.reach_end().await?;
+                let mut expected = expected;
+                expected.add(0, bench.partition(0, |p| p.log.visible()));
+                bench.compare_with(expected, &[(0, 100, 200, "retention")]).await
+            })
+        },
+    );
+    cells.add(
+        "K6",
+        "k6.while-reading",
+        "retention overtakes the reader: what was read is stored, the gap begins where reading stopped",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| c.batches_per_fetch = Some(2));
+                bench.filled(300);
+                let expected = bench.expected();
+                bench.event(When::FetchFrom(100), |c| c.partition(TOPIC, 0).log.delete_before(210));
+                bench.reach_end().await?;
+                bench.compare_with(expected, &[(0, 100, 210, "retention")]).await
+            })
+        },
+    );
     cells.add("K6", "k6.again-and-again", "retention overtakes the reader three times in one run: three gaps", |bench| {
         Box::pin(async move {
             bench.script(|c| c.batches_per_fetch = Some(1));
@@ -87,26 +96,36 @@ fn retention(cells: &mut Cells) {
             bench.compare_with(expected, &gaps).await
         })
     });
-    cells.add("K6", "k6.pinned.in-part", "retention takes the beginning of a pinned window: what is left, under the same key, with the gap in it", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            let expected = bench.expected();
-            bench.leave_pinned().await?;
-            delete_before(bench, 30);
-            bench.reach_end().await?;
-            bench.compare_with(expected, &[(0, 0, 30, "retention")]).await
-        })
-    });
-    cells.add("K6", "k6.pinned.whole", "retention takes a pinned window and more: an object without rows under its key, the rest in the next gap", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            let expected = bench.expected();
-            bench.leave_pinned().await?;
-            delete_before(bench, 120);
-            bench.reach_end().await?;
-            bench.compare_with(expected, &[(0, 0, 50, "retention"), (0, 50, 120, "retention")]).await
-        })
-    });
+    cells.add(
+        "K6",
+        "k6.pinned.in-part",
+        "retention takes the beginning of a pinned window: what is left, under the same key, with the gap in it",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                let expected = bench.expected();
+                bench.leave_pinned().await?;
+                delete_before(bench, 30);
+                bench.reach_end().await?;
+                bench.compare_with(expected, &[(0, 0, 30, "retention")]).await
+            })
+        },
+    );
+    cells.add(
+        "K6",
+        "k6.pinned.whole",
+        "retention takes a pinned window and more: an object without rows under its key, the rest in the next gap",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                let expected = bench.expected();
+                bench.leave_pinned().await?;
+                delete_before(bench, 120);
+                bench.reach_end().await?;
+                bench.compare_with(expected, &[(0, 0, 50, "retention"), (0, 50, 120, "retention")]).await
+            })
+        },
+    );
 }
 
 /// Cuts the log at an offset, and a new leader writes other records from there on.
@@ -162,44 +181,59 @@ fn truncation(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K5", "k5.grown-again", "the log was cut and has grown past the old end while nothing ran: found by the leader's epoch, C0423", |bench| {
-        Box::pin(async move {
-            bench.filled(300);
-            let expected = bench.expected();
-            bench.reach_end().await?;
-            rewrite(bench, 200, 300);
-            bench.expect_stop(423).await?;
-            bench.compare_with(expected, &[]).await
-        })
-    });
-    cells.add("K5", "k5.while-reading", "the log is cut above what is stored and written anew under the reader: only the new records are stored", |bench| {
-        Box::pin(async move {
-            bench.script(|c| c.batches_per_fetch = Some(1));
-            bench.filled(400);
-            bench.event(When::FetchFrom(300), |c| {
-                let partition = c.partition(TOPIC, 0);
-                partition.log.truncate(275);
-                partition.elect(1);
-                // As long as the old one: the run reads to the end that there was at its start.
-                rewritten(partition, 125);
-            });
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K5", "k5.pinned", "the log is cut below a pinned window's end: C0423, the pin stays; the log comes back, and it is published", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            bench.leave_pinned().await?;
-            bench.partition(0, |p| p.log.set_high_watermark(Some(25)));
-            bench.settings.until_end = false;
-            bench.expect_stop(423).await?;
-            bench.partition(0, |p| p.log.set_high_watermark(None));
-            bench.settings.until_end = true;
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K5",
+        "k5.grown-again",
+        "the log was cut and has grown past the old end while nothing ran: found by the leader's epoch, C0423",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(300);
+                let expected = bench.expected();
+                bench.reach_end().await?;
+                rewrite(bench, 200, 300);
+                bench.expect_stop(423).await?;
+                bench.compare_with(expected, &[]).await
+            })
+        },
+    );
+    cells.add(
+        "K5",
+        "k5.while-reading",
+        "the log is cut above what is stored and written anew under the reader: only the new records are stored",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| c.batches_per_fetch = Some(1));
+                bench.filled(400);
+                bench.event(When::FetchFrom(300), |c| {
+                    let partition = c.partition(TOPIC, 0);
+                    partition.log.truncate(275);
+                    partition.elect(1);
+                    // As long as the old one: the run reads to the end that there was at its start.
+                    rewritten(partition, 125);
+                });
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K5",
+        "k5.pinned",
+        "the log is cut below a pinned window's end: C0423, the pin stays; the log comes back, and it is published",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                bench.leave_pinned().await?;
+                bench.partition(0, |p| p.log.set_high_watermark(Some(25)));
+                bench.settings.until_end = false;
+                bench.expect_stop(423).await?;
+                bench.partition(0, |p| p.log.set_high_watermark(None));
+                bench.settings.until_end = true;
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }
 
 /// What is visible from an offset on.
@@ -208,16 +242,21 @@ fn behind(bench: &Bench, offset: i64) -> Vec<crate::broker::log::Visible> {
 }
 
 fn lagging(cells: &mut Cells) {
-    cells.add("K7", "k7.start-behind-the-end", "a start behind the partition's end: C0429, no claim is left; another start works", |bench| {
-        Box::pin(async move {
-            bench.filled(100);
-            bench.settings.start = "1000".to_owned();
-            bench.expect_stop(429).await?;
-            bench.settings.start = "earliest".to_owned();
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K7",
+        "k7.start-behind-the-end",
+        "a start behind the partition's end: C0429, no claim is left; another start works",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(100);
+                bench.settings.start = "1000".to_owned();
+                bench.expect_stop(429).await?;
+                bench.settings.start = "earliest".to_owned();
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
     cells.add("K7", "k7.lagging-end", "a new leader's high watermark lies below the group's offset for a while: waited for", |bench| {
         Box::pin(async move {
             bench.filled(200);
@@ -233,30 +272,42 @@ fn lagging(cells: &mut Cells) {
             bench.compare().await
         })
     });
-    cells.add("K7", "k7.out-of-range-once", "OFFSET_OUT_OF_RANGE for an offset that is there, once: recovered from the group, no gap", |bench| {
-        Box::pin(async move {
-            bench.script(|c| c.batches_per_fetch = Some(2));
-            bench.filled(300);
-            bench.fault(Fault::once(When::FetchFrom(150), Act::Code(crate::broker::cluster::code::OFFSET_OUT_OF_RANGE)));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K7",
+        "k7.out-of-range-once",
+        "OFFSET_OUT_OF_RANGE for an offset that is there, once: recovered from the group, no gap",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| c.batches_per_fetch = Some(2));
+                bench.filled(300);
+                bench.fault(Fault::once(When::FetchFrom(150), Act::Code(crate::broker::cluster::code::OFFSET_OUT_OF_RANGE)));
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }
 
 fn deletion(cells: &mut Cells) {
-    cells.add("K8", "k8.while-reading", "the topic is deleted under the reader: the lane stops with C0222, what was stored is sound", |bench| {
-        Box::pin(async move {
-            bench.filled(300);
-            let expected = bench.expected();
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            bench.script(|c| c.topics.remove(TOPIC));
-            run.must_fail(222).await?;
-            bench.compare_with(expected, &[]).await
-        })
-    });
+    cells.add(
+        "K8",
+        "k8.while-reading",
+        "the topic is deleted under the reader: the lane says so, nothing spins or crashes, what was stored is sound",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(300);
+                let expected = bench.expected();
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                bench.script(|c| c.topics.remove(TOPIC));
+                bench.await_note("Gone").await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                run.stop_or_fail(222).await?;
+                bench.compare_with(expected, &[]).await
+            })
+        },
+    );
     cells.add("K8", "k8.while-away", "the topic is deleted while nothing runs: C0203 at the start, what was stored is sound", |bench| {
         Box::pin(async move {
             bench.filled(120);
@@ -267,13 +318,14 @@ fn deletion(cells: &mut Cells) {
             bench.compare_with(expected, &[]).await
         })
     });
-    cells.add("K8", "k8.hiccup", "metadata does not know the topic for three answers: nothing is given up", |bench| {
+    cells.add("K8", "k8.hiccup", "no broker knows the topic for half a second while it is read: nothing is given up", |bench| {
         Box::pin(async move {
             bench.script(|c| c.batches_per_fetch = Some(1));
             bench.filled(300);
-            let unknown = Act::Code(crate::broker::cluster::code::UNKNOWN_TOPIC_OR_PARTITION);
-            bench.fault(Fault::times(When::Every(ApiKey::Metadata), unknown.clone(), 3).after(8));
-            bench.fault(Fault::times(When::FetchFrom(150), unknown, 3));
+            bench.event(When::FetchFrom(150), |c| {
+                let topic = c.topics.remove(TOPIC).expect("the topic is there");
+                c.later(Duration::from_millis(500), move |c| drop(c.topics.insert(TOPIC.to_owned(), topic)));
+            });
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -303,57 +355,79 @@ async fn compare_both(bench: &mut Bench, old: &Expected, gaps: &[(i32, i64, i64,
 }
 
 fn recreation(cells: &mut Cells) {
-    cells.add("K9", "k9.while-away", "the topic was made anew: C0421; accepted, the new one goes into a directory of its own, from its beginning", |bench| {
-        Box::pin(async move {
-            bench.filled(120);
-            let old = bench.expected();
-            bench.reach_end().await?;
-            recreate(bench, 300);
-            bench.expect_stop(421).await?;
-            bench.settings.accept = vec![Accept::TopicRecreated];
-            bench.reach_end().await?;
-            compare_both(bench, &old, &[]).await
-        })
-    });
-    cells.add("K9", "k9.while-reading", "the topic is made anew under the reader, longer than the old one: C0421, no record of the new one among the old", |bench| {
-        Box::pin(async move {
-            bench.filled(300);
-            let old = bench.expected();
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            recreate(bench, 600);
-            run.must_fail(421).await?;
-            bench.compare_with(old, &[]).await
-        })
-    });
-    cells.add("K9", "k9.pinned", "the topic is made anew with a window pinned: its records are lost, and the new incarnation's first object says so", |bench| {
-        Box::pin(async move {
-            bench.filled(120);
-            bench.leave_pinned().await?;
-            recreate(bench, 200);
-            bench.settings.accept = vec![Accept::TopicRecreated];
-            bench.reach_end().await?;
-            compare_both(bench, &Expected::default(), &[(0, 0, 50, "topic_recreated")]).await
-        })
-    });
-    cells.add("K9", "k9.without-ids", "a broker without topic UUIDs; the new topic is shorter than the old one was: asked about as a cut log, C0423", |bench| {
-        Box::pin(async move {
-            bench.script(|c| c.without_topic_ids = true);
-            bench.filled(200);
-            let old = bench.expected();
-            bench.reach_end().await?;
-            recreate(bench, 100);
-            bench.expect_stop(423).await?;
-            bench.compare_with(old, &[]).await
-        })
-    });
+    cells.add(
+        "K9",
+        "k9.while-away",
+        "the topic was made anew: C0421; accepted, the new one goes into a directory of its own, from its beginning",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(120);
+                let old = bench.expected();
+                bench.reach_end().await?;
+                recreate(bench, 300);
+                bench.expect_stop(421).await?;
+                bench.settings.accept = vec![Accept::TopicRecreated];
+                bench.reach_end().await?;
+                compare_both(bench, &old, &[]).await
+            })
+        },
+    );
+    cells.add(
+        "K9",
+        "k9.while-reading",
+        "the topic is made anew under the reader, longer than the old one: C0421, no record of the new one among the old",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(300);
+                let old = bench.expected();
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                recreate(bench, 600);
+                run.must_fail(421).await?;
+                bench.compare_with(old, &[]).await
+            })
+        },
+    );
+    cells.add(
+        "K9",
+        "k9.pinned",
+        "the topic is made anew with a window pinned: its records are lost, and the new incarnation's first object says so",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(120);
+                bench.leave_pinned().await?;
+                recreate(bench, 200);
+                bench.settings.accept = vec![Accept::TopicRecreated];
+                bench.reach_end().await?;
+                compare_both(bench, &Expected::default(), &[(0, 0, 50, "topic_recreated")]).await
+            })
+        },
+    );
+    cells.add(
+        "K9",
+        "k9.without-ids",
+        "a broker without topic UUIDs; the new topic is shorter than the old one was: asked about as a cut log, C0423",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| c.without_topic_ids = true);
+                bench.filled(200);
+                let old = bench.expected();
+                bench.reach_end().await?;
+                recreate(bench, 100);
+                bench.expect_stop(423).await?;
+                bench.compare_with(old, &[]).await
+            })
+        },
+    );
     cells.add("K9", "k9.ids-appear", "a cluster is upgraded and its topics get UUIDs: the same topic, nothing is asked", |bench| {
         Box::pin(async move {
             bench.script(|c| c.without_topic_ids = true);
             bench.filled(120);
             bench.reach_end().await?;
-            bench.script(|c| c.topics.get_mut(TOPIC).expect("the topic").id = uuid::Uuid::from_u128(0x1234_5678_9abc_4def_8012_3456_789a_bcde));
+            bench.script(|c| {
+                c.topics.get_mut(TOPIC).expect("the topic").id = uuid::Uuid::from_u128(0x1234_5678_9abc_4def_8012_3456_789a_bcde)
+            });
             bench.fill(0, 100);
             bench.reach_end().await?;
             bench.compare().await

@@ -77,35 +77,48 @@ fn refusals(cells: &mut Cells) {
             if api == ApiKey::JoinGroup && matches!(error, code::ILLEGAL_GENERATION | code::REBALANCE_IN_PROGRESS) {
                 continue;
             }
-            cells.add("K18", format!("k18.{name}.{what}"), format!("a {name} is answered with {what} once: the member is back, nothing twice"), move |bench| {
-                Box::pin(async move {
-                    slow(bench, 2);
-                    bench.settings.until_end = false;
-                    bench.fault(Fault::once(When::Every(api), Act::Code(error)));
-                    let run = bench.start()?;
-                    bench.await_committed().await?;
-                    let fired = move |c: &mut crate::broker::cluster::Cluster| c.fired(0) > 0;
-                    bench.await_state("the fault", fired).await?;
-                    // What comes later must come through the membership as it is then.
-                    (0..2).for_each(|partition| bench.fill(partition, 60));
-                    bench.await_committed().await?;
-                    run.stop().await?;
-                    bench.compare().await
-                })
-            });
+            cells.add(
+                "K18",
+                format!("k18.{name}.{what}"),
+                format!("a {name} is answered with {what} once: the member is back, nothing twice"),
+                move |bench| {
+                    Box::pin(async move {
+                        slow(bench, 2);
+                        bench.settings.until_end = false;
+                        // A coordinator that does not know a member has forgotten it; else it would take the one that comes back for another.
+                        let forgets = error == code::UNKNOWN_MEMBER_ID && api != ApiKey::JoinGroup;
+                        let act = if forgets { Act::happen(|c| c.groups.group(GROUP).expel_all()) } else { Act::Code(error) };
+                        bench.fault(Fault::once(When::Every(api), act));
+                        let run = bench.start()?;
+                        bench.await_committed().await?;
+                        let fired = move |c: &mut crate::broker::cluster::Cluster| c.fired(0) > 0;
+                        bench.await_state("the fault", fired).await?;
+                        // What comes later must come through the membership as it is then.
+                        (0..2).for_each(|partition| bench.fill(partition, 60));
+                        bench.await_committed().await?;
+                        run.stop().await?;
+                        bench.compare().await
+                    })
+                },
+            );
         }
     }
-    cells.add("K18", "k18.fenced", "another process takes the static member's name: the run ends with C0205, a later one goes on", |bench| {
-        Box::pin(async move {
-            slow(bench, 1);
-            bench.settings.until_end = false;
-            bench.fault(Fault::once(When::Every(ApiKey::Heartbeat), Act::Code(code::FENCED_INSTANCE_ID)));
-            bench.expect_stop(205).await?;
-            bench.settings.until_end = true;
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K18",
+        "k18.fenced",
+        "another process takes the static member's name: the run ends with C0205, a later one goes on",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 1);
+                bench.settings.until_end = false;
+                bench.fault(Fault::once(When::Every(ApiKey::Heartbeat), Act::Code(code::FENCED_INSTANCE_ID)));
+                bench.expect_stop(205).await?;
+                bench.settings.until_end = true;
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }
 
 /// The coordinator loses its members, or makes everybody join again, at a chosen step of a window.
@@ -117,42 +130,53 @@ fn expulsions(cells: &mut Cells) {
             for rebalance in rebalances.iter().copied() {
                 let id = format!("k18.{}.{step}.{}", if rebalance { "rebalance" } else { "expelled" }, member.name());
                 let happens = if rebalance { "a rebalance begins" } else { "the coordinator forgets its members" };
-                cells.add("K18", id, format!("{happens} at a {step}, {} member: what was pinned is finished, nothing twice", member.name()), move |bench| {
-                    Box::pin(async move {
-                        slow(bench, 1);
-                        bench.settings = member.settings(bench, "member-1");
-                        let skip = if step == "reading" { 0 } else { 2 };
-                        let event = Act::happen(move |c| match rebalance {
-                            true => c.groups.group(GROUP).rebalance(),
-                            false => c.groups.group(GROUP).expel_all(),
-                        });
-                        bench.fault(Fault::once(when, event).after(skip));
-                        bench.reach_end().await?;
-                        bench.await_committed().await?;
-                        bench.compare().await
-                    })
-                });
+                cells.add(
+                    "K18",
+                    id,
+                    format!("{happens} at a {step}, {} member: what was pinned is finished, nothing twice", member.name()),
+                    move |bench| {
+                        Box::pin(async move {
+                            slow(bench, 1);
+                            bench.settings = member.settings(bench, "member-1");
+                            // Most tidies are carried by the next pin, so few come on their own.
+                            let skip = if step == "pin" { 2 } else { 0 };
+                            let event = Act::happen(move |c| match rebalance {
+                                true => c.groups.group(GROUP).rebalance(),
+                                false => c.groups.group(GROUP).expel_all(),
+                            });
+                            bench.fault(Fault::once(when, event).after(skip));
+                            bench.reach_end().await?;
+                            bench.await_committed().await?;
+                            bench.compare().await
+                        })
+                    },
+                );
             }
         }
     }
-    cells.add("K18", "k18.storm", "a rebalance every 150 ms for four seconds: nothing lost, nothing twice, and it comes to an end", |bench| {
-        Box::pin(async move {
-            slow(bench, 3);
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            for _ in 0..27 {
-                tokio::time::sleep(Duration::from_millis(150)).await;
-                bench.group(crate::broker::groups::Group::rebalance);
-            }
-            let rebalanced = bench.group(|g| g.generation);
-            if rebalanced < 5 {
-                return Err(format!("only {rebalanced} generations"));
-            }
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K18",
+        "k18.storm",
+        "a rebalance every 150 ms for four seconds: nothing lost, nothing twice, and it comes to an end",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 3);
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                for _ in 0..27 {
+                    tokio::time::sleep(Duration::from_millis(150)).await;
+                    bench.group(crate::broker::groups::Group::rebalance);
+                }
+                let rebalanced = bench.group(|g| g.generation);
+                if rebalanced < 5 {
+                    return Err(format!("only {rebalanced} generations"));
+                }
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
 }
 
 /// Two members share the partitions, or hand them over.
@@ -180,7 +204,7 @@ fn pairs(cells: &mut Cells) {
         });
     }
     for (id, act) in [("silent", Act::Silence), ("cut", Act::Cut)] {
-        let what = "a member's heartbeats and commits do not arrive for longer than its session; another takes over; the first one's pin is refused";
+        let what = "a member's heartbeats do not arrive for longer than its session; another takes over; the first one's pin is refused";
         cells.add("K18", format!("k18.zombie.{id}"), what, move |bench| {
             let act = act.clone();
             Box::pin(async move {
@@ -190,8 +214,8 @@ fn pairs(cells: &mut Cells) {
                 let (one, two) = (Member::Static.settings(bench, "member-1"), Member::Static.settings(bench, "member-2"));
                 let zombie = bench.start_as(&one)?;
                 bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
-                for api in [ApiKey::Heartbeat, ApiKey::OffsetCommit, ApiKey::JoinGroup] {
-                    // Joins and commits may not come at all; heartbeats do.
+                for api in [ApiKey::Heartbeat, ApiKey::JoinGroup] {
+                    // Joins may not come at all; heartbeats do.
                     let fault = Fault::always(When::Member(api, "member-1"), act.clone());
                     if api == ApiKey::Heartbeat { bench.fault(fault) } else { bench.script(|c| drop(c.add_fault(fault))) }
                 }
@@ -215,34 +239,44 @@ fn pairs(cells: &mut Cells) {
 
 /// Members that come back.
 fn returns(cells: &mut Cells) {
-    cells.add("K18", "k18.static-returns", "a static member stops within a window and is back at once: no rebalance, the same partitions", |bench| {
-        Box::pin(async move {
-            slow(bench, 2);
-            bench.leave_pinned().await?;
-            let before = bench.group(|g| g.generation);
-            bench.reach_end().await?;
-            let after = bench.group(|g| g.generation);
-            if after != before {
-                return Err(format!("generation {after} instead of {before}"));
-            }
-            bench.compare().await
-        })
-    });
-    cells.add("K18", "k18.static-rejoins", "a static member is unknown when it joins after a rebalance: its old lane's commits must not be taken", |bench| {
-        Box::pin(async move {
-            slow(bench, 2);
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
-            bench.fault(Fault::once(When::Every(ApiKey::JoinGroup), Act::Code(code::UNKNOWN_MEMBER_ID)));
-            bench.group(crate::broker::groups::Group::rebalance);
-            bench.await_committed().await?;
-            (0..2).for_each(|partition| bench.fill(partition, 60));
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K18",
+        "k18.static-returns",
+        "a static member stops within a window and is back at once: no rebalance, the same partitions",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.leave_pinned().await?;
+                let before = bench.group(|g| g.generation);
+                bench.reach_end().await?;
+                let after = bench.group(|g| g.generation);
+                if after != before {
+                    return Err(format!("generation {after} instead of {before}"));
+                }
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K18",
+        "k18.static-rejoins",
+        "a static member is unknown when it joins after a rebalance: its old lane's commits must not be taken",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+                bench.fault(Fault::once(When::Every(ApiKey::JoinGroup), Act::Code(code::UNKNOWN_MEMBER_ID)));
+                bench.group(crate::broker::groups::Group::rebalance);
+                bench.await_committed().await?;
+                (0..2).for_each(|partition| bench.fill(partition, 60));
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
     cells.add("K18", "k18.coordinator-moves", "the coordinator is another broker from a pin on: found again, the pin repeated", |bench| {
         Box::pin(async move {
             slow(bench, 1);
@@ -254,19 +288,24 @@ fn returns(cells: &mut Cells) {
             bench.compare().await
         })
     });
-    cells.add("K18", "k18.stale-epoch", "a member of a group of the next generation is fenced by its epoch: it joins anew, nothing twice", |bench| {
-        Box::pin(async move {
-            slow(bench, 2);
-            bench.settings = Member::NextGeneration.settings(bench, "");
-            bench.settings.until_end = false;
-            bench.fault(Fault::once(When::Every(ApiKey::ConsumerGroupHeartbeat), Act::Code(code::FENCED_MEMBER_EPOCH)).after(4));
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            bench.await_state("the fault", |c| c.fired(0) > 0).await?;
-            (0..2).for_each(|partition| bench.fill(partition, 60));
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K18",
+        "k18.stale-epoch",
+        "a member of a group of the next generation is fenced by its epoch: it joins anew, nothing twice",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.settings = Member::NextGeneration.settings(bench, "");
+                bench.settings.until_end = false;
+                bench.fault(Fault::once(When::Every(ApiKey::ConsumerGroupHeartbeat), Act::Code(code::FENCED_MEMBER_EPOCH)).after(4));
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                bench.await_state("the fault", |c| c.fired(0) > 0).await?;
+                (0..2).for_each(|partition| bench.fill(partition, 60));
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
 }

@@ -171,14 +171,19 @@ fn leaders(cells: &mut Cells) {
         ("unknown-server-error", -1),
         ("code-of-the-future", 1_234),
     ] {
-        cells.add("K2", format!("k2.fetch.{name}"), format!("three fetches are refused with {name} ({error}): read again from there, no hole"), move |bench| {
-            Box::pin(async move {
-                in_steps(bench);
-                bench.fault(Fault::times(When::FetchFrom(125), Act::Code(error), 3));
-                bench.reach_end().await?;
-                bench.compare().await
-            })
-        });
+        cells.add(
+            "K2",
+            format!("k2.fetch.{name}"),
+            format!("three fetches are refused with {name} ({error}): read again from there, no hole"),
+            move |bench| {
+                Box::pin(async move {
+                    in_steps(bench);
+                    bench.fault(Fault::times(When::FetchFrom(125), Act::Code(error), 3));
+                    bench.reach_end().await?;
+                    bench.compare().await
+                })
+            },
+        );
     }
     for (name, api, error) in [
         ("list-offsets.not-leader", ApiKey::ListOffsets, code::NOT_LEADER_OR_FOLLOWER),
@@ -213,37 +218,49 @@ fn followers(cells: &mut Cells) {
             bench.compare().await
         })
     });
-    cells.add_with_nodes(2, "K3", "k3.lagging", "the follower has less than the leader and catches up a second later: nothing is skipped", |bench| {
-        Box::pin(async move {
-            in_steps(bench);
-            bench.partition(0, |p| {
-                p.preferred = Some(2);
-                p.replica_ends.insert(2, 150);
-            });
-            bench.script(|c| c.later(Duration::from_secs(1), |c| c.partition(TOPIC, 0).replica_ends.clear()));
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            run.stop().await?;
-            by_follower(bench)?;
-            bench.compare().await
-        })
-    });
-    cells.add_with_nodes(2, "K3", "k3.behind", "the follower ends below the offset that is asked for: back to the leader, never reset", |bench| {
-        Box::pin(async move {
-            in_steps(bench);
-            bench.partition(0, |p| p.preferred = Some(2));
-            bench.event(When::FetchFrom(150), |c| {
-                let partition = c.partition(TOPIC, 0);
-                partition.replica_ends.insert(2, 100);
-                partition.preferred = Some(2);
-                c.later(Duration::from_millis(300), |c| c.partition(TOPIC, 0).preferred = None);
-            });
-            bench.reach_end().await?;
-            by_follower(bench)?;
-            bench.compare().await
-        })
-    });
+    cells.add_with_nodes(
+        2,
+        "K3",
+        "k3.lagging",
+        "the follower has less than the leader and catches up a second later: nothing is skipped",
+        |bench| {
+            Box::pin(async move {
+                in_steps(bench);
+                bench.partition(0, |p| {
+                    p.preferred = Some(2);
+                    p.replica_ends.insert(2, 150);
+                });
+                bench.script(|c| c.later(Duration::from_secs(1), |c| c.partition(TOPIC, 0).replica_ends.clear()));
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                run.stop().await?;
+                by_follower(bench)?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add_with_nodes(
+        2,
+        "K3",
+        "k3.behind",
+        "the follower ends below the offset that is asked for: back to the leader, never reset",
+        |bench| {
+            Box::pin(async move {
+                in_steps(bench);
+                bench.partition(0, |p| p.preferred = Some(2));
+                bench.event(When::FetchFrom(150), |c| {
+                    let partition = c.partition(TOPIC, 0);
+                    partition.replica_ends.insert(2, 100);
+                    partition.preferred = Some(2);
+                    c.later(Duration::from_millis(300), |c| c.partition(TOPIC, 0).preferred = None);
+                });
+                bench.reach_end().await?;
+                by_follower(bench)?;
+                bench.compare().await
+            })
+        },
+    );
     cells.add_with_nodes(2, "K3", "k3.unknown", "the leader sends the reader to a replica that metadata does not know", |bench| {
         Box::pin(async move {
             in_steps(bench);
@@ -293,27 +310,34 @@ fn more_partitions(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K4", "k4.topic-by-pattern", "a topic that matches the rule's pattern is made while it runs: read from its beginning", |bench| {
-        Box::pin(async move {
-            bench.filled(100);
-            bench.settings.topics = "\"^t\"".to_owned();
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            bench.script(|c| {
-                c.make_topic("t2", 1);
-                fill(c.partition("t2", 0), 0, 80);
-            });
-            let group = crate::kafka_cells::bench::GROUP;
-            bench.await_state("the new topic", move |c| c.groups.group(group).offsets.get("t2", 0).is_some_and(|o| o.offset >= 80)).await?;
-            run.stop().await?;
-            let (first, mut second) = (bench.expected(), crate::kafka_cells::contents::Expected::default());
-            second.add(0, bench.script(|c| c.partition("t2", 0).log.visible()));
-            bench.compare_below("t/", &first).await?;
-            bench.compare_below("t2/", &second).await?;
-            bench.verify(&[]).await
-        })
-    });
+    cells.add(
+        "K4",
+        "k4.topic-by-pattern",
+        "a topic that matches the rule's pattern is made while it runs: read from its beginning",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(100);
+                bench.settings.topics = "\"^t\"".to_owned();
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                bench.script(|c| {
+                    c.make_topic("t2", 1);
+                    fill(c.partition("t2", 0), 0, 80);
+                });
+                let group = crate::kafka_cells::bench::GROUP;
+                bench
+                    .await_state("the new topic", move |c| c.groups.group(group).offsets.get("t2", 0).is_some_and(|o| o.offset >= 80))
+                    .await?;
+                run.stop().await?;
+                let (first, mut second) = (bench.expected(), crate::kafka_cells::contents::Expected::default());
+                second.add(0, bench.script(|c| c.partition("t2", 0).log.visible()));
+                bench.compare_below("t/", &first).await?;
+                bench.compare_below("t2/", &second).await?;
+                bench.verify(&[]).await
+            })
+        },
+    );
 }
 
 const LOGIN: &str = "sasl = { mechanism = \"PLAIN\", username = \"backup\", password = \"right\" }";
@@ -356,48 +380,65 @@ fn logins(cells: &mut Cells) {
             bench.compare().await
         })
     });
-    cells.add("K20", "k20.password-changes", "the account is refused for two seconds while the backup runs, and its connections break: it goes on by itself", |bench| {
-        Box::pin(async move {
-            in_steps(bench);
-            bench.script(|c| c.login = Some(Login::plain("backup", "right")));
-            bench.settings.kafka = LOGIN.to_owned();
-            bench.event(When::FetchFrom(150), |c| {
-                c.login.as_mut().expect("a login").password = "changed".to_owned();
-                c.cut(1);
-                c.later(Duration::from_secs(2), |c| c.login.as_mut().expect("a login").password = "right".to_owned());
-            });
-            bench.reach_end().await?;
-            if bench.script(|c| c.login.as_ref().map_or(0, |l| l.refused)) == 0 {
-                return Err("no login was refused".to_owned());
-            }
-            bench.compare().await
-        })
-    });
-    cells.add("K20", "k20.read-revoked", "the right to read is taken while the backup reads, and given back: it goes on by itself", |bench| {
-        Box::pin(async move {
-            in_steps(bench);
-            bench.event(When::FetchFrom(150), |c| {
-                c.partition(TOPIC, 0).denied = true;
-                c.later(Duration::from_secs(2), |c| c.partition(TOPIC, 0).denied = false);
-            });
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K20", "k20.read-denied", "the right to read was never given: the lane stops with C0231; given, the next run stores everything", |bench| {
-        Box::pin(async move {
-            in_steps(bench);
-            bench.fault(Fault::always(When::FetchFrom(0), Act::Code(code::TOPIC_AUTHORIZATION_FAILED)));
-            bench.expect_stop(231).await?;
-            bench.script(|c| c.end_faults());
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K20",
+        "k20.password-changes",
+        "the account is refused for two seconds while the backup runs, and its connections break: it goes on by itself",
+        |bench| {
+            Box::pin(async move {
+                in_steps(bench);
+                bench.script(|c| c.login = Some(Login::plain("backup", "right")));
+                bench.settings.kafka = LOGIN.to_owned();
+                bench.event(When::FetchFrom(150), |c| {
+                    c.login.as_mut().expect("a login").password = "changed".to_owned();
+                    c.cut(1);
+                    c.later(Duration::from_secs(2), |c| c.login.as_mut().expect("a login").password = "right".to_owned());
+                });
+                bench.reach_end().await?;
+                if bench.script(|c| c.login.as_ref().map_or(0, |l| l.refused)) == 0 {
+                    return Err("no login was refused".to_owned());
+                }
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K20",
+        "k20.read-revoked",
+        "the right to read is taken while the backup reads, and given back: it goes on by itself",
+        |bench| {
+            Box::pin(async move {
+                in_steps(bench);
+                bench.event(When::FetchFrom(150), |c| {
+                    c.partition(TOPIC, 0).denied = true;
+                    c.later(Duration::from_secs(2), |c| c.partition(TOPIC, 0).denied = false);
+                });
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K20",
+        "k20.read-denied",
+        "the right to read was never given: the lane stops with C0231; given, the next run stores everything",
+        |bench| {
+            Box::pin(async move {
+                in_steps(bench);
+                bench.fault(Fault::always(When::FetchFrom(0), Act::Code(code::TOPIC_AUTHORIZATION_FAILED)));
+                bench.expect_stop(231).await?;
+                bench.script(|c| c.end_faults());
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
 }
 
 fn wires(cells: &mut Cells) {
-    for (step, when) in [("fetch", When::FetchFrom(125)), ("metadata", When::Every(ApiKey::Metadata)), ("join", When::Every(ApiKey::JoinGroup))] {
+    for (step, when) in
+        [("fetch", When::FetchFrom(125)), ("metadata", When::Every(ApiKey::Metadata)), ("join", When::Every(ApiKey::JoinGroup))]
+    {
         for (id, what, act) in [
             ("black-hole", "is never answered, and the connection stays open", Act::Silence),
             ("cut-inside", "is answered by a few bytes, then the connection breaks", Act::CutInside(30)),
@@ -419,7 +460,8 @@ fn wires(cells: &mut Cells) {
     cells.add("K21", "k21.latency", "every answer takes 100 ms", |bench| {
         Box::pin(async move {
             bench.filled(300);
-            for api in [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup] {
+            for api in [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup]
+            {
                 bench.fault(Fault::always(When::Every(api), Act::AnswerLate(Duration::from_millis(100))));
             }
             bench.reach_end().await?;
@@ -448,45 +490,64 @@ fn addresses(cells: &mut Cells) {
             bench.compare().await
         })
     });
-    cells.add_with_nodes(2, "K22", "k22.advertised-unreachable", "metadata names addresses that nobody can reach: C0221 names one; corrected, it works", |bench| {
-        Box::pin(async move {
-            in_steps(bench);
-            bench.settings.bootstrap = Some(bench.broker.addresses());
-            let right: Vec<u16> = bench.script(|c| c.nodes.iter().map(|n| n.port).collect());
-            bench.script(|c| c.nodes.iter_mut().for_each(|n| n.port = 1));
-            bench.expect_stop(221).await?;
-            bench.script(|c| c.nodes.iter_mut().zip(&right).for_each(|(n, port)| n.port = *port));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
-    cells.add_with_nodes(2, "K22", "k22.leader-unreachable", "one broker of two cannot be reached; its partition moves to the other one after two seconds", |bench| {
-        Box::pin(async move {
-            bench.script(|c| c.batches_per_fetch = Some(1));
-            bench.topic(2);
-            (0..2).for_each(|partition| bench.fill(partition, 200));
-            bench.script(|c| {
-                c.stop(2);
-                c.later(Duration::from_secs(2), |c| c.partition(TOPIC, 1).elect(1));
-            });
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
-}
-
-fn throttles(cells: &mut Cells) {
-    for (id, when) in [("fetch", When::FetchFrom(75)), ("commit", When::Every(ApiKey::OffsetCommit)), ("metadata", When::Every(ApiKey::Metadata))] {
-        cells.add("K23", format!("k23.{id}"), format!("the quota throttles three of the {id} requests for 700 ms: slower, and nothing else"), move |bench| {
+    cells.add_with_nodes(
+        2,
+        "K22",
+        "k22.advertised-unreachable",
+        "metadata names addresses that nobody can reach: C0221 names one; corrected, it works",
+        |bench| {
             Box::pin(async move {
                 in_steps(bench);
-                bench.fault(Fault::times(when, Act::Throttle(700), 3));
+                bench.settings.bootstrap = Some(bench.broker.addresses());
+                let right: Vec<u16> = bench.script(|c| c.nodes.iter().map(|n| n.port).collect());
+                bench.script(|c| c.nodes.iter_mut().for_each(|n| n.port = 1));
+                bench.expect_stop(221).await?;
+                bench.script(|c| c.nodes.iter_mut().zip(&right).for_each(|(n, port)| n.port = *port));
                 bench.reach_end().await?;
                 bench.compare().await
             })
-        });
+        },
+    );
+    cells.add_with_nodes(
+        2,
+        "K22",
+        "k22.leader-unreachable",
+        "one broker of two cannot be reached any more; its partition moves to the other one after two seconds",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| c.batches_per_fetch = Some(1));
+                bench.topic(2);
+                (0..2).for_each(|partition| bench.fill(partition, 200));
+                bench.event(When::FetchFrom(50), |c| {
+                    c.stop(2);
+                    c.later(Duration::from_secs(2), |c| c.partition(TOPIC, 1).elect(1));
+                });
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
+}
+
+fn throttles(cells: &mut Cells) {
+    for (id, when) in
+        [("fetch", When::FetchFrom(75)), ("commit", When::Every(ApiKey::OffsetCommit)), ("metadata", When::Every(ApiKey::Metadata))]
+    {
+        cells.add(
+            "K23",
+            format!("k23.{id}"),
+            format!("the quota throttles three of the {id} requests for 700 ms: slower, and nothing else"),
+            move |bench| {
+                Box::pin(async move {
+                    in_steps(bench);
+                    bench.fault(Fault::times(when, Act::Throttle(700), 3));
+                    bench.reach_end().await?;
+                    bench.compare().await
+                })
+            },
+        );
     }
 }

@@ -107,23 +107,28 @@ fn edges(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K11", "k11.marker-only-later", "markers alone arrive while the backup runs: the group's offset follows, no object is made", |bench| {
-        Box::pin(async move {
-            bench.filled(60);
-            in_transaction(bench, 1, 30, Codec::None);
-            marker(bench, Origin::Commit(1));
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            for producer in 2..5 {
-                in_transaction(bench, producer, 10, Codec::None);
-                marker(bench, Origin::Abort(producer));
-            }
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K11",
+        "k11.marker-only-later",
+        "markers alone arrive while the backup runs: the group's offset follows, no object is made",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(60);
+                in_transaction(bench, 1, 30, Codec::None);
+                marker(bench, Origin::Commit(1));
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                for producer in 2..5 {
+                    in_transaction(bench, producer, 10, Codec::None);
+                    marker(bench, Origin::Abort(producer));
+                }
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
     for again in [false, true] {
         let id = format!("k11.window-edge{}", if again { ".again" } else { "" });
         let what = "a transaction of 200 records that spans four windows, its marker in a fifth";
@@ -158,20 +163,25 @@ fn edges(cells: &mut Cells) {
             bench.compare_with(expected, &[]).await
         })
     });
-    cells.add("K11", "k11.many-fetches", "an aborted transaction of 3 MiB among committed records, in responses of a few batches that end within one", |bench| {
-        Box::pin(async move {
-            bench.script(|c| (c.cuts_batches, c.batches_per_fetch) = (true, Some(3)));
-            bench.settings.more = "budget = \"96MiB\"";
-            bench.topic(1);
-            for n in 0..24 {
-                bench.append(0, Batch::of(vec![large_record(n, 130_000)]).in_transaction(9));
-                bench.append(0, Batch::of(vec![large_record(100 + n, 70_000)]));
-            }
-            marker(bench, Origin::Abort(9));
-            bench.reach_end().await?;
-            bench.compare().await
-        })
-    });
+    cells.add(
+        "K11",
+        "k11.many-fetches",
+        "an aborted transaction of 3 MiB among committed records, in responses of a few batches that end within one",
+        |bench| {
+            Box::pin(async move {
+                bench.script(|c| (c.cuts_batches, c.batches_per_fetch) = (true, Some(3)));
+                bench.settings.more = "budget = \"96MiB\"";
+                bench.topic(1);
+                for n in 0..24 {
+                    bench.append(0, Batch::of(vec![large_record(n, 130_000)]).in_transaction(9));
+                    bench.append(0, Batch::of(vec![large_record(100 + n, 70_000)]));
+                }
+                marker(bench, Origin::Abort(9));
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
     cells.add("K11", "k11.marker-compacted", "compaction has emptied the batches of an aborted transaction and kept its marker", |bench| {
         Box::pin(async move {
             bench.filled(30);
@@ -201,37 +211,52 @@ fn hanging(cells: &mut Cells) {
             })
         });
     }
-    cells.add("K12", "k12.released-while-running", "a backup that runs waits at a hanging transaction, and goes on when it ends", |bench| {
-        Box::pin(async move {
-            bench.filled(70);
-            in_transaction(bench, 1, 30, Codec::None);
-            bench.fill(0, 100);
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_committed().await?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            bench.compare().await?;
-            marker(bench, Origin::Commit(1));
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K12", "k12.pinned-behind", "after a failover the readable end lies below a pinned window's end for a while: waited for, the same range", |bench| {
-        Box::pin(async move {
-            bench.filled(200);
-            bench.leave_pinned().await?;
-            bench.partition(0, |p| p.log.set_high_watermark(Some(20)));
-            bench.script(|c| c.later(Duration::from_secs(2), |c| c.partition("t", 0).log.set_high_watermark(None)));
-            bench.settings.until_end = false;
-            let run = bench.start()?;
-            bench.await_state("the whole log", |c| c.partition("t", 0).log.stable_end() == 200).await?;
-            bench.await_committed().await?;
-            run.stop().await?;
-            bench.compare().await
-        })
-    });
-    cells.add("K12", "k12.hanging-below-start", "nothing but a hanging transaction is left: the run ends at once, and nothing is stored twice", hanging_alone);
+    cells.add(
+        "K12",
+        "k12.released-while-running",
+        "a backup that runs waits at a hanging transaction, and goes on when it ends",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(70);
+                in_transaction(bench, 1, 30, Codec::None);
+                bench.fill(0, 100);
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_committed().await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                bench.compare().await?;
+                marker(bench, Origin::Commit(1));
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K12",
+        "k12.pinned-behind",
+        "after a failover the readable end lies below a pinned window's end for a while: waited for, the same range",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(200);
+                bench.leave_pinned().await?;
+                bench.partition(0, |p| p.log.set_high_watermark(Some(20)));
+                bench.script(|c| c.later(Duration::from_secs(2), |c| c.partition("t", 0).log.set_high_watermark(None)));
+                bench.settings.until_end = false;
+                let run = bench.start()?;
+                bench.await_state("the whole log", |c| c.partition("t", 0).log.stable_end() == 200).await?;
+                bench.await_committed().await?;
+                run.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
+    cells.add(
+        "K12",
+        "k12.hanging-below-start",
+        "nothing but a hanging transaction is left: the run ends at once, and nothing is stored twice",
+        hanging_alone,
+    );
 }
 
 fn hanging_alone(bench: &mut Bench) -> catchment::store::BoxFuture<'_, Check> {
