@@ -462,3 +462,32 @@ impl Drop for AbandonOnDrop {
         self.0.abandoned.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped(kind: ErrorKind, code: Code) -> Exit {
+        Exit::Stopped(Box::new(Error::new(code, kind, "refused")))
+    }
+
+    #[test]
+    fn a_right_that_was_there_is_waited_for() {
+        let mut history = History::default();
+        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, NOT_AUTHORISED)), Exit::Stopped(_)), "it never was");
+        history.has_read = true;
+        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, NOT_AUTHORISED)), Exit::Restart(_)));
+        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, Code(403))), Exit::Stopped(_)), "a commit's refusal is another thing");
+    }
+
+    #[test]
+    fn silence_counts_by_offset() {
+        let mut history = History::default();
+        for (position, fault) in
+            [(5, QueueFault::Silent(String::new())), (5, QueueFault::Other(String::new())), (6, QueueFault::Silent(String::new()))]
+        {
+            history.note(position, fault);
+        }
+        assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 1, 0));
+    }
+}

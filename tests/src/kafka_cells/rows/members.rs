@@ -217,7 +217,11 @@ fn pairs(cells: &mut Cells) {
                 for api in [ApiKey::Heartbeat, ApiKey::JoinGroup] {
                     // Joins may not come at all; heartbeats do.
                     let fault = Fault::always(When::Member(api, "member-1"), act.clone());
-                    if api == ApiKey::Heartbeat { bench.fault(fault) } else { bench.script(|c| drop(c.add_fault(fault))) }
+                    if api == ApiKey::Heartbeat {
+                        bench.fault(fault);
+                    } else {
+                        bench.script(|c| c.add_fault(fault));
+                    }
                 }
                 bench.await_state("the session's end", |c| c.groups.group(GROUP).members.is_empty()).await?;
                 let heir = bench.start_as(&two)?;

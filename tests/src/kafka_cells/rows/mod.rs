@@ -5,6 +5,8 @@ mod compaction;
 mod damage;
 mod formats;
 mod gaps;
+mod leaders;
+mod logins;
 mod members;
 mod network;
 mod transactions;
@@ -21,4 +23,6 @@ pub(crate) fn list(cells: &mut Cells) {
     commits::list(cells);
     members::list(cells);
     network::list(cells);
+    leaders::list(cells);
+    logins::list(cells);
 }
