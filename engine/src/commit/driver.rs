@@ -18,7 +18,7 @@ use crate::commit::env::{ConsumerPort, LaneEnv};
 use crate::commit::recover::Resume;
 use crate::config::OnGap;
 use crate::consumer::ConsumerCommand;
-use crate::error::{Code, Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::CommitNote;
 use crate::lane::LaneLease;
 use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCES_MAX, TIDY_DELAY_MAX};
@@ -48,9 +48,6 @@ impl From<Error> for Exit {
         }
     }
 }
-
-/// The cluster's refusal of a question, as its source reports it.
-const NOT_AUTHORISED: Code = Code(204);
 
 /// How often a lane sees to what is due. Less often, and tidies come late; more often costs wake-ups.
 const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
@@ -107,7 +104,7 @@ impl History {
     /// it asks first.
     fn excuse(&self, exit: Exit) -> Exit {
         match exit {
-            Exit::Stopped(error) if self.has_read && error.kind == ErrorKind::Denied && error.code == NOT_AUTHORISED => {
+            Exit::Stopped(error) if self.has_read && error.kind == ErrorKind::Denied && error.code == codes::NOT_AUTHORISED => {
                 Exit::Restart(error.to_string())
             }
             exit => exit,
@@ -474,9 +471,9 @@ mod tests {
     #[test]
     fn a_right_that_was_there_is_waited_for() {
         let mut history = History::default();
-        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, NOT_AUTHORISED)), Exit::Stopped(_)), "it never was");
+        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, codes::NOT_AUTHORISED)), Exit::Stopped(_)), "it never was");
         history.has_read = true;
-        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, NOT_AUTHORISED)), Exit::Restart(_)));
+        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, codes::NOT_AUTHORISED)), Exit::Restart(_)));
         assert!(matches!(history.excuse(stopped(ErrorKind::Denied, Code(403))), Exit::Stopped(_)), "a commit's refusal is another thing");
     }
 

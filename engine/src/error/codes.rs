@@ -35,6 +35,9 @@ pub const DEMO: Code = Code(113);
 /// A thread cannot be started.
 pub const THREAD: Code = Code(120);
 
+/// The principal may not ask the cluster this.
+pub const NOT_AUTHORISED: Code = Code(204);
+
 /// The group coordinator refuses a commit for good.
 pub const COMMIT_REFUSED: Code = Code(403);
 /// Another process has this member's `group.instance.id`.

@@ -21,8 +21,7 @@ pub const UNREACHABLE: Code = Code(201);
 pub const REQUEST_FAILED: Code = Code(202);
 /// The topic or partition does not exist.
 pub const UNKNOWN_TOPIC: Code = Code(203);
-/// The principal may not do this.
-pub const NOT_AUTHORISED: Code = Code(204);
+pub use crate::error::codes::NOT_AUTHORISED;
 /// Another process has this static member's name.
 pub const INSTANCE_FENCED: Code = Code(205);
 /// The group client failed for good.
