@@ -7,6 +7,8 @@
 use catchment_formats::Missing;
 use serde::{Deserialize, Serialize};
 
+use crate::source::LastRead;
+
 /// The version that this build writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
 
@@ -35,6 +37,9 @@ pub struct Tidy {
     /// Ranges that the next object must list as missing, where nothing else will remember them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// The last record that was read before the committed offset, where the commit's own leader epoch does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRead>,
 }
 
 /// A window whose range, key and encoding are decided.
@@ -64,6 +69,15 @@ pub struct Intent {
     pub at: i64,
     /// Tells two pins apart in logs.
     pub nonce: String,
+    /// The last record that was read before the committed offset, where the commit's own leader epoch does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRead>,
+    /// Ranges that the object after this one must list as missing: found after the pin, and lost with records that were read before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Missing>,
+    /// The last record that was read before the range's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_last: Option<LastRead>,
     /// A multipart upload that lacks only its Complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<UploadNote>,
@@ -135,6 +149,22 @@ impl CommitNote {
         }
     }
 
+    /// What the object behind the committed offset, or behind the intent's range, must list as missing.
+    pub fn pending(&self) -> &[Missing] {
+        match self {
+            Self::Tidy(tidy) => &tidy.missing,
+            Self::Intent(intent) => &intent.pending,
+        }
+    }
+
+    /// The last record that was read before the committed offset, where the commit's own leader epoch does not say.
+    pub fn last(&self) -> Option<LastRead> {
+        match self {
+            Self::Tidy(tidy) => tidy.last,
+            Self::Intent(intent) => intent.last,
+        }
+    }
+
     /// Hash of the destination.
     pub fn destination_hash(&self) -> &str {
         match self {
@@ -188,6 +218,9 @@ mod tests {
             d: note_hash("d"),
             at: i64::MAX,
             nonce: "0123456789abcdef".into(),
+            last: Some(LastRead { end: i64::MAX, epoch: i32::MAX }),
+            pending: vec![Missing(i64::MAX - 1, i64::MAX, GapCause::Truncation)],
+            end_last: Some(LastRead { end: i64::MAX, epoch: i32::MAX }),
             upload: None,
         }
     }

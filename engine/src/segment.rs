@@ -10,7 +10,7 @@ use catchment_formats::{Encoding, LaneId, Missing, Proof};
 use tokio::sync::mpsc;
 
 use crate::budget::{PooledBlock, Reservation, Waiting};
-use crate::source::QueueFault;
+use crate::source::{LastRead, QueueFault};
 use crate::store::Payload;
 use crate::window::CloseReason;
 
@@ -81,8 +81,8 @@ pub struct SegmentTail {
     pub reason: CloseReason,
     /// Timestamp that names the directory.
     pub directory_ms: Option<i64>,
-    /// Leader epoch to commit with it, -1 if not known.
-    pub leader_epoch: i32,
+    /// The last record that was read before the end.
+    pub last: LastRead,
     /// Records older than the window's slot.
     pub late: u64,
     /// When the window opened, in milliseconds of the wall clock.
@@ -93,7 +93,6 @@ pub struct SegmentTail {
 
 /// From a consumer to a builder. Messages of one run come in order.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the block is the common message; a box would be an allocation for each")]
 pub enum BuilderMessage {
     /// A segment begins.
     Open(SegmentHead),
@@ -164,8 +163,8 @@ pub enum SegmentEvent {
     Empty {
         /// Next offset to read.
         position: i64,
-        /// Leader epoch to commit with it, -1 if not known.
-        leader_epoch: i32,
+        /// The last record that was read before it.
+        last: LastRead,
     },
     /// This range will be missing from the segment that is open, or from the next one.
     Gap(Missing),

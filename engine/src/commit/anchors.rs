@@ -14,6 +14,7 @@ use crate::error::{Code, Error, ErrorKind};
 use crate::intent::VERSION;
 use crate::limits::ANCHOR_INTERVAL;
 use crate::report::LaneNote;
+use crate::source::LastRead;
 use crate::store::GuardClass;
 
 impl Lane {
@@ -75,7 +76,7 @@ impl Lane {
         };
         self.position = begin;
         self.start = begin;
-        self.leader_epoch = -1;
+        self.last = LastRead::unknown(begin);
         self.untidied = Some(self.env.clock.steady());
         self.tidy().await
     }

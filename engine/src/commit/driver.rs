@@ -19,13 +19,13 @@ use crate::commit::recover::Resume;
 use crate::config::OnGap;
 use crate::consumer::ConsumerCommand;
 use crate::error::{Code, Error, ErrorKind, codes};
-use crate::intent::CommitNote;
+use crate::intent::{CommitNote, Intent};
 use crate::lane::LaneLease;
 use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCES_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::segment::{Run, SealedSegment, SegmentEvent};
-use crate::source::QueueFault;
+use crate::source::{LastRead, QueueFault};
 use crate::topics::TopicClaim;
 
 /// Why a lane leaves what it was doing.
@@ -63,7 +63,8 @@ pub struct Lane {
     pub(super) position: i64,
     /// S: start of the next object.
     pub(super) start: i64,
-    pub(super) leader_epoch: i32,
+    /// The last record that was read before `position`.
+    pub(super) last: LastRead,
     /// Key of the last object.
     pub(super) last_key: Option<String>,
     /// Whether P and S are not in the group yet: since when.
@@ -114,6 +115,11 @@ impl History {
     /// How often the partition was silent at this offset.
     fn silences_at(&self, position: i64) -> usize {
         self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
+    }
+
+    /// Whether a batch was corrupt where the lane stood at this offset.
+    fn met_corrupt_at(&self, position: i64) -> bool {
+        self.faults.iter().any(|(at, f)| *at == position && matches!(f, QueueFault::Corrupt(_)))
     }
 
     /// The last offset at which a batch was corrupt twice.
@@ -190,7 +196,7 @@ impl Lane {
             claim,
             position: 0,
             start: 0,
-            leader_epoch: -1,
+            last: LastRead::unknown(0),
             last_key: None,
             untidied: None,
             first_key_checked: false,
@@ -258,16 +264,16 @@ impl Lane {
                     }
                     self.keep_anchor().await?;
                 }
-                SegmentEvent::Empty { position, leader_epoch } => {
+                SegmentEvent::Empty { position, last } => {
                     self.position = self.position.max(position);
-                    self.leader_epoch = leader_epoch;
+                    self.last = last.within(0, self.position);
                     self.untidied.get_or_insert(self.env.clock.steady());
                     self.tidy().await?;
                 }
                 SegmentEvent::Gap(gap) => self.tell_gap(gap),
                 SegmentEvent::Fault { fault, position } => {
                     self.history.has_read |= position > began_at;
-                    return Err(self.on_fault(fault, position, pinned.is_some()).await);
+                    return Err(self.on_fault(fault, position, pinned.as_ref()).await);
                 }
                 SegmentEvent::Finished => {
                     self.tidy().await?;
@@ -293,7 +299,9 @@ impl Lane {
             Some(at) => Some(CorruptSkip { at, log_end: self.env.source.bounds(&tp).await?.stable_end }),
             None => None,
         };
-        let queue = self.env.source.open(&tp, resume.position, resume.leader_epoch, wake)?;
+        // The batch may lie before the position, where nothing is visible that is wanted.
+        let last = if self.history.met_corrupt_at(resume.position) { LastRead::unknown(resume.position) } else { resume.last };
+        let queue = self.env.source.open(&tp, last.end, last.epoch, wake)?;
         let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
         let (closed, closing) = oneshot::channel();
         self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), closing);
@@ -304,7 +312,8 @@ impl Lane {
             queue,
             start: resume.start,
             position: resume.position,
-            leader_epoch: resume.leader_epoch,
+            last,
+            written_anew_from: resume.written_anew_from(),
             encoding: self.encoding(),
             missing: resume.missing.clone(),
             pinned: resume.pinned_range(),
@@ -343,7 +352,7 @@ impl Lane {
         self.env.rule.object_key(&self.claim.name, self.lease.tp.partition, start, directory_ms, extension)
     }
 
-    async fn on_fault(&mut self, fault: QueueFault, position: i64, pinned: bool) -> Exit {
+    async fn on_fault(&mut self, fault: QueueFault, position: i64, pinned: Option<&Intent>) -> Exit {
         self.env.metrics.queue_faults.inc();
         let seen_before =
             self.history.faults.iter().any(|(at, f)| *at == position && std::mem::discriminant(f) == std::mem::discriminant(&fault));
@@ -363,7 +372,7 @@ impl Lane {
                     .help("restore the partition from a replica, or set on_gap.corrupt_batch = \"continue\" to list it as a gap")
                     .into()
             }
-            QueueFault::Truncated { cause, log_end } => self.on_truncated(log_end, cause, pinned).await,
+            QueueFault::Truncated { cause, cut } => self.on_truncated(cut, cause, pinned).await,
             QueueFault::TooLarge { bytes, limit } => {
                 Error::new(Code(430), ErrorKind::Invalid, "a record is larger than the memory that the budget leaves for records")
                     .with("offset", position)

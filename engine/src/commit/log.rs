@@ -8,12 +8,14 @@ use std::time::Duration;
 use catchment_formats::{GapCause, Missing};
 
 use super::driver::{Exit, Lane};
+use super::recover::truncated_from;
 use crate::clock::Backoff;
 use crate::config::Accept;
 use crate::error::{Error, ErrorKind, codes};
+use crate::intent::Intent;
 use crate::limits::LOG_END_WAIT;
 use crate::report::LaneNote;
-use crate::source::LogBounds;
+use crate::source::{LastRead, LogBounds};
 
 /// A log that is too short, for how long, and how short it was.
 struct ShortLog {
@@ -28,8 +30,8 @@ impl Default for ShortLog {
 }
 
 impl Lane {
-    /// The partition's extent, once its readable end has reached `offset` (rule A5: wait, then ask). `pinned` says that an intent is open.
-    pub(super) async fn bounds_reaching(&mut self, offset: i64, pinned: bool) -> Result<LogBounds, Exit> {
+    /// The partition's extent, once its readable end has reached `offset` (rule A5: wait, then ask). `pinned` is the intent that is open.
+    pub(super) async fn bounds_reaching(&mut self, offset: i64, pinned: Option<&Intent>) -> Result<LogBounds, Exit> {
         let mut short = ShortLog::default();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
@@ -50,7 +52,7 @@ impl Lane {
     }
 
     /// A log that ends below what was backed up: a lagging high watermark for a while, a truncated log after that.
-    async fn await_log(&mut self, short: &mut ShortLog, offset: i64, bounds: &LogBounds, pinned: bool) -> Result<(), Exit> {
+    async fn await_log(&mut self, short: &mut ShortLog, offset: i64, bounds: &LogBounds, pinned: Option<&Intent>) -> Result<(), Exit> {
         let now = self.env.clock.steady();
         let since = *short.since.get_or_insert(now);
         short.lowest = short.lowest.min(bounds.end);
@@ -59,53 +61,58 @@ impl Lane {
                 return Err(truncated(offset, bounds.end).into());
             }
             // Remembered before anything else: the process may end while it waits, and the log pass the position while nobody looks.
-            self.remember_truncation(short.lowest, pinned).await?;
+            // What both logs have is not known; the next fetch is opened where they were the same for sure, and finds out.
+            if self.lose_from(short.lowest, pinned) {
+                self.note_again(pinned).await?;
+            }
             self.env.reporter.lane(&self.lease.tp, LaneNote::AwaitingLog { position: offset, log_end: bounds.end });
         }
         Ok(())
     }
 
     /// The client found by the leader's epoch that the log was cut and written anew.
-    pub(super) async fn on_truncated(&mut self, log_end: Option<i64>, cause: String, pinned: bool) -> Exit {
-        let log_end = match (log_end, self.env.source.bounds(&self.lease.tp).await) {
-            (Some(log_end), _) => log_end,
-            (None, Ok(bounds)) => bounds.end,
+    pub(super) async fn on_truncated(&mut self, cut: Option<LastRead>, cause: String, pinned: Option<&Intent>) -> Exit {
+        let cut = match (cut, self.env.source.bounds(&self.lease.tp).await) {
+            (Some(cut), _) => cut,
+            (None, Ok(bounds)) => LastRead::unknown(bounds.end),
             (None, Err(e)) => return e.into(),
         };
+        let log_end = cut.end;
         // Above the position nothing is visible yet: what was read is dropped, and read again as it is now.
         if log_end < self.position {
             if !self.env.rule.accepts(Accept::Truncation) {
                 return Exit::from(truncated(self.position, log_end).because(cause));
             }
-            if let Err(exit) = self.remember_truncation(log_end, pinned).await {
-                return exit;
-            }
+            self.lose_from(log_end, pinned);
         }
-        self.leader_epoch = -1;
-        if !pinned {
-            self.untidied = Some(self.env.clock.steady());
-            if let Err(exit) = self.tidy().await {
-                return exit;
-            }
+        self.last = cut.within(0, self.position);
+        if let Err(exit) = self.note_again(pinned).await {
+            return exit;
         }
         Exit::Restart(format!("the log was truncated to {log_end}: {cause}"))
     }
 
-    /// The records that stand in the log below the position now are not the ones that were backed up. The group remembers that at once: the
-    /// log may have passed the position by the time of the next recovery, and nothing would tell.
-    async fn remember_truncation(&mut self, log_end: i64, pinned: bool) -> Result<(), Exit> {
-        let gap = Missing(log_end, self.position, GapCause::Truncation);
-        if gap.0 >= gap.1 || self.pending.contains(&gap) {
-            return Ok(());
+    /// The records that stand in the log from here to the position are not the ones that were backed up. The group is to remember that at
+    /// once: the log may have passed the position by the time of the next recovery, and nothing would tell. False if it does already.
+    fn lose_from(&mut self, log_end: i64, pinned: Option<&Intent>) -> bool {
+        let listed = pinned.map_or(self.position, |intent| truncated_from(&intent.missing, self.position));
+        let gap = Missing(log_end, truncated_from(&self.pending, listed), GapCause::Truncation);
+        if gap.0 >= gap.1 {
+            return false;
         }
         self.tell_gap(gap);
         self.pending.push(gap);
-        self.leader_epoch = -1;
-        if pinned {
-            return Ok(());
-        }
-        self.untidied = Some(self.env.clock.steady());
-        self.tidy().await
+        self.pending.sort_by_key(|m| m.0);
+        true
+    }
+
+    /// The group's note, with what is pending now. An intent stays what it is; what was lost with records before it is for the next object.
+    async fn note_again(&mut self, pinned: Option<&Intent>) -> Result<(), Exit> {
+        let Some(intent) = pinned else {
+            self.untidied = Some(self.env.clock.steady());
+            return self.tidy().await;
+        };
+        self.pin(&Intent { pending: self.pending.clone(), ..intent.clone() }).await
     }
 }
 

@@ -117,6 +117,9 @@ mod tests {
             d: String::new(),
             at: 0,
             nonce: String::new(),
+            last: None,
+            pending: vec![],
+            end_last: None,
             upload: upload.then(|| UploadNote { id: "u".into(), parts: 1, bytes: 1, digest: String::new() }),
         }
     }

@@ -30,7 +30,7 @@ impl Lane {
 
     pub(super) fn tidy_note(&self) -> Tidy {
         let (t, d) = (self.claim.topic_hash.clone(), self.env.rule.destination_hash.clone());
-        Tidy { v: VERSION, t, d, start: self.start, missing: self.pending.clone() }
+        Tidy { v: VERSION, t, d, start: self.start, missing: self.pending.clone(), last: self.last.before(self.position) }
     }
 
     /// One OffsetCommit of P with `note`, by rule A1, repeated while its fate is unknown.
@@ -44,7 +44,7 @@ impl Lane {
 
     /// As [`commit`](Self::commit), but answers a refusal that the caller may be able to mend.
     pub(super) async fn try_commit(&mut self, note: &CommitNote) -> Result<Result<(), CommitError>, Exit> {
-        let commit = Committed { offset: self.position, leader_epoch: self.leader_epoch, metadata: note.print() };
+        let commit = Committed { offset: self.position, leader_epoch: self.last.epoch_at(self.position), metadata: note.print() };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match self.env.group.commit(&self.lease, commit.clone()).await {

@@ -22,7 +22,7 @@ use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
 use crate::limits::INTENT_BYTES_MAX;
 use crate::report::LaneNote;
 use crate::segment::{BuiltPart, SealedSegment};
-use crate::source::CommitError;
+use crate::source::{CommitError, LastRead};
 use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
 
 /// Longest pause between two attempts to reach a store that does not answer or refuses access.
@@ -75,14 +75,18 @@ impl Lane {
             self.write_record(&object_key, &sealed).await?;
         }
         let (end, requests) = self.publish(&intent, &mut body).await?;
-        self.settled(&intent.key, end);
+        self.settled(&intent, end);
         self.abort_replaced_upload().await;
         if end != intent.end {
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
         }
-        self.leader_epoch = sealed.tail.leader_epoch;
+        self.last = sealed.tail.last;
         self.report_window(&sealed, &intent.key, requests);
+        if pinned.is_some() && !self.pending.is_empty() {
+            self.tidy().await?;
+            return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
+        }
         Ok(())
     }
 
@@ -151,12 +155,16 @@ impl Lane {
             d: self.env.rule.destination_hash.clone(),
             at: self.env.clock.wall_ms(),
             nonce: format!("{:08x}", (self.env.clock.random() * f64::from(u32::MAX)) as u32),
+            last: None,
+            pending: Vec::new(),
+            end_last: Some(sealed.tail.last).filter(|last| last.epoch >= 0),
             upload: None,
         }
     }
 
     /// Step 3. A note too large for the broker is sent again without the upload, which then cannot be finished by others.
-    async fn pin(&mut self, intent: &Intent) -> Result<(), Exit> {
+    pub(super) async fn pin(&mut self, intent: &Intent) -> Result<(), Exit> {
+        let intent = Intent { last: self.last.before(self.position), ..intent.clone() };
         let note = CommitNote::Intent(Box::new(intent.clone()));
         let fits = note.print().len() <= INTENT_BYTES_MAX;
         if fits || intent.upload.is_none() {
@@ -174,7 +182,7 @@ impl Lane {
                 }
             }
         }
-        let bare = CommitNote::Intent(Box::new(Intent { upload: None, ..intent.clone() }));
+        let bare = CommitNote::Intent(Box::new(Intent { upload: None, ..intent }));
         self.commit(&bare).await?;
         self.untidied = None;
         Ok(())
@@ -266,11 +274,19 @@ impl Lane {
         Ok((finding, info))
     }
 
-    /// The object under a key stands up to `end`. The leader epoch there is not known to who has not read the record before it.
-    pub(super) fn settled(&mut self, object_key: &str, end: i64) {
+    /// The object of an intent stands up to `end`. What was read before its own end is known from the intent to who has not read it.
+    pub(super) fn settled(&mut self, intent: &Intent, end: i64) {
+        self.stands(&intent.key, end);
+        if let Some(last) = intent.end_last.filter(|_| end == intent.end) {
+            self.last = last.within(0, end);
+        }
+    }
+
+    /// An object stands up to `end`.
+    fn stands(&mut self, object_key: &str, end: i64) {
         self.position = end;
         self.start = end;
-        self.leader_epoch = -1;
+        self.last = LastRead::unknown(end);
         self.last_key = Some(object_key.to_owned());
         self.untidied = Some(self.env.clock.steady());
     }
@@ -292,9 +308,9 @@ impl Lane {
         self.env.metrics.group_regressions.inc();
         tracing::error!(tp = %self.lease.tp, key = object_key, range = %stored.range, "the group's offset had gone back behind a stored object");
         // Whatever follows it is stored too; to find that out object by object would read each of them from Kafka first.
-        self.settled(object_key, stored.range.end);
+        self.stands(object_key, stored.range.end);
         let end = self.walk(stored.range.end).await?;
-        (self.position, self.start) = (end, end);
+        (self.position, self.start, self.last) = (end, end, LastRead::unknown(end));
         self.tidy().await?;
         Err(Exit::Restart(format!("the group's offset had gone back; [{}, {end}) is stored already", stored.range.start)))
     }

@@ -17,7 +17,7 @@ use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic, parts_digest};
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
-use crate::source::Committed;
+use crate::source::{Committed, LastRead};
 use crate::store::StoreErrorKind;
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
@@ -28,18 +28,26 @@ const COMPLETE_WAIT: Duration = Duration::from_secs(120);
 pub(super) struct Resume {
     /// Next offset to read.
     pub position: i64,
-    /// Leader epoch of the record before it, -1 if not known.
-    pub leader_epoch: i32,
+    /// The last record that was read before it.
+    pub last: LastRead,
     /// Start of the next object.
     pub start: i64,
     /// What the next object must list as missing.
     pub missing: Vec<Missing>,
+    /// What the object after the intent's must list as missing.
+    pub pending: Vec<Missing>,
     /// An intent whose range is read again.
     pub intent: Option<Intent>,
     encoding: Option<Encoding>,
 }
 
 impl Resume {
+    /// The lowest offset below the position whose record is known to be another one than was read, and listed as missing; the position if
+    /// there is none.
+    pub(super) fn written_anew_from(&self) -> i64 {
+        truncated_from(&self.missing, self.position).min(truncated_from(&self.pending, self.position))
+    }
+
     /// The intent's range, as a reader wants it.
     pub(super) fn pinned_range(&self) -> Option<PinnedRange> {
         let intent = self.intent.as_ref()?;
@@ -60,11 +68,10 @@ impl Lane {
             return self.resume_at_position().await;
         };
         self.position = committed.offset;
-        self.leader_epoch = committed.leader_epoch;
+        let adjacent = LastRead { end: committed.offset, epoch: committed.leader_epoch };
+        self.last = note.last().unwrap_or(adjacent).within(0, committed.offset);
         self.start = note.start();
-        if let CommitNote::Tidy(tidy) = &note {
-            self.pending.clone_from(&tidy.missing);
-        }
+        self.pending = note.pending().to_vec();
         if note.destination_hash() != self.env.rule.destination_hash {
             // Accepted: the group must say so from now on, also if there is nothing to store.
             self.untidied = Some(self.env.clock.steady());
@@ -138,16 +145,23 @@ impl Lane {
 
     /// R2, the part that asks Kafka. P stays what the group has: what is missing behind it is known to nobody before the next pin.
     async fn resume_at_position(&mut self) -> Result<Resume, Exit> {
-        let bounds = self.bounds_reaching(self.position, false).await?;
+        let bounds = self.bounds_reaching(self.position, None).await?;
         let mut missing = self.pending.clone();
-        let (mut position, mut leader_epoch) = (self.position, self.leader_epoch);
-        if bounds.start > position {
-            let gap = Missing(position, bounds.start, GapCause::Retention);
+        let position = self.position.max(bounds.start);
+        if position > self.position {
+            let gap = Missing(self.position, position, GapCause::Retention);
             self.note_gap(gap)?;
             missing.push(gap);
-            (position, leader_epoch) = (bounds.start, -1);
         }
-        Ok(Resume { position, leader_epoch, start: self.start, missing, intent: None, encoding: None })
+        Ok(Resume {
+            position,
+            last: self.last.within(bounds.start, position),
+            start: self.start,
+            missing,
+            pending: Vec::new(),
+            intent: None,
+            encoding: None,
+        })
     }
 
     /// A gap that policy may refuse.
@@ -184,7 +198,7 @@ impl Lane {
 
     /// R4: the object stands; the group learns it.
     async fn adopt(&mut self, intent: &Intent, end: i64) -> Result<Resume, Exit> {
-        self.settled(&intent.key, end);
+        self.settled(intent, end);
         self.tidy().await?;
         self.env.metrics.recovered();
         self.resume_at_position().await
@@ -245,7 +259,7 @@ impl Lane {
 
     /// R5b and R5c: exactly the intent's range, less what it misses and what Kafka has lost since.
     async fn read_again(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
-        let bounds = self.bounds_reaching(intent.end, true).await?;
+        let bounds = self.bounds_reaching(intent.end, Some(&intent)).await?;
         let encoding = intent.enc.parse::<Encoding>().ok();
         let log_start = bounds.start.min(intent.end);
         let lost = log_start > self.position && !is_listed(&intent.missing, self.position, log_start);
@@ -268,9 +282,10 @@ impl Lane {
         self.replaced_upload = intent.upload.take().map(|upload| (intent.key.clone(), upload.id));
         Ok(Resume {
             position: self.position.max(log_start),
-            leader_epoch: if log_start > self.position { -1 } else { self.leader_epoch },
+            last: self.last.within(bounds.start, self.position.max(log_start)),
             start: intent.start,
             missing,
+            pending: self.pending.clone(),
             encoding: Some(encoding.unwrap_or(self.env.rule.encoding)),
             intent: Some(intent),
         })
@@ -291,6 +306,12 @@ impl Lane {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Outwaiting(Duration::from_millis(left)));
         self.await_object(intent, Duration::from_millis(left.max(1))).await
     }
+}
+
+/// Where the ranges that truncations took begin, if they reach up to `position`; else `position`. Ranges ascend.
+pub(super) fn truncated_from(missing: &[Missing], position: i64) -> i64 {
+    let cut = missing.iter().rev().filter(|m| m.2 == GapCause::Truncation);
+    cut.fold(position, |from, m| if m.1 >= from { from.min(m.0) } else { from })
 }
 
 fn is_listed(missing: &[Missing], from: i64, to: i64) -> bool {

@@ -12,7 +12,7 @@ use catchment_formats::{GapCause, Missing};
 use super::filling::Stage;
 use super::{LaneReader, Turn};
 use crate::segment::SegmentEvent;
-use crate::source::{QueueEvent, QueueFault};
+use crate::source::{LastRead, QueueEvent, QueueFault};
 use crate::window::CloseReason;
 
 /// A batch that has failed twice at this offset, and that the rule says to pass over.
@@ -120,6 +120,8 @@ impl LaneReader {
                 self.filling.missing.push(gap);
                 self.pass(stage.builder, SegmentEvent::Gap(gap));
                 self.position = end;
+                // Nobody can open the partition before the batch and read on.
+                self.last = LastRead::unknown(end);
             }
             self.close_pinned_behind(self.position, stage);
         }

@@ -14,7 +14,7 @@ use crate::budget::PooledBlock;
 use crate::consumer::ConsumerShared;
 use crate::limits::MISSING_RANGES_MAX;
 use crate::segment::{BuilderMessage, Run, SegmentEvent, SegmentHead, SegmentTail};
-use crate::source::QueueFault;
+use crate::source::{LastRead, QueueFault};
 use crate::window::{CloseReason, OpenWindow, record_bytes};
 
 /// What a reader is handed for its turn.
@@ -27,7 +27,7 @@ pub(super) struct Stage<'a> {
 /// What an event means for the reader.
 pub(super) enum Step {
     /// The record lies below the position or in a range that the intent misses.
-    Skip,
+    Skip(LastRead),
     /// The window ends before the record.
     Close(i64, CloseReason),
     /// The record was copied.
@@ -69,7 +69,7 @@ impl Filling {
         events: &mpsc::Sender<SegmentEvent>,
         stage: &Stage<'_>,
     ) -> Step {
-        if let Some(step) = self.place(record, stage) {
+        if let Some(step) = self.place(record, leader_epoch, stage) {
             return step;
         }
         let record_size = record_bytes(record);
@@ -98,7 +98,7 @@ impl Filling {
     }
 
     /// What the record's place says, if it does not belong into the open segment.
-    fn place(&self, record: &RecordView<'_>, stage: &Stage<'_>) -> Option<Step> {
+    fn place(&self, record: &RecordView<'_>, leader_epoch: i32, stage: &Stage<'_>) -> Option<Step> {
         let Some(pinned) = &self.pinned else {
             let past = self.window.as_ref().is_some_and(|w| w.ends_before(&stage.shared.policy, record, stage.wall_ms));
             // A window that stands for no offset yet (one that was opened for what is missing) cannot end here.
@@ -107,7 +107,10 @@ impl Filling {
         if record.offset >= pinned.end {
             return Some(Step::Close(pinned.end, CloseReason::Recovery));
         }
-        self.missing.iter().any(|m| (m.0..m.1).contains(&record.offset)).then_some(Step::Skip)
+        self.missing
+            .iter()
+            .any(|m| (m.0..m.1).contains(&record.offset))
+            .then_some(Step::Skip(LastRead { end: record.offset + 1, epoch: leader_epoch }))
     }
 
     /// Whether the window must end behind the record just taken: it reached the size limit, or it must go to multipart and
@@ -142,7 +145,7 @@ impl Filling {
     }
 
     /// Closes the open window at `end` and answers what the builder needs to seal it.
-    pub(super) fn close(&mut self, end: i64, reason: CloseReason, leader_epoch: i32, run: u64, stage: &Stage<'_>) -> SegmentTail {
+    pub(super) fn close(&mut self, end: i64, reason: CloseReason, last: LastRead, run: u64, stage: &Stage<'_>) -> SegmentTail {
         self.send_block(run, stage);
         let window = self.window.take().expect("only an open window is closed");
         let reason = if self.pinned.take().is_some() { CloseReason::Recovery } else { reason };
@@ -152,7 +155,7 @@ impl Filling {
             missing: std::mem::take(&mut self.missing),
             reason,
             directory_ms: window.directory_ms,
-            leader_epoch,
+            last,
             late: window.late,
             opened_wall_ms: window.opened_wall_ms(),
             closed_wall_ms: stage.shared.clock.wall_ms(),

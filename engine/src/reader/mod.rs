@@ -17,7 +17,7 @@ use crate::consumer::ConsumerShared;
 use crate::lane::LaneLease;
 use crate::limits::{LOG_END_WAIT, SEALED_WINDOWS_MAX, SILENCE_MAX};
 use crate::segment::{BuilderMessage, Run, SegmentEvent};
-use crate::source::{PartitionQueue, QueueEvent, QueueFault};
+use crate::source::{LastRead, PartitionQueue, QueueEvent, QueueFault};
 use crate::window::CloseReason;
 
 mod corrupt;
@@ -55,8 +55,10 @@ pub struct RunStart {
     pub pinned: Option<PinnedRange>,
     /// Where the run ends, if it ends: at the first position that reaches this.
     pub until: Option<i64>,
-    /// Leader epoch of the record before `position`, -1 if not known.
-    pub leader_epoch: i32,
+    /// The last record that was read before `position`; the queue was opened at its end.
+    pub last: LastRead,
+    /// Records from here to `position` were written after a truncation, and are listed as missing.
+    pub written_anew_from: i64,
     /// A corrupt batch that is listed as missing and passed over; all others end the run.
     pub corrupt_skipped: Option<CorruptSkip>,
     /// Where segments go.
@@ -93,28 +95,17 @@ pub enum Turn {
     Over,
 }
 
-/// The leader epoch of the last record that was read, which is that of a position only right behind it: what lies between, control
-/// records and holes of compaction, may be of a later epoch.
-#[derive(Clone, Copy, Debug)]
-struct LastRecord {
-    end: i64,
-    epoch: i32,
-}
-
-impl LastRecord {
-    /// The epoch to commit with a position, -1 if it is not known.
-    fn epoch_at(self, position: i64) -> i32 {
-        if self.end == position { self.epoch } else { -1 }
-    }
-}
-
 /// A lane's run, on its consumer.
 pub struct LaneReader {
     run: Arc<Run>,
     lease: Arc<LaneLease>,
     queue: Box<dyn PartitionQueue>,
     position: i64,
-    last: LastRecord,
+    last: LastRead,
+    /// Where the run began.
+    began_at: i64,
+    /// Between the queue's start and this, nothing was visible when it was read.
+    written_anew_from: i64,
     until: Option<i64>,
     events: mpsc::Sender<SegmentEvent>,
     taken: Taken,
@@ -146,7 +137,9 @@ impl LaneReader {
             lease: start.lease,
             queue: start.queue,
             position: start.position,
-            last: LastRecord { end: start.position, epoch: start.leader_epoch },
+            last: start.last,
+            began_at: start.position,
+            written_anew_from: start.written_anew_from.min(start.position),
             until: start.until,
             events: start.events,
             taken: Taken::default(),
@@ -241,13 +234,22 @@ impl LaneReader {
             return self.take_answer(stage);
         }
         let step = match self.queue.peek()? {
-            QueueEvent::Record(record, _) if record.offset < self.position => Step::Skip,
+            QueueEvent::Record(record, _) if record.offset < self.written_anew_from => {
+                Step::Fault(written_anew(record.offset, self.began_at, self.last))
+            }
+            QueueEvent::Record(record, epoch) if record.offset < self.position => Step::Skip(LastRead { end: record.offset + 1, epoch }),
+            QueueEvent::End(offset) if offset < self.began_at => Step::Fault(ends_short(offset, self.began_at)),
             QueueEvent::Record(record, epoch) => self.filling.judge(&record, epoch, &self.run, &self.events, stage),
             QueueEvent::End(offset) => Step::End(offset),
             QueueEvent::Fault(fault) => Step::Fault(fault),
         };
         match step {
-            Step::Skip => self.queue.pop(),
+            Step::Skip(record) => {
+                self.queue.pop();
+                if record.end > self.last.end {
+                    self.last = record;
+                }
+            }
             Step::NoMemory => return Some(Turn::Starved),
             Step::Close(end, reason) => return self.close_and_go_on(end, reason, stage),
             Step::Taken(taken) => return self.on_taken(taken, stage),
@@ -265,7 +267,7 @@ impl LaneReader {
     fn on_taken(&mut self, record: TakenRecord, stage: &Stage<'_>) -> Option<Turn> {
         self.queue.pop();
         self.position = record.offset + 1;
-        self.last = LastRecord { end: self.position, epoch: record.leader_epoch };
+        self.last = LastRead { end: self.position, epoch: record.leader_epoch };
         self.at_end = false;
         self.taken.add(&record);
         if self.filling.is_full(stage.shared) {
@@ -372,8 +374,7 @@ impl LaneReader {
         let lane_idle = self.run.sealed.load(Ordering::Relaxed) == 0 || self.until.is_some();
         if nothing_open && lane_idle && self.position > self.empty_reported.0 {
             self.empty_reported = (self.position, now);
-            let leader_epoch = self.last.epoch_at(self.position);
-            self.pass(builder, SegmentEvent::Empty { position: self.position, leader_epoch });
+            self.pass(builder, SegmentEvent::Empty { position: self.position, last: self.last });
         }
     }
 
@@ -386,7 +387,7 @@ impl LaneReader {
     }
 
     fn close(&mut self, end: i64, reason: CloseReason, stage: &Stage<'_>) {
-        let tail = self.filling.close(end, reason, self.last.epoch_at(end), self.run.id, stage);
+        let tail = self.filling.close(end, reason, self.last.within(0, end), self.run.id, stage);
         self.position = self.position.max(end);
         self.empty_reported.0 = self.position;
         // Counted here and not when it is sealed, so that a lane cannot run ahead of its builder.
@@ -397,6 +398,16 @@ impl LaneReader {
     fn pass(&self, builder: &Sender<BuilderMessage>, event: SegmentEvent) {
         send(builder, BuilderMessage::Pass { run: Arc::clone(&self.run), events: self.events.clone(), event });
     }
+}
+
+/// A record where there was none: the log was cut below it and written anew.
+fn written_anew(offset: i64, position: i64, last: LastRead) -> QueueFault {
+    let cause = format!("a record stands at {offset}, where there was none when the lane read up to {position}");
+    QueueFault::Truncated { cause, cut: Some(last) }
+}
+
+fn ends_short(end: i64, position: i64) -> QueueFault {
+    QueueFault::OutOfRange(format!("the readable log ends at {end}, below {position}"))
 }
 
 /// Builders outlive consumers; if one is gone, the process is on its way down and nothing that was sent counts.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use catchment_formats::RecordView;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::lane::LaneLease;
@@ -60,10 +61,10 @@ pub enum QueueFault {
     Corrupt(String),
     /// The log was truncated below the position (by leader epoch).
     Truncated {
-        /// What the client said.
+        /// What the client says.
         cause: String,
-        /// Where the log that was read ends now, if the client knows.
-        log_end: Option<i64>,
+        /// The last record that both logs have, as far as it is known: where it ends, and its epoch.
+        cut: Option<LastRead>,
     },
     /// A record that the memory budget can never hold.
     TooLarge {
@@ -156,6 +157,55 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// The names of all topics that match `pattern` (a name, or a regular expression that starts with `^`).
     fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+}
+
+/// The last record that was read before a position: what tells whether the log behind the position is still the one that was read.
+///
+/// The record's leader epoch is that of the position only right behind the record: what lies between, control records and holes of
+/// compaction, may be of a later epoch. So a fetch is opened at the record's end, and a record that shows between there and the position has
+/// been written since. As JSON `[end, epoch]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(i64, i32)", into = "(i64, i32)")]
+pub struct LastRead {
+    /// The offset behind it.
+    pub end: i64,
+    /// Its leader epoch, -1 if not known.
+    pub epoch: i32,
+}
+
+impl LastRead {
+    /// Nothing is known of what was read before `position`.
+    pub fn unknown(position: i64) -> Self {
+        Self { end: position, epoch: -1 }
+    }
+
+    /// The epoch to commit with a position, -1 if it is not known.
+    pub fn epoch_at(self, position: i64) -> i32 {
+        if self.end == position { self.epoch } else { -1 }
+    }
+
+    /// What a note must say, because the commit's own leader epoch cannot.
+    pub fn before(self, position: i64) -> Option<Self> {
+        (self.epoch >= 0 && self.end < position).then_some(self)
+    }
+
+    /// The same, if it is of use to who reads from `position` on in a log that starts at `log_start`.
+    #[must_use]
+    pub fn within(self, log_start: i64, position: i64) -> Self {
+        if self.epoch >= 0 && self.end >= log_start && self.end <= position { self } else { Self::unknown(position) }
+    }
+}
+
+impl From<(i64, i32)> for LastRead {
+    fn from((end, epoch): (i64, i32)) -> Self {
+        Self { end, epoch }
+    }
+}
+
+impl From<LastRead> for (i64, i32) {
+    fn from(last: LastRead) -> Self {
+        (last.end, last.epoch)
+    }
 }
 
 /// What the group knows of a partition.

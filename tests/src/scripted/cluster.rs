@@ -274,6 +274,8 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
+    use catchment::source::LastRead;
+
     use super::*;
     use crate::generate::Profile;
     use crate::source::{Event, first_fault, next_event, no_wake, read_to_end};
@@ -325,7 +327,7 @@ mod tests {
             log.truncate(500);
             log.append(200);
         });
-        assert!(matches!(first_fault(&mut *queue), QueueFault::Truncated { log_end: Some(500), .. }));
+        assert!(matches!(first_fault(&mut *queue), QueueFault::Truncated { cut: Some(LastRead { end: 500, epoch: 0 }), .. }));
         assert!(matches!(first_fault(&mut *cluster.open(&tp, 600, 0, no_wake()).unwrap()), QueueFault::Truncated { .. }));
         assert_eq!(read_to_end(&mut *cluster.open(&tp, 600, 1, no_wake()).unwrap()).1, 700, "that epoch goes on");
     }

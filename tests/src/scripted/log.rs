@@ -199,6 +199,11 @@ impl PartitionLog {
         self.eras.iter().find(|era| era.epoch > epoch).map(|era| era.from)
     }
 
+    /// The leader epoch of the batch at an offset, shown or not.
+    pub(super) fn epoch_at(&self, offset: i64) -> i32 {
+        self.era(offset).epoch
+    }
+
     fn era(&self, offset: i64) -> &Era {
         self.eras.iter().rev().find(|era| era.from <= offset).unwrap_or_else(|| self.last_era())
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catchment::Error;
-use catchment::source::{PartitionQueue, QueueEvent, QueueFault, TopicPartition};
+use catchment::source::{LastRead, PartitionQueue, QueueEvent, QueueFault, TopicPartition};
 use catchment_formats::{HeadersBuf, RecordView};
 
 use super::cluster::State;
@@ -76,7 +76,7 @@ impl ScriptedQueue {
         let epoch_end = Some(self.epoch).filter(|epoch| *epoch >= 0).and_then(|epoch| log.end_of_epoch(epoch));
         if let Some(end) = epoch_end.filter(|end| *end < self.position) {
             let cause = format!("epoch {} ends at {end}", self.epoch);
-            return Some(QueueFault::Truncated { cause, log_end: Some(end) });
+            return Some(QueueFault::Truncated { cause, cut: Some(LastRead { end, epoch: log.epoch_at(end - 1) }) });
         }
         let outside = self.position < bounds.start || self.position > bounds.end;
         outside.then(|| QueueFault::OutOfRange(format!("{} is not in [{}, {}]", self.position, bounds.start, bounds.end)))
@@ -91,8 +91,8 @@ impl ScriptedQueue {
             if log.meets_corrupt(self.position) {
                 return self.batch.push_back(Fetched::Fault(QueueFault::Corrupt(format!("the batch at {} is corrupt", self.position))));
             }
+            self.epoch = log.epoch_at(self.position);
             if let Some(record) = log.record(self.position) {
-                self.epoch = record.epoch;
                 self.batch.push_back(Fetched::Record(record));
             }
             self.position += 1;

@@ -30,7 +30,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as K;
 
 use crate::error::{Error, ErrorKind};
-use crate::source::{PartitionQueue, QueueEvent, QueueFault, TopicPartition, Wake};
+use crate::source::{LastRead, PartitionQueue, QueueEvent, QueueFault, TopicPartition, Wake};
 
 use super::client::Reader;
 use super::errors::OPEN_FAILED;
@@ -458,12 +458,14 @@ fn event_of_error<'a>(message: *const sys::rd_kafka_message_t, code: K, offset: 
     QueueEvent::Fault(fault_of(code, text))
 }
 
-/// The broker's answer to a question about the position's epoch stands in the text alone: `broker end offset is N (...)`.
+/// The broker's answer to a question about the position's epoch stands in the text alone: `broker end offset is N (offset leader epoch E)`.
 fn truncated(cause: String) -> QueueFault {
-    let digits =
-        cause.split_once("broker end offset is ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
-    let log_end = digits.and_then(|digits| digits.parse().ok());
-    QueueFault::Truncated { cause, log_end }
+    let number = |text: &str| -> Option<i64> { text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok() };
+    let cut = cause.split_once("broker end offset is ").and_then(|(_, rest)| {
+        let epoch = rest.split_once("leader epoch ").and_then(|(_, rest)| i32::try_from(number(rest)?).ok());
+        Some(LastRead { end: number(rest)?, epoch: epoch.unwrap_or(-1) })
+    });
+    QueueFault::Truncated { cause, cut }
 }
 
 fn fault_of(code: K, text: String) -> QueueFault {
@@ -537,7 +539,7 @@ mod tests {
         assert!(matches!(reset(out_of_range), QueueFault::OutOfRange(_)));
         let truncated = "Partition log truncation detected at offset 500 (leader epoch 0): broker end offset is 10 \
                          (offset leader epoch 0). Reset to INVALID.: Local: Partition log truncation detected (broker 1)";
-        assert!(matches!(reset(truncated), QueueFault::Truncated { log_end: Some(10), .. }));
+        assert!(matches!(reset(truncated), QueueFault::Truncated { cut: Some(LastRead { end: 10, epoch: 0 }), .. }));
         assert!(matches!(reset("no previously committed offset available: Local: No offset stored"), QueueFault::Other(_)));
         assert!(matches!(fault_of(K::BadMessage, String::new()), QueueFault::Corrupt(_)));
         assert!(matches!(fault_of(K::TopicAuthorizationFailed, String::new()), QueueFault::Denied(_)));
