@@ -1,4 +1,4 @@
-//! K5 to K9: logs that were cut, expired, deleted or made anew. Either everything is there, or a typed gap of exactly what is not, or the lane
+//! K6 to K9: logs that were expired, deleted or made anew. Either everything is there, or a typed gap of exactly what is not, or the lane
 //! stops with the question that only an operator can answer.
 
 use std::time::Duration;
@@ -13,7 +13,6 @@ use crate::kafka_cells::{Cells, Check};
 
 pub(super) fn list(cells: &mut Cells) {
     retention(cells);
-    truncation(cells);
     lagging(cells);
     deletion(cells);
     recreation(cells);
@@ -126,119 +125,6 @@ fn retention(cells: &mut Cells) {
             })
         },
     );
-}
-
-/// Cuts the log at an offset, and a new leader writes other records from there on.
-fn rewrite(bench: &Bench, at: i64, count: usize) {
-    bench.partition(0, |p| {
-        p.log.truncate(at);
-        p.elect(1);
-        rewritten(p, count);
-    });
-}
-
-/// Records that no earlier log has had at these offsets.
-fn rewritten(partition: &mut crate::broker::cluster::Partition, count: usize) {
-    for _ in 0..count / 25 {
-        let next = partition.log.end();
-        partition.log.append(batch(0, 100_000 + next, 25));
-    }
-}
-
-fn truncation(cells: &mut Cells) {
-    cells.add("K5", "k5.short", "an unclean election cuts the log below what is stored: C0423, nothing is reset", |bench| {
-        Box::pin(async move {
-            bench.filled(300);
-            let expected = bench.expected();
-            bench.reach_end().await?;
-            rewrite(bench, 200, 0);
-            bench.expect_stop(423).await?;
-            bench.compare_with(expected, &[]).await
-        })
-    });
-    for (id, accept) in [("accepted", true), ("continued", false)] {
-        let what = "the same, and the operator says to wait: the log passes the old end, and the difference is a gap of the next object";
-        cells.add("K5", format!("k5.short.{id}"), what, move |bench| {
-            Box::pin(async move {
-                bench.filled(300);
-                let mut expected = bench.expected();
-                bench.reach_end().await?;
-                rewrite(bench, 200, 0);
-                if accept {
-                    bench.settings.accept = vec![Accept::Truncation];
-                } else {
-                    bench.settings.on_gap = "{ truncation = \"continue\" }";
-                }
-                bench.settings.until_end = false;
-                let run = bench.start()?;
-                bench.await_note("AwaitingLog").await?;
-                bench.partition(0, |p| rewritten(p, 200));
-                bench.await_committed().await?;
-                run.stop().await?;
-                expected.add(0, behind(bench, 300));
-                bench.compare_below("", &expected).await?;
-                bench.verify(&[(0, 200, 300, "truncation")]).await
-            })
-        });
-    }
-    cells.add(
-        "K5",
-        "k5.grown-again",
-        "the log was cut and has grown past the old end while nothing ran: found by the leader's epoch, C0423",
-        |bench| {
-            Box::pin(async move {
-                bench.filled(300);
-                let expected = bench.expected();
-                bench.reach_end().await?;
-                rewrite(bench, 200, 300);
-                bench.expect_stop(423).await?;
-                bench.compare_with(expected, &[]).await
-            })
-        },
-    );
-    cells.add(
-        "K5",
-        "k5.while-reading",
-        "the log is cut above what is stored and written anew under the reader: only the new records are stored",
-        |bench| {
-            Box::pin(async move {
-                bench.script(|c| c.batches_per_fetch = Some(1));
-                bench.filled(400);
-                bench.event(When::FetchFrom(300), |c| {
-                    let partition = c.partition(TOPIC, 0);
-                    partition.log.truncate(275);
-                    partition.elect(1);
-                    // As long as the old one: the run reads to the end that there was at its start.
-                    rewritten(partition, 125);
-                });
-                bench.reach_end().await?;
-                bench.compare().await
-            })
-        },
-    );
-    cells.add(
-        "K5",
-        "k5.pinned",
-        "the log is cut below a pinned window's end: C0423, the pin stays; the log comes back, and it is published",
-        |bench| {
-            Box::pin(async move {
-                bench.filled(200);
-                bench.leave_pinned().await?;
-                bench.partition(0, |p| p.log.set_high_watermark(Some(25)));
-                bench.settings.until_end = false;
-                bench.expect_stop(423).await?;
-                bench.partition(0, |p| p.log.set_high_watermark(None));
-                bench.settings.until_end = true;
-                bench.reach_end().await?;
-                bench.compare().await
-            })
-        },
-    );
-}
-
-/// What is visible from an offset on.
-fn behind(bench: &Bench, offset: i64) -> Vec<crate::broker::log::Visible> {
-    bench.partition(0, |p| p.log.visible().into_iter().filter(|v| v.offset >= offset).collect())
 }
 
 fn lagging(cells: &mut Cells) {

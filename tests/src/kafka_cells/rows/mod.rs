@@ -10,6 +10,7 @@ mod logins;
 mod members;
 mod network;
 mod transactions;
+mod truncation;
 
 use super::Cells;
 
@@ -19,6 +20,7 @@ pub(crate) fn list(cells: &mut Cells) {
     compaction::list(cells);
     transactions::list(cells);
     damage::list(cells);
+    truncation::list(cells);
     gaps::list(cells);
     commits::list(cells);
     members::list(cells);
