@@ -8,7 +8,7 @@ use std::time::Duration;
 use catchment_formats::{GapCause, Missing};
 
 use super::driver::{Exit, Lane};
-use super::recover::truncated_from;
+use super::truncated_from;
 use crate::clock::Backoff;
 use crate::config::Accept;
 use crate::error::{Error, ErrorKind, codes};

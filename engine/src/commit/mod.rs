@@ -8,7 +8,7 @@
 //! The order that everything here keeps: an offset never moves before its object is durable, nothing becomes visible
 //! before it was pinned, and an outcome that is not known is looked up, never guessed.
 
-use catchment_formats::Proof;
+use catchment_formats::{GapCause, Missing, Proof};
 
 use crate::intent::Intent;
 use crate::store::StoreErrorKind;
@@ -94,6 +94,35 @@ pub fn after_look(answer: StoreErrorKind, finding: &Finding, intent: &Intent) ->
     }
 }
 
+/// What Kafka has lost of an intent's range since it was pinned, by where its log starts now (rule R5c). None: nothing but what the intent lists.
+pub fn lost_since_pin(intent: &Intent, position: i64, log_start: i64) -> Option<Missing> {
+    let log_start = log_start.min(intent.end);
+    let lost = log_start > position && !is_listed(&intent.missing, position, log_start);
+    lost.then_some(Missing(position, log_start, GapCause::Retention))
+}
+
+fn is_listed(missing: &[Missing], from: i64, to: i64) -> bool {
+    let mut at = from;
+    for m in missing {
+        if m.0 <= at && m.1 > at {
+            at = m.1;
+        }
+    }
+    at >= to
+}
+
+/// Known missing ranges and one more at the beginning, without an overlap.
+pub fn with_gap(missing: &[Missing], gap: Missing) -> Vec<Missing> {
+    let rest = missing.iter().filter(|m| m.1 > gap.1).map(|m| Missing(m.0.max(gap.1), m.1, m.2));
+    std::iter::once(gap).chain(rest).collect()
+}
+
+/// Where the ranges that truncations took begin, if they reach up to `position`; else `position`. Ranges ascend.
+pub fn truncated_from(missing: &[Missing], position: i64) -> i64 {
+    let cut = missing.iter().rev().filter(|m| m.2 == GapCause::Truncation);
+    cut.fold(position, |from, m| if m.1 >= from { from.min(m.0) } else { from })
+}
+
 #[cfg(test)]
 mod tests {
     use catchment_formats::{Counts, Digest, LaneId, OffsetRange};
@@ -146,6 +175,35 @@ mod tests {
         let upgraded = LaneId { topic_id: "5".repeat(32), ..lane("a") };
         assert_eq!(compare(&intent(false), &upgraded, Some(&proof("a", 10, 20))), Finding::Ours, "written when the broker had no UUIDs");
         assert!(matches!(compare(&intent(false), &mine, None), Finding::Foreign(_)));
+    }
+
+    #[test]
+    fn what_retention_took_since_a_pin_is_what_the_intent_does_not_list() {
+        let missing = |from, to| Missing(from, to, GapCause::Retention);
+        let with = |list: &[Missing]| Intent { missing: list.to_vec(), ..intent(false) };
+        assert_eq!(lost_since_pin(&with(&[]), 12, 12), None);
+        assert_eq!(lost_since_pin(&with(&[]), 12, 15), Some(missing(12, 15)));
+        assert_eq!(lost_since_pin(&with(&[]), 12, 50), Some(missing(12, 20)), "what lies behind the range is the next one's");
+        assert_eq!(lost_since_pin(&with(&[missing(12, 15)]), 12, 15), None);
+        assert_eq!(lost_since_pin(&with(&[missing(12, 13), missing(13, 15)]), 12, 15), None, "listed in two pieces");
+        assert_eq!(lost_since_pin(&with(&[missing(12, 13), missing(14, 15)]), 12, 15), Some(missing(12, 15)), "a hole between them");
+    }
+
+    #[test]
+    fn a_gap_at_the_beginning_swallows_what_it_covers_and_cuts_what_it_meets() {
+        let missing = |from, to| Missing(from, to, GapCause::CorruptBatch);
+        let gap = Missing(0, 10, GapCause::Retention);
+        assert_eq!(with_gap(&[missing(2, 4), missing(8, 12), missing(15, 16)], gap), [gap, missing(10, 12), missing(15, 16)]);
+        assert_eq!(with_gap(&[], gap), [gap]);
+    }
+
+    #[test]
+    fn what_truncations_took_is_followed_down_from_the_position() {
+        let cut = |from, to| Missing(from, to, GapCause::Truncation);
+        assert_eq!(truncated_from(&[], 30), 30);
+        assert_eq!(truncated_from(&[cut(10, 20), cut(20, 30)], 30), 10, "cut twice");
+        assert_eq!(truncated_from(&[cut(10, 20)], 30), 30, "records behind it were read since");
+        assert_eq!(truncated_from(&[Missing(10, 30, GapCause::Retention), cut(25, 40)], 30), 25);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use catchment_formats::{Encoding, GapCause, Missing};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
-use super::{Finding, compare};
+use super::{Finding, compare, lost_since_pin, with_gap, truncated_from};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::error::{Code, Error, ErrorKind, codes};
@@ -262,16 +262,15 @@ impl Lane {
         let bounds = self.bounds_reaching(intent.end, Some(&intent)).await?;
         let encoding = intent.enc.parse::<Encoding>().ok();
         let log_start = bounds.start.min(intent.end);
-        let lost = log_start > self.position && !is_listed(&intent.missing, self.position, log_start);
+        let lost = lost_since_pin(&intent, self.position, bounds.start);
         // Each of these gives an object that differs from the one that was pinned: a full copy has precedence.
-        if (lost || encoding.is_none() || self.skips_corrupt())
+        if (lost.is_some() || encoding.is_none() || self.skips_corrupt())
             && let Some(end) = self.outwait_full_copy(&intent).await?
         {
             return self.adopt(&intent, end).await;
         }
         let mut missing = intent.missing.clone();
-        if lost {
-            let gap = Missing(self.position, log_start, GapCause::Retention);
+        if let Some(gap) = lost {
             self.note_gap(gap)?;
             missing = with_gap(&missing, gap);
         }
@@ -308,28 +307,6 @@ impl Lane {
     }
 }
 
-/// Where the ranges that truncations took begin, if they reach up to `position`; else `position`. Ranges ascend.
-pub(super) fn truncated_from(missing: &[Missing], position: i64) -> i64 {
-    let cut = missing.iter().rev().filter(|m| m.2 == GapCause::Truncation);
-    cut.fold(position, |from, m| if m.1 >= from { from.min(m.0) } else { from })
-}
-
-fn is_listed(missing: &[Missing], from: i64, to: i64) -> bool {
-    let mut at = from;
-    for m in missing {
-        if m.0 <= at && m.1 > at {
-            at = m.1;
-        }
-    }
-    at >= to
-}
-
-/// Known missing ranges and one more at the beginning, without an overlap.
-fn with_gap(missing: &[Missing], gap: Missing) -> Vec<Missing> {
-    let rest = missing.iter().filter(|m| m.1 > gap.1).map(|m| Missing(m.0.max(gap.1), m.1, m.2));
-    std::iter::once(gap).chain(rest).collect()
-}
-
 fn foreign_commit(committed: &Committed, why: NoteError) -> Error {
     Error::new(Code(420), ErrorKind::Asks, "somebody else committed an offset in this rule's group")
         .with("offset", committed.offset)
@@ -351,24 +328,4 @@ fn intent_taken(intent: &Intent, why: &str) -> Error {
         .with("key", &intent.key)
         .because(why)
         .help("look at it with `catchment show`; move the object away and start again")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gap_at_the_beginning_swallows_what_it_covers_and_cuts_what_it_meets() {
-        let missing = |from, to| Missing(from, to, GapCause::CorruptBatch);
-        let gap = Missing(0, 10, GapCause::Retention);
-        assert_eq!(with_gap(&[missing(2, 4), missing(8, 12), missing(15, 16)], gap), [gap, missing(10, 12), missing(15, 16)]);
-        assert_eq!(with_gap(&[], gap), [gap]);
-    }
-
-    #[test]
-    fn only_ranges_without_a_hole_between_them_list_a_loss() {
-        let missing = |from, to| Missing(from, to, GapCause::Retention);
-        assert!(is_listed(&[missing(0, 5), missing(5, 9)], 0, 9));
-        assert!(!is_listed(&[missing(0, 5), missing(6, 9)], 0, 9));
-    }
 }
