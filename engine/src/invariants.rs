@@ -80,6 +80,11 @@ pub enum Violation {
         /// Index of the other one.
         second: usize,
     },
+    /// PinnedFirst: an object lacks records that no accepted intent of its range lists as missing.
+    MissingNotPinned {
+        /// The object's range.
+        range: OffsetRange,
+    },
     /// A range listed as missing lies outside its object's range, or overlaps another.
     MissingOutside {
         /// Index in the list of missing ranges.
@@ -100,6 +105,7 @@ impl fmt::Display for Violation {
             Self::Changed { key } => write!(f, "{key} has changed since it was visible"),
             Self::NotPinned { .. } => f.write_str("a range became visible before its intent was accepted"),
             Self::TwoIntents { .. } => f.write_str("two intents were accepted for one start"),
+            Self::MissingNotPinned { range } => write!(f, "the object of {range} lacks records that no accepted intent lists as missing"),
             Self::MissingOutside { .. } => f.write_str("a missing range lies outside its object's range"),
         }
     }
@@ -200,6 +206,12 @@ pub fn pinned_first(sights: &[Sight]) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// PinnedFirst, for what is not there: the missing ranges of a visible object are those of an intent that was accepted for its range.
+pub fn missing_pinned(range: OffsetRange, missing: &[Missing], accepted: &[(OffsetRange, Vec<Missing>)]) -> Option<Violation> {
+    let pinned = missing.is_empty() || accepted.iter().any(|(of, listed)| *of == range && listed == missing);
+    (!pinned).then_some(Violation::MissingNotPinned { range })
 }
 
 /// OneIntent: at most one (E, key) is ever accepted for one S.
@@ -318,6 +330,16 @@ mod tests {
         assert_eq!(pinned_first(&[pin(range, "k"), see(OffsetRange::new(0, 9), "k")]), [Violation::NotPinned { sight: 1 }]);
         let two = [pin(range, "k"), pin(OffsetRange::new(0, 9), "k"), pin(range, "l")];
         assert_eq!(one_intent(&two), [Violation::TwoIntents { first: 0, second: 1 }, Violation::TwoIntents { first: 0, second: 2 }]);
+    }
+
+    #[test]
+    fn what_an_object_lacks_was_pinned() {
+        let (range, other) = (OffsetRange::new(0, 10), OffsetRange::new(10, 20));
+        let m = |to| vec![Missing(0, to, GapCause::Retention)];
+        let accepted = [(range, vec![]), (range, m(2)), (other, m(3))];
+        assert_eq!(missing_pinned(range, &m(2), &accepted), None);
+        assert_eq!(missing_pinned(other, &[], &[]), None, "a whole object needs no more than its own pin");
+        assert_eq!(missing_pinned(range, &m(3), &accepted), Some(Violation::MissingNotPinned { range }));
     }
 
     #[test]
