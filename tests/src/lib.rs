@@ -12,6 +12,7 @@
 //! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
 //! | [`phases`] | an S3 service that survives the program, and where each lane stands |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
+//! | [`model`] | the commit protocol as a model, every state of which is visited |
 //! | [`simulation`] | the pipeline on a scripted Kafka, a failing store and a simulated clock, by seed |
 //! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
 //! | [`gate`] | a moment that others wait for |
@@ -30,6 +31,7 @@ pub mod bucket;
 pub mod gate;
 pub mod generate;
 pub mod kafka_cells;
+pub mod model;
 mod native;
 pub mod oracle;
 pub mod phases;

@@ -1,0 +1,287 @@
+//! A lane's start in the model: rules R1 to R7, move by move as `catchment::commit::recover` makes them.
+
+use catchment::commit::Finding;
+
+use super::action::{Action, Event, Move};
+use super::bridge;
+use super::mutants::Mutant;
+use super::protocol::Protocol;
+use super::setting::Windows;
+use super::state::{Content, Fate, Intent, Lane, Life, Member, Note, Offset, State, Step, Task};
+
+impl Protocol {
+    /// The moves of a task that recovers.
+    pub(super) fn recovery_moves(&self, s: &State, w: usize, l: usize, out: &mut Vec<Move>) {
+        let (lane, task) = (&s.lanes[l], &s.workers[w].tasks[l]);
+        match (task.step, task.intent) {
+            (Step::Fetch, _) => out.push(Move::Fetch),
+            (Step::Walk, _) => out.push(Move::Walk),
+            (Step::Recover, _) => {
+                out.push(Move::Recover);
+                self.deny_head(s, out);
+            }
+            (Step::Parts, _) => out.push(Move::Parts),
+            // The wait is longer than a Complete that was taken needs to show its effect.
+            (Step::Gone, Some(intent)) if intent.upload.is_none_or(|id| lane.upload(id).fate != Fate::Completing) => {
+                out.push(Move::LookAgain);
+            }
+            (Step::ReadAgain, Some(intent)) if self.is(Mutant::NewEnd) => {
+                let first = lane.log_start.max(intent.key.start + 1);
+                out.extend((first..=self.setting.log_end).map(Move::ReadAgain));
+            }
+            (Step::ReadAgain, Some(intent)) => out.push(Move::ReadAgain(intent.end)),
+            (Step::Outwait, Some(intent)) if intent.old || self.is(Mutant::NoWait) => {
+                out.push(Move::Outwait);
+                self.deny_head(s, out);
+            }
+            // The client starts a lane again that was refused a commit, if it is a member and the lane is its own.
+            (Step::Refused, _) if s.workers[w].member == Member::Current && !self.is(Mutant::NoRestart) => out.push(Move::Restart),
+            _ => {}
+        }
+    }
+
+    /// Whether time must pass for somebody.
+    pub(super) fn waits_for_deadline(&self, s: &State) -> bool {
+        let waits = |task: &Task| task.step == Step::Outwait && task.intent.is_some_and(|intent| !intent.old);
+        !s.lanes.iter().any(Lane::is_completing) && s.workers.iter().any(|w| w.life == Life::Live && w.tasks.iter().any(waits))
+    }
+
+    /// R1.
+    pub(super) fn fetch(&self, s: &mut State, w: usize, l: usize) {
+        if s.workers[w].member == Member::Stale {
+            self.saw(Event::FetchedAsZombie);
+        }
+        let dead = s.workers[w].tasks[l].dead;
+        let task = match s.lanes[l].committed {
+            None => {
+                self.saw(Event::FetchedNothing);
+                Task { dead, ..Task::at(Step::Walk) }
+            }
+            Some(commit) => match bridge::read_note(&commit.note) {
+                Note::Tidy(start) => {
+                    self.saw(Event::FetchedTidy);
+                    Task { position: commit.position, start, dead, ..Task::at(Step::Reading) }
+                }
+                Note::Intent(intent) => {
+                    self.saw(Event::FetchedIntent);
+                    let (position, start) = (commit.position, intent.key.start);
+                    Task { position, start, intent: Some(intent), dead, ..Task::at(Step::Recover) }
+                }
+            },
+        };
+        s.workers[w].tasks[l] = task;
+    }
+
+    /// No committed offset: from the anchor over what is stored.
+    pub(super) fn walk(&self, s: &mut State, w: usize, l: usize) {
+        let lane = &s.lanes[l];
+        let from = if self.is(Mutant::StartAtLogStart) { lane.log_start } else { lane.anchor };
+        let end = if self.is(Mutant::StartAtLogStart) { from } else { tiles_from(lane, from) };
+        self.saw(Event::Walked);
+        if end > from {
+            self.saw(Event::WalkedOverObjects);
+        }
+        s.workers[w].tasks[l] = Task { position: end, start: end, untidied: true, ..Task::at(Step::Reading) };
+    }
+
+    /// R7, R3 and R4.
+    pub(super) fn recover(&self, s: &mut State, w: usize, l: usize) {
+        let task = s.workers[w].tasks[l];
+        let intent = task.intent.expect("an intent was read");
+        self.abort_stale(&mut s.lanes[l], intent.key, intent.upload, self.is(Mutant::AbortYoung));
+        match self.finding(&s.lanes[l], l, &intent) {
+            Finding::Absent => {
+                self.saw(Event::RecoveredAbsent);
+                self.after_absent(s, w, l, &intent);
+            }
+            Finding::Ours => {
+                self.saw(Event::RecoveredOurs);
+                settle(&mut s.workers[w].tasks[l], intent.end, intent.end);
+            }
+            Finding::OtherEnd(end) => {
+                self.saw(Event::RecoveredOtherEnd);
+                settle(&mut s.workers[w].tasks[l], bridge::settled_end(end), intent.end);
+            }
+            Finding::Foreign(_) => s.workers[w].tasks[l].step = Step::Stopped,
+        }
+    }
+
+    /// What a HEAD says, by the engine's own comparison.
+    pub(super) fn finding(&self, lane: &Lane, l: usize, intent: &Intent) -> Finding {
+        match bridge::look(lane, l, intent) {
+            Finding::Absent => Finding::Absent,
+            _ if self.is(Mutant::AdoptWithoutCompare) => Finding::Ours,
+            finding => finding,
+        }
+    }
+
+    fn after_absent(&self, s: &mut State, w: usize, l: usize, intent: &Intent) {
+        s.workers[w].tasks[l].step = if intent.upload.is_some() { Step::Parts } else { Step::ReadAgain };
+    }
+
+    /// 403 is never absent: the lane names what is missing and asks again.
+    pub(super) fn denied_head(&self, s: &mut State, w: usize, l: usize) {
+        self.saw(Event::HeadDenied);
+        s.left.errors -= 1;
+        if !self.is(Mutant::DeniedIsAbsent) {
+            return;
+        }
+        let task = s.workers[w].tasks[l];
+        match (task.step, task.intent) {
+            (Step::Recover, Some(intent)) => self.after_absent(s, w, l, &intent),
+            (Step::Outwait, Some(_)) => self.encode_less(s, w, l),
+            (Step::Check, _) => s.workers[w].tasks[l].step = Step::Pin,
+            (Step::Look(_), _) => s.workers[w].tasks[l].step = Step::Send,
+            _ => {}
+        }
+    }
+
+    /// R5a: whether the upload that the intent names is whole.
+    pub(super) fn list_parts(&self, s: &mut State, w: usize, l: usize) {
+        let task = &mut s.workers[w].tasks[l];
+        let upload = s.lanes[l].upload(task.intent.and_then(|intent| intent.upload).expect("an upload is named"));
+        let whole = upload.fate == Fate::Open && upload.content.is_some();
+        self.saw(if whole { Event::PartsWhole } else { Event::PartsGone });
+        task.step = if whole { Step::Send } else { Step::Gone };
+    }
+
+    /// The object of an upload that is gone had time to appear.
+    pub(super) fn look_again(&self, s: &mut State, w: usize, l: usize) {
+        let intent = s.workers[w].tasks[l].intent.expect("an intent was read");
+        match self.finding(&s.lanes[l], l, &intent) {
+            Finding::Absent => {
+                self.saw(Event::GoneAbsent);
+                s.workers[w].tasks[l].step = Step::ReadAgain;
+            }
+            finding => {
+                self.saw(Event::GoneFound);
+                adopt(&mut s.workers[w].tasks[l], &finding, &intent);
+            }
+        }
+    }
+
+    /// R5b, and the first half of R5c.
+    pub(super) fn read_again(&self, s: &mut State, w: usize, l: usize, end: Offset) {
+        let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
+        let mut intent = task.intent.expect("an intent was read");
+        intent.end = end;
+        if self.is(Mutant::NewKey) {
+            intent.key.directory = lane.directory(intent.key.start);
+        }
+        let lost = bridge::lost_since_pin(&intent, task.position, lane.log_start);
+        if lost.is_none() {
+            self.saw(if lane.compacted { Event::ReadAgainCompacted } else { Event::ReadAgain });
+            let content = Content { end, gap: intent.gap, reading: lane.compacted };
+            self.encoded_again(lane, task, intent, content);
+            return;
+        }
+        self.saw(Event::ReadAgainLess);
+        if let Some(id) = intent.upload
+            && lane.upload(id).fate == Fate::Open
+        {
+            // Without this the upload could still be completed behind the smaller object.
+            lane.upload_mut(id).end(Fate::Gone);
+        }
+        task.intent = Some(intent);
+        if self.setting.has_atomic_guards() {
+            self.encode_less(s, w, l);
+        } else {
+            task.step = Step::Outwait;
+        }
+    }
+
+    /// The second half of R5c: a full copy has landed by now, or never will.
+    pub(super) fn outwait(&self, s: &mut State, w: usize, l: usize) {
+        let intent = s.workers[w].tasks[l].intent.expect("an intent was read");
+        match self.finding(&s.lanes[l], l, &intent) {
+            Finding::Absent => {
+                self.saw(Event::OutwaitAbsent);
+                self.encode_less(s, w, l);
+            }
+            finding => {
+                self.saw(Event::OutwaitFound);
+                adopt(&mut s.workers[w].tasks[l], &finding, &intent);
+            }
+        }
+    }
+
+    /// What Kafka has left of the intent's range.
+    fn encode_less(&self, s: &mut State, w: usize, l: usize) {
+        let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
+        let intent = task.intent.expect("an intent was read");
+        let gap = bridge::lost_since_pin(&intent, task.position, lane.log_start).or(intent.gap);
+        let content = Content { end: intent.end, gap, reading: lane.compacted };
+        self.encoded_again(lane, task, intent, content);
+    }
+
+    /// A pinned range is encoded again. Another upload, or less than was pinned, is pinned anew before anything is sent.
+    fn encoded_again(&self, lane: &mut Lane, task: &mut Task, intent: Intent, content: Content) {
+        let less = content.gap != intent.gap && !self.is(Mutant::LessWithoutPin);
+        let by_upload = match self.setting.windows {
+            Windows::Put => false,
+            Windows::Multipart => true,
+            Windows::Mixed => content.gap == intent.gap && intent.upload.is_some(),
+        };
+        let upload = if by_upload {
+            self.abort_stale(lane, intent.key, None, self.is(Mutant::AbortYoung));
+            Some(self.open_upload(lane, intent.key, Some(content)))
+        } else {
+            None
+        };
+        task.step = if less || upload.is_some() { Step::Pin } else { Step::Send };
+        task.body = upload.is_none().then_some(content);
+        let gap = if self.is(Mutant::LessWithoutPin) { intent.gap } else { content.gap };
+        task.intent = Some(Intent { gap, upload, ..intent });
+    }
+
+    /// A lane that was refused a commit starts again.
+    pub(super) fn restart(&self, s: &mut State, w: usize, l: usize) {
+        self.saw(Event::Restarted);
+        s.workers[w].tasks[l].step = Step::Fetch;
+    }
+
+    /// HEAD may be denied while faults are left.
+    pub(super) fn deny_head(&self, s: &State, out: &mut Vec<Move>) {
+        if s.left.errors > 0 {
+            out.push(Move::DenyHead);
+        }
+    }
+
+    /// Whether an action is more than a fault or an accident: what goes on when nothing fails any more.
+    pub(super) fn is_progress(&self, s: &State, action: &Action) -> bool {
+        match action {
+            Action::Start(_) | Action::Learn(_) | Action::Rebalance(_) | Action::Finish(..) => true,
+            Action::DeadlinePasses => self.waits_for_deadline(s),
+            Action::Move(_, _, step) => match step {
+                Move::Pin(answer) | Move::Tidy(answer) => *answer == super::action::Answer::Arrives,
+                Move::Anchor | Move::RefuseCommit | Move::LoseAnswer | Move::Deny | Move::Conflict | Move::DenyHead => false,
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// From an end over the objects that follow it.
+pub(super) fn tiles_from(lane: &Lane, from: Offset) -> Offset {
+    let mut end = from;
+    while let Some(object) = lane.objects.iter().find(|o| o.key.start == end && o.now.end > end) {
+        end = object.now.end;
+    }
+    end
+}
+
+/// R4: what stands is the intent's range, or another end.
+fn adopt(task: &mut Task, finding: &Finding, intent: &Intent) {
+    match finding {
+        Finding::OtherEnd(end) => settle(task, bridge::settled_end(*end), intent.end),
+        Finding::Foreign(_) => task.step = Step::Stopped,
+        Finding::Ours | Finding::Absent => settle(task, intent.end, intent.end),
+    }
+}
+
+/// A range stands up to `end`. If that is not the pinned end, what was read behind it is dropped.
+pub(super) fn settle(task: &mut Task, end: Offset, pinned: Offset) {
+    let checked = task.checked && end == pinned;
+    *task = Task { position: end, start: end, untidied: true, checked, dead: task.dead, ..Task::at(Step::Reading) };
+}

@@ -1,0 +1,105 @@
+//! The settings that are explored: what the protocol must stand, in each class of store, and one for each mutant.
+
+use catchment::store::GuardClass;
+
+use super::mutants::Mutant;
+use super::setting::{Setting, Windows};
+use super::state::Faults;
+
+/// How much a run may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// Class C alone, where nothing but the fence holds: half a minute.
+    Quick,
+    /// All classes: a minute or two.
+    Normal,
+    /// More faults at a time: an hour.
+    Full,
+}
+
+/// The classes, strongest first.
+pub const CLASSES: [GuardClass; 3] = [GuardClass::A, GuardClass::B, GuardClass::C];
+
+/// No faults.
+const NONE: Faults = Setting::PLAIN.faults;
+
+/// One of each that a run of weeks sees.
+const USUAL: Faults = Faults { crashes: 1, pauses: 1, errors: 1, ..NONE };
+
+/// The whole protocol must hold in all of these.
+pub fn settings(effort: Effort) -> Vec<Setting> {
+    let mut families = families();
+    if effort == Effort::Full {
+        families.extend(wide());
+    }
+    let classes = if effort == Effort::Quick { &CLASSES[2..] } else { &CLASSES[..] };
+    families.iter().flat_map(|family| classes.iter().map(|class| family.in_class(*class))).collect()
+}
+
+fn families() -> Vec<Setting> {
+    let put = Setting { faults: USUAL, ..Setting::PLAIN };
+    let multipart = Setting { windows: Windows::Multipart, ..put };
+    let mixed = Setting { windows: Windows::Mixed, log_end: 1, ..put };
+    let calm = Faults { errors: 0, ..USUAL };
+    vec![
+        Setting { name: "two workers", faults: Faults { errors: 2, ..USUAL }, ..put },
+        Setting { name: "three workers", workers: 3, ..put },
+        Setting { name: "two lanes, eager", lanes: 2, log_end: 1, faults: calm, ..put },
+        Setting { name: "two lanes, cooperative", lanes: 2, log_end: 1, cooperative: true, faults: Faults { pauses: 0, ..USUAL }, ..put },
+        Setting { name: "multipart", faults: Faults { lost_uploads: 1, ..USUAL }, ..multipart },
+        Setting { name: "compaction", faults: Faults { compactions: 1, ..USUAL }, ..put },
+        Setting { name: "compaction, multipart", faults: Faults { compactions: 1, ..USUAL }, ..multipart },
+        Setting { name: "retention", faults: Faults { retentions: 1, ..USUAL }, ..put },
+        Setting { name: "retention, multipart", log_end: 1, faults: Faults { retentions: 1, lost_uploads: 1, ..calm }, ..multipart },
+        Setting { name: "retention, mixed", faults: Faults { retentions: 1, lost_uploads: 1, ..calm }, ..mixed },
+        Setting { name: "outage", faults: Faults { outages: 1, ..USUAL }, ..put },
+        Setting { name: "outage, multipart", faults: Faults { outages: 1, ..calm }, ..multipart },
+        Setting { name: "outage and retention", faults: Faults { outages: 1, retentions: 1, ..calm }, ..mixed },
+        Setting { name: "offsets forgotten", faults: Faults { expiries: 1, ..calm }, ..put },
+        Setting { name: "offsets forgotten, multipart", faults: Faults { expiries: 1, ..calm }, ..multipart },
+        Setting { name: "records that nobody sees", log_end: 3, invisible: 0b101, ..put },
+        Setting { name: "the group goes back", faults: Faults { regressions: 1, ..USUAL }, ..put },
+        Setting { name: "the group goes back, multipart", faults: Faults { regressions: 1, ..calm }, ..multipart },
+    ]
+}
+
+/// More at a time, before a release.
+fn wide() -> Vec<Setting> {
+    Vec::new()
+}
+
+/// Where a mutant is tried, in all classes: small worlds that hold what its guard is for.
+pub fn setting_of(mutant: Mutant) -> Setting {
+    let crash = Setting { name: "two crashes", faults: Faults { crashes: 2, ..NONE }, ..Setting::PLAIN };
+    let pause = Setting { name: "a frozen worker", faults: Faults { pauses: 1, ..NONE }, ..Setting::PLAIN };
+    let error = Setting { name: "a lost answer", faults: Faults { errors: 1, ..NONE }, ..Setting::PLAIN };
+    let retention = Faults { retentions: 1, ..NONE };
+    let retention = Setting { name: "retention and a crash", log_end: 1, faults: Faults { crashes: 1, ..retention }, ..Setting::PLAIN };
+    let back = Faults { regressions: 1, crashes: 1, errors: 1, ..NONE };
+    match mutant {
+        Mutant::NoFence => pause,
+        Mutant::NewKey | Mutant::NoWait | Mutant::StartAtLogStart => retention,
+        Mutant::LessWithoutPin => {
+            let faults = Faults { crashes: 0, pauses: 1, ..retention.faults };
+            Setting { name: "retention and a frozen worker", faults, ..retention }
+        }
+        Mutant::AdoptWithoutCompare | Mutant::NoFirstLook | Mutant::DeniedIsAbsent => {
+            Setting { name: "the group goes back", faults: back, ..Setting::PLAIN }
+        }
+        Mutant::NoRenewal => {
+            let faults = Faults { expiries: 1, pauses: 1, crashes: 1, ..NONE };
+            Setting { name: "offsets forgotten and a frozen worker", faults, ..Setting::PLAIN }
+        }
+        Mutant::AbortYoung | Mutant::GoneIsDone => Setting { name: "multipart and a frozen worker", windows: Windows::Multipart, ..pause },
+        Mutant::UnknownIsDone | Mutant::NoRepeat => error,
+        Mutant::NoRestart => Setting { name: "a commit of the generation before", lanes: 2, log_end: 1, cooperative: true, ..error },
+        Mutant::NoPin
+        | Mutant::PublishBeforePin
+        | Mutant::AsynchronousPin
+        | Mutant::NewEnd
+        | Mutant::TidyBeforeSettle
+        | Mutant::TidyOfDeadLane
+        | Mutant::PinOfDeadLane
+        | Mutant::RecommitOverIntent => crash,
+    }
+}
