@@ -54,6 +54,11 @@ pub const INTENT_BYTES_MAX: usize = 3_000;
 /// How long an upload may be under way before others may think it dead.
 pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);
 
+/// A publishing request goes out within this of its pin, or the pin is repeated first. More, and a worker that was frozen could publish what
+/// others have given up waiting for: the upload deadline covers the slowest request that is sent this long after its pin. Less, and a store
+/// that is away costs commits.
+pub const PIN_AGE_MAX: Duration = Duration::from_secs(60);
+
 /// How long a log end below a position may last before it counts as truncation: a new leader's high watermark lags.
 pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
 

@@ -19,7 +19,7 @@ use crate::budget::Reservation;
 use crate::clock::Backoff;
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
-use crate::limits::INTENT_BYTES_MAX;
+use crate::limits::{INTENT_BYTES_MAX, PIN_AGE_MAX};
 use crate::report::LaneNote;
 use crate::segment::{BuiltPart, SealedSegment};
 use crate::source::{CommitError, LastRead};
@@ -60,11 +60,15 @@ impl Lane {
         }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
         let mut intent = pinned.clone().unwrap_or_else(|| self.new_intent(&sealed, &object_key));
+        // Less than was pinned is published by the lane's owner alone: a zombie may have read the intent, too, while the owner has it all.
+        let is_less = intent.missing != sealed.tail.missing;
+        intent.missing.clone_from(&sealed.tail.missing);
         intent.upload = note;
         if let Some(upload) = &mut upload {
             upload.named_by_intent = true;
         }
-        if pinned.is_none() || intent.upload.is_some() {
+        if pinned.is_none() || is_less || intent.upload.is_some() {
+            intent.at = self.env.clock.wall_ms();
             self.pin(&intent).await?;
         }
         if pinned.is_none() {
@@ -74,7 +78,7 @@ impl Lane {
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
             self.write_record(&object_key, &sealed).await?;
         }
-        let (end, requests) = self.publish(&intent, &mut body).await?;
+        let (end, requests) = self.publish(&mut intent, &mut body).await?;
         self.settled(&intent, end);
         self.abort_replaced_upload().await;
         if end != intent.end {
@@ -196,11 +200,24 @@ impl Lane {
         Ok(())
     }
 
+    /// Pins an intent again if its pin is old. Who was frozen may have lost the lane since; others have waited for the requests of that pin,
+    /// and gone on without them. Sent now, they would write over what came after.
+    pub(super) async fn renew_pin(&mut self, intent: &mut Intent) -> Result<(), Exit> {
+        let now = self.env.clock.wall_ms();
+        let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
+        if now.saturating_sub(intent.at) <= age_max {
+            return Ok(());
+        }
+        intent.at = now;
+        self.pin(intent).await
+    }
+
     /// Steps 4 and 5. Returns the end of the object that stands, and how many publishing requests it took.
-    pub(super) async fn publish(&self, intent: &Intent, body: &mut Body) -> Result<(i64, u32), Exit> {
+    pub(super) async fn publish(&mut self, intent: &mut Intent, body: &mut Body) -> Result<(i64, u32), Exit> {
         let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
         let mut requests = 0;
         loop {
+            self.renew_pin(intent).await?;
             requests += 1;
             let answer = self.send_body(intent, body).await;
             let kind = answer.as_ref().err().map(|e| e.kind);

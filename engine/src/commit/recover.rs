@@ -111,7 +111,8 @@ impl Lane {
             }
             // The claim has settled that this incarnation was accepted; what the old one committed says nothing of it.
             if let CommitNote::Intent(intent) = note {
-                self.settle_old_incarnation(committed.offset, &intent).await?;
+                self.position = committed.offset;
+                self.settle_old_incarnation(*intent).await?;
             }
             return Ok(None);
         }
@@ -120,18 +121,18 @@ impl Lane {
     }
 
     /// A window that was pinned for a topic that is gone: it stands, or its upload is whole, or its records are lost. Then the first object of
-    /// the new incarnation lists them.
-    async fn settle_old_incarnation(&mut self, position: i64, intent: &Intent) -> Result<(), Exit> {
+    /// the new incarnation lists them. The position is the old incarnation's until then, for a pin that is repeated.
+    async fn settle_old_incarnation(&mut self, mut intent: Intent) -> Result<(), Exit> {
         let (store, layout) = (&*self.env.store, &self.env.rule.layout);
         if self.until_answered("HeadObject", || proof::look(store, layout, &intent.key)).await?.is_some() {
             return Ok(());
         }
-        if let Some(upload) = intent.upload.as_ref().filter(|_| !intent.enc.starts_with("raw."))
-            && self.complete_upload(intent, upload).await?.is_some()
+        if let Some(upload) = intent.upload.clone().filter(|_| !intent.enc.starts_with("raw."))
+            && self.complete_upload(&mut intent, &upload).await?.is_some()
         {
             return Ok(());
         }
-        let gap = Missing(position, intent.end, GapCause::TopicRecreated);
+        let gap = Missing(self.position, intent.end, GapCause::TopicRecreated);
         self.pending.push(gap);
         self.tell_gap(gap);
         Ok(())
@@ -178,7 +179,7 @@ impl Lane {
     }
 
     /// R3 to R5.
-    async fn resume_at_intent(&mut self, intent: Intent) -> Result<Resume, Exit> {
+    async fn resume_at_intent(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Recovering(&intent));
         self.abort_stale_uploads(&intent.key, intent.upload.as_ref().map(|u| u.id.as_str())).await?;
         match self.find(&intent).await? {
@@ -187,9 +188,9 @@ impl Lane {
             Finding::Foreign(why) => return Err(intent_taken(&intent, &why).into()),
             Finding::Absent => {}
         }
-        if let Some(upload) = &intent.upload
-            && self.has_proof_without_reading(&intent, upload).await?
-            && let Some(end) = self.complete_upload(&intent, upload).await?
+        if let Some(upload) = intent.upload.clone()
+            && self.has_proof_without_reading(&intent, &upload).await?
+            && let Some(end) = self.complete_upload(&mut intent, &upload).await?
         {
             return self.adopt(&intent, end).await;
         }
@@ -216,7 +217,7 @@ impl Lane {
     }
 
     /// R5a: a multipart upload that lacks only its Complete. None: the upload is gone and so is its object.
-    async fn complete_upload(&self, intent: &Intent, upload: &UploadNote) -> Result<Option<i64>, Exit> {
+    async fn complete_upload(&mut self, intent: &mut Intent, upload: &UploadNote) -> Result<Option<i64>, Exit> {
         let parts = loop {
             match self.env.store.list_parts(&intent.key, &upload.id).await {
                 Ok(parts) => break Some(parts),

@@ -250,7 +250,8 @@ fn a_session_token_needs_its_keys() {
 fn an_upload_lives_longer_than_the_slowest_request() {
     let slowest_put = 30 + crate::limits::MULTIPART_BYTES_MIN / crate::store::open::BODY_RATE_MIN;
     let slowest_complete = crate::store::open::OpenOptions::default().complete_timeout.as_secs();
-    assert!(UPLOAD_DEADLINE_MIN.as_millis() / 1000 > slowest_put.max(slowest_complete) + 60, "{slowest_put} s");
+    let sent_after = crate::limits::PIN_AGE_MAX.as_secs();
+    assert!(UPLOAD_DEADLINE_MIN.as_millis() / 1000 > sent_after + slowest_put.max(slowest_complete), "{slowest_put} s");
     let file = FILE.replace("on_gap =", "upload_deadline = \"19m\"\non_gap =");
     assert!(only_problem(plan(&file, Overrides::default())).message.contains("20m"));
 }
