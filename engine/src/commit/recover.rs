@@ -10,7 +10,7 @@ use catchment_formats::{Encoding, GapCause, Missing};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
-use super::{Finding, compare, lost_since_pin, with_gap, truncated_from};
+use super::{Finding, compare, lost_since_pin, truncated_from, with_gap};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::error::{Code, Error, ErrorKind, codes};

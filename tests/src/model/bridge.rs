@@ -53,6 +53,9 @@ fn real_intent(intent: &Intent) -> RealIntent {
         d: String::new(),
         at: i64::from(!intent.old),
         nonce: String::new(),
+        last: None,
+        pending: Vec::new(),
+        end_last: None,
         upload: intent.upload.map(|id| UploadNote { id: id.to_string(), parts: 1, bytes: 1, digest: String::new() }),
     }
 }
@@ -60,9 +63,14 @@ fn real_intent(intent: &Intent) -> RealIntent {
 /// A commit's metadata, printed and parsed by the engine: recovery knows no more than that text says.
 pub(super) fn read_note(note: &Note) -> Note {
     let real = match note {
-        Note::Tidy(start) => {
-            CommitNote::Tidy(Tidy { v: VERSION, t: String::new(), d: String::new(), start: (*start).into(), missing: Vec::new() })
-        }
+        Note::Tidy(start) => CommitNote::Tidy(Tidy {
+            v: VERSION,
+            t: String::new(),
+            d: String::new(),
+            start: (*start).into(),
+            missing: Vec::new(),
+            last: None,
+        }),
         Note::Intent(intent) => CommitNote::Intent(Box::new(real_intent(intent))),
     };
     match CommitNote::parse(&real.print()).expect("the engine reads what it prints") {
