@@ -15,8 +15,7 @@ const STATES_MIN: usize = 1_000_000;
 
 #[test]
 fn the_protocol_holds_in_every_state() {
-    let full = std::env::var_os("CATCHMENT_TEST_FULL").is_some();
-    let report = explore(if full { Effort::Full } else { Effort::Normal });
+    let report = explore(Effort::Normal);
     for s in &report.settings {
         println!("{:32} {:?} {:9} states {:9} steps, depth {:2}, {:.1} s", s.name, s.class, s.states, s.transitions, s.depth, s.seconds);
         assert!(s.violations.is_empty(), "{} in class {:?}:\n{}", s.name, s.class, s.violations.join("\n\n"));

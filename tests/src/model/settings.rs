@@ -13,8 +13,6 @@ pub enum Effort {
     Quick,
     /// All classes: a minute or two.
     Normal,
-    /// More faults at a time: an hour.
-    Full,
 }
 
 /// The classes, strongest first.
@@ -28,10 +26,7 @@ const USUAL: Faults = Faults { crashes: 1, pauses: 1, errors: 1, ..NONE };
 
 /// The whole protocol must hold in all of these.
 pub fn settings(effort: Effort) -> Vec<Setting> {
-    let mut families = families();
-    if effort == Effort::Full {
-        families.extend(wide());
-    }
+    let families = families();
     let classes = if effort == Effort::Quick { &CLASSES[2..] } else { &CLASSES[..] };
     families.iter().flat_map(|family| classes.iter().map(|class| family.in_class(*class))).collect()
 }
@@ -61,11 +56,6 @@ fn families() -> Vec<Setting> {
         Setting { name: "the group goes back", faults: Faults { regressions: 1, ..USUAL }, ..put },
         Setting { name: "the group goes back, multipart", faults: Faults { regressions: 1, ..calm }, ..multipart },
     ]
-}
-
-/// More at a time, before a release.
-fn wide() -> Vec<Setting> {
-    Vec::new()
 }
 
 /// Where a mutant is tried, in all classes: small worlds that hold what its guard is for.
