@@ -6,7 +6,7 @@ use catchment::config::Accept;
 use kafka_protocol::messages::ApiKey;
 
 use crate::broker::cluster::code;
-use crate::broker::faults::{Act, Fault, When};
+use crate::broker::faults::{Act, Fault, When, is_pin};
 use crate::broker::offsets::Commit;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::{GROUP, TOPIC};
@@ -68,6 +68,7 @@ pub(super) fn list(cells: &mut Cells) {
     }
     fates(cells);
     memory(cells);
+    old_pins(cells);
     fetches(cells);
 }
 
@@ -201,6 +202,47 @@ fn memory(cells: &mut Cells) {
                 bench.reach_end().await?;
                 bench.script(|c| c.groups.commits_late_by = Duration::ZERO);
                 bench.fill(0, 100);
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        },
+    );
+}
+
+/// Pins that are older than a request may be when it is sent.
+fn old_pins(cells: &mut Cells) {
+    cells.add("K19", "k19.pin-again", "the store is away for minutes: the window is pinned again before it is sent once more", |bench| {
+        Box::pin(async move {
+            bench.filled(150);
+            bench.store.hold(true);
+            let run = bench.start()?;
+            let pinned_at = |c: &Commit| serde_json::from_str::<serde_json::Value>(&c.metadata).ok()?.get("at")?.as_i64();
+            bench
+                .await_state("the first window pinned again", move |c| {
+                    let at: Vec<i64> = c.groups.group(GROUP).offsets.history(TOPIC, 0).filter_map(pinned_at).collect();
+                    at.last().zip(at.first()).is_some_and(|(last, first)| last - first > 60_000)
+                })
+                .await?;
+            bench.store.hold(false);
+            bench.await_committed().await?;
+            run.stop().await?;
+            bench.compare().await
+        })
+    });
+    cells.add(
+        "K19",
+        "k19.pin-again.refused",
+        "the same, and the name has another owner meanwhile: the window that was pinned long ago is not sent any more",
+        |bench| {
+            Box::pin(async move {
+                bench.filled(150);
+                bench.store.hold(true);
+                let run = bench.start()?;
+                bench.await_state("a pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|c| is_pin(&c.metadata))).await?;
+                bench.fault(Fault::always(When::Every(ApiKey::OffsetCommit), Act::Code(code::FENCED_INSTANCE_ID)));
+                run.must_fail(205).await?;
+                bench.store.hold(false);
+                bench.script(|c| c.end_faults());
                 bench.reach_end().await?;
                 bench.compare().await
             })
