@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -57,13 +57,35 @@ impl axum::serve::Listener for Listener {
 }
 
 /// Cuts one connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cut(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub(super) struct Cut(Arc<AtomicUsize>);
+
+impl Default for Cut {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
 
 impl Cut {
     /// Resets the connection instead of sending what comes next.
     pub(super) fn cut(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.cut_after(0);
+    }
+
+    /// Resets the connection when so many more bytes were sent.
+    pub(super) fn cut_after(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes that may still be sent.
+    fn left(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn sent(&self, bytes: usize) {
+        if self.left() != usize::MAX {
+            self.0.fetch_sub(bytes, Ordering::SeqCst);
+        }
     }
 }
 
@@ -83,7 +105,7 @@ pub(super) struct Connection {
 
 impl Connection {
     fn check(&self) -> io::Result<()> {
-        let is_cut = self.cut.0.load(Ordering::SeqCst) || self.down.load(Ordering::SeqCst);
+        let is_cut = self.cut.left() == 0 || self.down.load(Ordering::SeqCst);
         if is_cut { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
@@ -98,7 +120,10 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let some = &buf[..buf.len().min(self.cut.left())];
+        let sent = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, some))?;
+        self.cut.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Op, Request};
+use crate::gate::Gate;
 
 /// Decides about each request, when its headers have arrived.
 pub type FaultPlan = Arc<dyn Fn(&Request) -> Fault + Send + Sync>;
@@ -24,11 +25,29 @@ pub struct Fault {
     pub answer: Answer,
     /// How fast the request's body is read, in bytes a second.
     pub body_rate: Option<u64>,
+    /// The answer's body is sent in pieces, with this pause before each.
+    pub pause: Option<Duration>,
+    /// The answer comes when this opens.
+    pub held: Option<Gate>,
+    /// When this opens, the operation takes effect once more, or at last: a request that is delivered late or twice.
+    pub again: Option<Gate>,
+    /// Opened when the request is answered.
+    pub opens: Option<Gate>,
 }
 
 impl Default for Fault {
     fn default() -> Self {
-        Self { before: Duration::ZERO, effect: true, after: Duration::ZERO, answer: Answer::Usual, body_rate: None }
+        Self {
+            before: Duration::ZERO,
+            effect: true,
+            after: Duration::ZERO,
+            answer: Answer::Usual,
+            body_rate: None,
+            pause: None,
+            held: None,
+            again: None,
+            opens: None,
+        }
     }
 }
 
@@ -45,7 +64,12 @@ impl Fault {
 
     /// A reset connection, with or without an effect.
     pub fn reset(effect: bool) -> Self {
-        Self { effect, answer: Answer::Reset, ..Self::default() }
+        Self::answered(effect, Answer::Reset)
+    }
+
+    /// This answer, with or without an effect.
+    pub fn answered(effect: bool, answer: Answer) -> Self {
+        Self { effect, answer, ..Self::default() }
     }
 }
 
@@ -60,6 +84,16 @@ pub enum Answer {
     LateError(String),
     /// 200 with a body that is no XML.
     Garbage,
+    /// This status with the page of a proxy that knows nothing of S3.
+    Page(u16),
+    /// 200 with this body.
+    Text(String),
+    /// What the operation answers, cut in the middle: of its body, or of its head if it has none.
+    Cut,
+    /// What the operation answers, with other ETags than the true ones.
+    WrongEtag,
+    /// What the operation answers, with some bytes of its body changed.
+    Damaged,
     /// What the operation answers, with another `x-cos-hash-crc64ecma` than the body's.
     WrongCrc,
     /// What the operation answers, without `x-cos-hash-crc64ecma`.
@@ -138,6 +172,7 @@ impl FaultRule {
             after: Duration::from_millis(self.after_ms),
             answer,
             body_rate: self.body_rate,
+            ..Fault::default()
         }
     }
 }

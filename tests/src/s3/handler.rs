@@ -10,10 +10,11 @@ use axum::routing::{any, get, post};
 
 use super::body::{self, Received};
 use super::connection::Cut;
-use super::fault::{Answer, Fault};
+use super::fault::Fault;
 use super::request::{Incoming, Op};
 use super::state::State;
-use super::{Personality, multipart, objects, xml};
+use super::{Personality, answer, multipart, objects, xml};
+use crate::gate::Gate;
 use crate::s3::FaultRule;
 
 /// An answer with a body that is whole.
@@ -85,13 +86,18 @@ async fn handle(
         return error_reply(501, "NotImplemented", "no such operation here", "", false);
     };
     // A task of its own: an operation that has begun does not end with its client's connection.
+    let busy = state.busy();
     let task = tokio::spawn(async move {
+        let _busy = busy;
         let begun_ms = state.now_ms();
         let fault = state.fault(&incoming.request);
         let reply = serve(&state, &incoming, body, &fault).await;
-        let reply = answer(&incoming, fault, reply, &cut).await;
+        let reply = answer::shape(&incoming, &fault, reply, &cut).await;
         let status = reply.as_ref().map_or(0, |reply| reply.status().as_u16());
         state.record(&incoming.request, begun_ms, status);
+        if let Some(gate) = &fault.opens {
+            gate.open();
+        }
         reply.unwrap_or_default()
     });
     task.await.unwrap_or_else(|_| error_reply(500, "InternalError", "the handler ended without an answer", "", false))
@@ -111,10 +117,28 @@ async fn serve(state: &Arc<State>, incoming: &Incoming, body: Body, fault: &Faul
     if let Err(refusal) = verify(state, incoming, &received) {
         return refused(refusal);
     }
+    if let Some(gate) = &fault.again {
+        repeat(state, incoming, &received, gate);
+    }
     if !fault.effect {
         return Reply::default();
     }
-    let result = match incoming.request.op {
+    perform(state, incoming, received).await.unwrap_or_else(refused)
+}
+
+/// Lets the operation take effect when the gate opens, whatever has happened by then. Nobody hears the answer.
+fn repeat(state: &Arc<State>, incoming: &Incoming, received: &Received, gate: &Gate) {
+    let (state, incoming, received, gate) = (Arc::clone(state), incoming.clone(), received.clone(), gate.clone());
+    let busy = state.busy();
+    tokio::spawn(async move {
+        let _busy = busy;
+        gate.opened().await;
+        drop(perform(&state, &incoming, received).await);
+    });
+}
+
+async fn perform(state: &Arc<State>, incoming: &Incoming, received: Received) -> Result<Reply, Refusal> {
+    match incoming.request.op {
         Op::PutObject => objects::put(state, incoming, received).await,
         Op::HeadObject => objects::head(state, incoming),
         Op::GetObject => objects::get(state, incoming),
@@ -126,43 +150,6 @@ async fn serve(state: &Arc<State>, incoming: &Incoming, body: Body, fault: &Faul
         Op::CompleteMultipartUpload => multipart::complete(state, incoming, &received).await,
         Op::AbortMultipartUpload => multipart::abort(state, incoming),
         Op::ListMultipartUploads => multipart::list_uploads(state, incoming),
-    };
-    result.unwrap_or_else(refused)
-}
-
-/// Turns the operation's answer into what the client gets; none for a reset.
-async fn answer(incoming: &Incoming, fault: Fault, usual: Reply, cut: &Cut) -> Option<Reply> {
-    tokio::time::sleep(fault.after).await;
-    let key = &incoming.request.key;
-    match fault.answer {
-        Answer::Usual => Some(usual),
-        Answer::Error(status, code) => Some(error_reply(status, &code, "as the test wants it", key, incoming.request.op == Op::HeadObject)),
-        Answer::LateError(code) => Some(Reply::new(xml::error(&code, "as the test wants it", key).into())),
-        Answer::Garbage => Some(Reply::new("no XML at all".into())),
-        Answer::WrongCrc => {
-            let mut reply = usual;
-            reply.headers_mut().insert("x-cos-hash-crc64ecma", axum::http::HeaderValue::from_static("1"));
-            Some(reply)
-        }
-        Answer::NoCrc => {
-            let mut reply = usual;
-            reply.headers_mut().remove("x-cos-hash-crc64ecma");
-            Some(reply)
-        }
-        Answer::BrokenPage => {
-            let root = match incoming.request.op {
-                Op::ListParts => "ListPartsResult",
-                Op::ListMultipartUploads => "ListMultipartUploadsResult",
-                _ => "ListBucketResult",
-            };
-            let mut page = xml::Document::new(root);
-            page.element("IsTruncated", true);
-            Some(Reply::new(page.finish(root).into()))
-        }
-        Answer::Reset => {
-            cut.cut();
-            None
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! Signatures are not verified, but a request must carry one that covers its `x-amz-` and `x-cos-` headers. An operation that
 //! has begun takes effect even if its client is gone, as on a real service.
 
+mod answer;
 mod body;
 mod connection;
 mod fault;
@@ -25,6 +26,8 @@ use std::time::Duration;
 use catchment::store::GuardClass;
 use catchment::store::open::{Env, GivenCredentials, OpenOptions};
 
+use crate::scripted::order::Order;
+
 pub use fault::{Answer, Fault, FaultPlan, FaultRule, FaultRules};
 pub use request::{Op, Request};
 pub use state::{Logged, State, Version};
@@ -38,6 +41,17 @@ pub enum Personality {
     Cos,
     /// A Complete must name the parts' checksums if the upload has an algorithm; a repeated Complete is 404.
     Minio,
+}
+
+impl Personality {
+    /// Its name on command lines and in ids.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Cos => "cos",
+            Self::Minio => "minio",
+        }
+    }
 }
 
 /// Class of the create-only guard of each operation.
@@ -70,6 +84,10 @@ pub struct Config {
     pub cos_crc: bool,
     /// COS: whether metadata comes back under `x-cos-meta-`.
     pub cos_metadata: bool,
+    /// Smallest size of a part that is not the last, in bytes; none: the service's own.
+    pub part_bytes_min: Option<u64>,
+    /// Numbers the versions of objects among the events of a test.
+    pub order: Order,
 }
 
 impl Config {
@@ -86,6 +104,8 @@ impl Config {
             complete_delay: Duration::from_millis(20),
             cos_crc: true,
             cos_metadata: false,
+            part_bytes_min: None,
+            order: Order::default(),
         }
     }
 

@@ -127,8 +127,9 @@ pub(super) async fn complete(state: &Arc<State>, incoming: &Incoming, received: 
 /// As COS does it: 200 at once, spaces while it works, and the result or the error at the end.
 fn complete_late(state: &Arc<State>, incoming: &Incoming, id: String, upload: Upload, named: Vec<Named>) -> Reply {
     let (pieces, receiver) = mpsc::channel(16);
-    let (state, incoming) = (Arc::clone(state), incoming.clone());
+    let (state, incoming, busy) = (Arc::clone(state), incoming.clone(), state.busy());
     tokio::spawn(async move {
+        let _busy = busy;
         // A client that is gone does not stop the service; its pieces go nowhere.
         for _ in 0..4 {
             let _ = pieces.send(Bytes::from_static(b" ")).await;
@@ -162,6 +163,16 @@ async fn finish(state: &Arc<State>, incoming: &Incoming, id: &str, upload: Uploa
     inserted.map(|()| etag)
 }
 
+/// Makes the object of an upload visible with all its parts: a Complete that was sent long ago takes effect.
+pub(super) fn complete_overdue(state: &State, id: &str) {
+    let mut store = state.store();
+    let Some(upload) = store.uploads.remove(id) else { return };
+    let part = |(number, part): (&u32, &PartBody)| Named { number: *number, etag: hex(&part.md5), checksum: None };
+    let object = join(&upload, &upload.parts.iter().map(part).collect::<Vec<_>>());
+    store.completed.insert(id.to_owned(), (upload.key.clone(), object.etag.clone()));
+    store.insert(&upload.key, object, state.config.order.next(), state.now_ms());
+}
+
 fn check_parts(state: &State, upload: &Upload, named: &[Named]) -> Result<(), Refusal> {
     let is_cos = state.config.personality == Personality::Cos;
     if named.is_empty() {
@@ -170,7 +181,7 @@ fn check_parts(state: &State, upload: &Upload, named: &[Named]) -> Result<(), Re
     if named.windows(2).any(|w| w[0].number >= w[1].number) {
         return refuse(400, "InvalidPartOrder", "the parts are not in ascending order");
     }
-    let part_bytes_min = if is_cos { 1 << 20 } else { 5 << 20 };
+    let part_bytes_min = state.config.part_bytes_min.unwrap_or(if is_cos { 1 << 20 } else { 5 << 20 });
     for (index, part) in named.iter().enumerate() {
         let Some(stored) = upload.parts.get(&part.number).filter(|stored| hex(&stored.md5) == part.etag) else {
             return refuse(400, "InvalidPart", "a part is not there, or not this one");

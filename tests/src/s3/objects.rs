@@ -43,7 +43,7 @@ pub(super) async fn insert(state: &Arc<State>, incoming: &Incoming, object: Obje
     {
         return taken(state, other, begun);
     }
-    store.insert(key, Object { written: Instant::now(), ..object }, state.now_ms());
+    store.insert(key, Object { written: Instant::now(), ..object }, state.config.order.next(), state.now_ms());
     Ok(())
 }
 
@@ -84,7 +84,7 @@ pub(super) fn get(state: &State, incoming: &Incoming) -> Result<Reply, Refusal> 
 
 pub(super) fn delete(state: &State, incoming: &Incoming) -> Result<Reply, Refusal> {
     let at_ms = state.now_ms();
-    state.store().remove(&incoming.request.key, at_ms);
+    state.store().remove(&incoming.request.key, state.config.order.next(), at_ms);
     let mut answer = Reply::default();
     *answer.status_mut() = StatusCode::NO_CONTENT;
     Ok(answer)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::fault::{Fault, FaultPlan, FaultRules};
 use super::request::{Op, Request};
-use super::{Config, FaultRule};
+use super::{Config, FaultRule, multipart};
 
 /// A server's contents, its log, and the switches of a test.
 pub struct State {
@@ -24,6 +24,8 @@ pub struct State {
     /// Bytes a second of all request bodies together; 0: no limit.
     rate: AtomicU64,
     rate_free_at: tokio::sync::Mutex<tokio::time::Instant>,
+    /// Requests in progress, and effects that are yet to come.
+    busy: tokio::sync::watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,8 @@ pub(super) struct PartBody {
 /// One version of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Version {
+    /// When it became visible, among all events of the test.
+    pub order: u64,
     /// When it became visible, in milliseconds since the server's start.
     pub at_ms: u64,
     /// Its ETag, without quotes.
@@ -122,6 +126,7 @@ impl State {
             denied: AtomicBool::new(false),
             rate: AtomicU64::new(0),
             rate_free_at: tokio::sync::Mutex::new(tokio::time::Instant::now()),
+            busy: tokio::sync::watch::Sender::new(0),
         }
     }
 
@@ -143,6 +148,38 @@ impl State {
     /// Reads all request bodies together at this many bytes a second; 0: as fast as they come.
     pub fn set_rate(&self, bytes_per_second: u64) {
         self.rate.store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// Completes an upload, if there is one, as a request that was sent long ago does when it takes effect at last.
+    pub fn complete_overdue(&self, id: &str) {
+        multipart::complete_overdue(self, id);
+    }
+
+    /// Somebody replaces an object, or with none deletes it, behind everybody's back. Nothing is written down of it.
+    pub fn tamper(&self, key: &str, body: Option<Bytes>) {
+        let mut store = self.store();
+        match (store.objects.get_mut(key), body) {
+            (Some(object), Some(body)) => (object.size, object.chunks) = (body.len() as u64, [body].into()),
+            (_, None) => drop(store.objects.remove(key)),
+            (None, Some(_)) => panic!("{key} does not exist"),
+        }
+    }
+
+    /// Requests that are in progress, and effects that are yet to come.
+    pub fn in_progress(&self) -> usize {
+        *self.busy.borrow()
+    }
+
+    /// Waits until no request is in progress and no effect is to come any more.
+    pub async fn quiet(&self) {
+        // The sender lives as long as `self`, so waiting can only end with the value.
+        let _ = self.busy.subscribe().wait_for(|busy| *busy == 0).await;
+    }
+
+    /// Counts as busy until it is dropped.
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.send_modify(|busy| *busy += 1);
+        Busy(Arc::clone(self))
     }
 
     /// Makes all open uploads older by this much.
@@ -232,10 +269,21 @@ impl State {
     }
 }
 
+/// Something that goes on in a server.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<State>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|busy| *busy -= 1);
+    }
+}
+
 impl Store {
     /// Makes an object visible.
-    pub(super) fn insert(&mut self, key: &str, object: Object, at_ms: u64) {
+    pub(super) fn insert(&mut self, key: &str, object: Object, order: u64, at_ms: u64) {
         let version = Version {
+            order,
             at_ms,
             etag: object.etag.clone(),
             size: object.size,
@@ -248,9 +296,9 @@ impl Store {
     }
 
     /// Removes an object, if it is there.
-    pub(super) fn remove(&mut self, key: &str, at_ms: u64) {
+    pub(super) fn remove(&mut self, key: &str, order: u64, at_ms: u64) {
         if let Some(object) = self.objects.remove(key) {
-            let version = Version { at_ms, etag: object.etag, size: 0, crc64: 0, deleted: true, metadata: BTreeMap::new() };
+            let version = Version { order, at_ms, etag: object.etag, size: 0, crc64: 0, deleted: true, metadata: BTreeMap::new() };
             self.versions.entry(key.to_owned()).or_default().push(version);
         }
     }

@@ -45,6 +45,18 @@ pub(super) fn texts<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
     elements.filter_map(|rest| rest.split_once(&close)).map(|(text, _)| text).collect()
 }
 
+/// The document with this text in all elements of this name.
+pub(super) fn replace(document: &str, name: &str, text: &str) -> String {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut pieces = document.split(&open);
+    let mut replaced = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.split_once(&close).map_or("", |(_, rest)| rest);
+        replaced.extend([&open, &escape(text), &close, rest]);
+    }
+    replaced
+}
+
 pub(super) fn unescape(text: &str) -> String {
     text.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&apos;", "'").replace("&amp;", "&")
 }
