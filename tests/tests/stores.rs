@@ -196,6 +196,33 @@ async fn a_complete_is_done_only_if_its_body_says_so() {
     }
 }
 
+/// Something between here and the service answers 200 with a page of its own. No request has become of it what it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_200_without_an_etag_is_no_success() {
+    for personality in PERSONALITIES {
+        let (server, store) = service(Config::new(personality)).await;
+        put(&store, "there").await.unwrap();
+        let id = store.create_upload("upload", &Metadata::new(), Guard::IfAbsent).await.unwrap();
+        server.state().set_faults(|_| Fault::answered(false, Answer::Garbage));
+        let part = store.upload_part("upload", &id, 1, Payload::from_bytes("x")).await;
+        let answers = [
+            put(&store, "new").await.map(drop),
+            part.map(drop).map_err(|e| e.kind),
+            complete_of(&store, &id).await,
+            store.head("there").await.map(drop).map_err(|e| e.kind),
+            store.get("there", None).await.map(drop).map_err(|e| e.kind),
+        ];
+        assert_eq!(answers, [Err(StoreErrorKind::Unknown); 5], "{personality:?}");
+        server.state().set_faults(|_| Fault::default());
+        assert_eq!(store.head("new").await.unwrap(), None, "nothing was stored");
+    }
+}
+
+async fn complete_of(store: &Arc<dyn ObjectStore>, id: &str) -> Result<(), StoreErrorKind> {
+    let part = catchment::store::Part { number: 1, size: 1, etag: "0".repeat(32) };
+    store.complete_upload("upload", id, &[part], Guard::IfAbsent).await.map(drop).map_err(|e| e.kind)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn harmless_requests_are_repeated() {
     let ops = [

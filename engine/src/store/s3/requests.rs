@@ -77,7 +77,7 @@ impl S3Store {
         let exchange = Exchange::default().header(self.guard(guard)).signed_payload(sums.sha256.clone());
         let sent = request.customize().interceptor(exchange.clone()).send();
         let output = self.attempt(PUT, key, self.body_timeout(body.len()), sent).await.map_err(|e| *e)?;
-        Ok((bare_etag(output.e_tag()), self.seen(&exchange)))
+        Ok((etag_of(PUT, key, output.e_tag())?, self.seen(&exchange)))
     }
 
     pub(super) async fn head_object(&self, key: &str) -> StoreResult<Option<ObjectInfo>> {
@@ -93,6 +93,7 @@ impl S3Store {
             Err(e) if e.detail == "HTTP 400" => return Err(StoreError { kind: StoreErrorKind::Denied, ..*e }),
             Err(e) => return Err(*e),
         };
+        let etag = etag_of(HEAD, key, output.e_tag())?;
         let mut metadata: Metadata = output.metadata().into_iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect();
         let seen = exchange.seen();
         if metadata.is_empty() {
@@ -101,7 +102,7 @@ impl S3Store {
         metadata.sort_unstable();
         let size = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
         let crc64 = seen.cos_crc64.filter(|_| self.settings.dialect == Dialect::Cos);
-        Ok(Some(ObjectInfo { key: key.to_owned(), size, etag: bare_etag(output.e_tag()), metadata, crc64 }))
+        Ok(Some(ObjectInfo { key: key.to_owned(), size, etag, metadata, crc64 }))
     }
 
     pub(super) async fn get_object(&self, key: &str, range: Option<std::ops::Range<u64>>) -> StoreResult<Option<Bytes>> {
@@ -118,6 +119,7 @@ impl S3Store {
             Err(e) if e.detail.starts_with("HTTP 416") => return Ok(Some(Bytes::new())),
             Err(e) => return Err(*e),
         };
+        etag_of(GET, key, output.e_tag())?;
         let length = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
         let cut = |why: String| StoreError::new(StoreErrorKind::Unknown, GET, key, why);
         let body = tokio::time::timeout(self.body_timeout(length), output.body.collect()).await;
@@ -179,8 +181,9 @@ impl S3Store {
         let exchange = Exchange::default().signed_payload(sums.sha256.clone());
         let sent = request.customize().interceptor(exchange.clone()).send();
         let output = self.attempt(UPLOAD_PART, key, self.body_timeout(body.len()), sent).await.map_err(|e| no_such_upload(*e))?;
+        let etag = etag_of(UPLOAD_PART, key, output.e_tag())?;
         self.part_sums.keep(upload, number, sums.crc64_nvme.as_deref());
-        Ok((Part { number, size: body.len(), etag: bare_etag(output.e_tag()) }, self.seen(&exchange)))
+        Ok((Part { number, size: body.len(), etag }, self.seen(&exchange)))
     }
 
     pub(super) async fn complete_multipart_upload(&self, key: &str, upload: &str, parts: &[Part], guard: Guard) -> StoreResult<String> {
@@ -199,11 +202,7 @@ impl S3Store {
         let patient = Config::builder().stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let sent = request.customize().interceptor(exchange).config_override(patient).send();
         let output = self.attempt(COMPLETE, key, self.options.complete_timeout, sent).await.map_err(|e| no_such_upload(*e))?;
-        let etag = bare_etag(output.e_tag());
-        if etag.is_empty() {
-            // A success names what it made. This was a 200 with another body.
-            return Err(StoreError::new(StoreErrorKind::Unknown, COMPLETE, key, "HTTP 200 without an ETag in its body"));
-        }
+        let etag = etag_of(COMPLETE, key, output.e_tag())?;
         self.part_sums.forget(upload);
         Ok(etag)
     }
@@ -322,6 +321,15 @@ async fn with_md5(body: &Payload, sums: Checksums) -> Checksums {
 pub(super) fn no_such_upload(e: StoreError) -> StoreError {
     let bare = e.kind == StoreErrorKind::NotFound && !e.detail.contains("NoSuchBucket");
     if bare { StoreError { kind: StoreErrorKind::NoSuchUpload, ..e } } else { e }
+}
+
+/// The ETag of an answer that says that it is a success. A service names one of whatever it has stored or shows; a 200 without it is a page of
+/// something in between, and says nothing of what became of the request. "Unknown" is what it means in every guard class: the protocol looks
+/// at the key before it repeats a PUT or a Complete, and what is repeated has the same bytes. Taking it for a success would move the offset past
+/// records that nobody has stored; taking such a HEAD or GET for an object's would show one that is nobody's.
+fn etag_of(op: &'static str, key: &str, etag: Option<&str>) -> StoreResult<String> {
+    let etag = Some(bare_etag(etag)).filter(|etag| !etag.is_empty());
+    etag.ok_or_else(|| StoreError::new(StoreErrorKind::Unknown, op, key, "HTTP 200 without an ETag: no answer of this service"))
 }
 
 pub(super) fn bare_etag(etag: Option<&str>) -> String {
