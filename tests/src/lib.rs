@@ -10,12 +10,14 @@
 //! | [`readers`] | the same comparison by programs that share no code with Catchment |
 //! | [`bucket`] | a bucket seen by another client than the engine's |
 //! | [`s3`] | an S3 service with the manners of AWS, COS or MinIO, with faults on demand |
+//! | [`s3_cells`] | everything that can go wrong with every request of a backup |
 //! | [`phases`] | an S3 service that survives the program, and where each lane stands |
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
 //! | [`model`] | the commit protocol as a model, every state of which is visited |
 //! | [`simulation`] | the pipeline on a scripted Kafka, a failing store and a simulated clock, by seed |
 //! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
 //! | [`gate`] | a moment that others wait for |
+//! | [`tether`] | a store that a process loses with its life |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
@@ -39,8 +41,10 @@ pub mod process;
 pub mod proxy;
 pub mod readers;
 pub mod s3;
+pub mod s3_cells;
 pub mod scripted;
 pub mod services;
 pub mod simulation;
 pub mod source;
 pub mod store_conformance;
+pub mod tether;

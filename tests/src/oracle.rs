@@ -139,6 +139,11 @@ impl Truth {
         self.records.is_empty()
     }
 
+    /// The hash of the record at a place; none if none is visible there.
+    pub fn hash(&self, place: Place) -> Option<RecordHash> {
+        self.records.get(&place).map(|entry| entry.hash)
+    }
+
     /// The records' places, ascending by partition and offset.
     pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
         self.records.keys().copied()

@@ -10,7 +10,7 @@
 //! | [`clock`] | time that runs faster than the machine's |
 //! | [`order`] | which of two events came first, over services |
 //!
-//! Nothing here has a thread, a socket or a timer of its own: everything happens in the calls of the test and of the engine, so that a
+//! But for the clock, nothing here has a thread, a socket or a timer: everything happens in the calls of the test and of the engine, so that a
 //! simulation on one thread is repeated by its seed.
 
 pub mod clock;

@@ -1,0 +1,45 @@
+//! Everything that can go wrong with every request of a backup, on a server with the manners of each service: nothing is lost, stored
+//! twice or altered, and the backup ends by itself. The cells are those of `catchment_tests::s3_cells`; its header says how to play one again.
+
+use std::collections::BTreeSet;
+
+use catchment_tests::s3_cells::{Cell, S3CellsReport, run};
+
+fn print(report: &S3CellsReport) {
+    for result in report.results.iter().filter(|result| !result.trace.is_empty() || !result.passed()) {
+        println!("{} ({}), {} ms, met {} times", result.id, result.what, result.elapsed_ms, result.fired);
+        result.stops.iter().for_each(|stop| println!("  stopped: {stop}"));
+        result.failures.iter().for_each(|failure| println!("  failed: {failure}"));
+        result.trace.iter().for_each(|line| println!("    {line}"));
+    }
+    println!("{}", serde_json::to_string(&S3CellsReport { results: Vec::new(), ..report.clone() }).expect("plain figures"));
+}
+
+/// Plays the cells whose ids contain `part`; all of them must pass.
+#[track_caller]
+fn assert_passed(part: &str, seeds: u64) {
+    let report = run(part, seeds);
+    print(&report);
+    assert!(report.cells > 0, "no id contains {part:?}");
+    assert_eq!((report.failed, report.lost, report.duplicated, report.altered), (0, 0, 0, 0), "{part}");
+}
+
+#[test]
+fn cells_have_ids_of_their_own_and_say_what_goes_wrong() {
+    let cells = Cell::all();
+    cells.iter().for_each(|cell| println!("{cell}: {}", cell.what()));
+    assert_eq!(cells.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), cells.len());
+    assert!(cells.iter().all(|cell| !cell.what().is_empty()));
+    assert!(cells.len() >= 672, "{} cells", cells.len());
+}
+
+#[test]
+fn a_put_that_something_in_between_answers_is_not_taken_for_stored() {
+    assert_passed("PutObject/garbage", 3);
+}
+
+#[test]
+fn a_look_that_something_in_between_answers_shows_nobodys_object() {
+    assert_passed("HeadObject/garbage", 3);
+    assert_passed("GetObject/garbage/after", 3);
+}
