@@ -43,3 +43,15 @@ fn a_look_that_something_in_between_answers_shows_nobodys_object() {
     assert_passed("HeadObject/garbage", 3);
     assert_passed("GetObject/garbage/after", 3);
 }
+
+#[test]
+fn uploads_whose_create_was_not_answered_are_aborted_once_their_key_stands() {
+    assert_passed("CreateMultipartUpload/reset", 3);
+    assert_passed("CreateMultipartUpload/late", 3);
+}
+
+#[test]
+fn stale_uploads_are_aborted_although_that_was_refused_for_a_while() {
+    assert_passed("AbortMultipartUpload/denied", 3);
+    assert_passed("ListMultipartUploads/denied", 3);
+}

@@ -109,8 +109,11 @@ impl Assembly {
     }
 }
 
-async fn open_upload(lane: &Lane, object_key: String) -> Result<Upload, Exit> {
+async fn open_upload(lane: &mut Lane, object_key: String) -> Result<Upload, Exit> {
     lane.abort_stale_uploads(&object_key, None).await?;
+    // The answer may be lost, and with it the id of an upload that is open. The store repeats the request by itself, so that this cannot be
+    // seen from here: the uploads of the key are listed once more when it stands, one request for each window of this size.
+    lane.history.strays.expect(&object_key, None);
     let guard = lane.env.rule.guard();
     let none = Metadata::new();
     let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;

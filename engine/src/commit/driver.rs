@@ -16,6 +16,7 @@ use crate::clock::Backoff;
 use crate::commit::assembly::Assembly;
 use crate::commit::env::{ConsumerPort, LaneEnv};
 use crate::commit::recover::Resume;
+use crate::commit::strays::Strays;
 use crate::config::OnGap;
 use crate::consumer::ConsumerCommand;
 use crate::error::{Code, Error, ErrorKind, codes};
@@ -74,20 +75,20 @@ pub struct Lane {
     pub(super) read_back: bool,
     /// What the next object must list as missing and only the group's note remembers.
     pub(super) pending: Vec<Missing>,
-    /// An upload that an intent named and that was not completed: of no use once the intent's range is visible.
-    pub(super) replaced_upload: Option<(String, String)>,
     pub(super) anchor_written: Option<Duration>,
     pub(super) committed_at: Duration,
-    history: History,
+    pub(super) history: History,
 }
 
 /// What a lane remembers from one recovery to the next.
 #[derive(Debug, Default)]
-struct History {
+pub(super) struct History {
     /// Faults by position: the same fault twice is not a passing one.
     faults: Vec<(i64, QueueFault)>,
     /// Whether it has ever read the partition: what was permitted once will be again.
     has_read: bool,
+    /// Uploads that nobody will complete.
+    pub(super) strays: Strays,
 }
 
 impl History {
@@ -202,7 +203,6 @@ impl Lane {
             first_key_checked: false,
             read_back: false,
             pending: Vec::new(),
-            replaced_upload: None,
             anchor_written: None,
             committed_at,
             history: History::default(),
@@ -260,7 +260,7 @@ impl Lane {
                     run.sealed.fetch_sub(1, Ordering::Relaxed);
                     self.wake_consumer();
                     if events.is_empty() || self.untidied_for() > TIDY_DELAY_MAX {
-                        self.tidy().await?;
+                        self.tidy_and_sweep().await?;
                     }
                     self.keep_anchor().await?;
                 }
@@ -276,6 +276,7 @@ impl Lane {
                     return Err(self.on_fault(fault, position, pinned.as_ref()).await);
                 }
                 SegmentEvent::Finished => {
+                    self.sweep_at_end().await;
                     self.tidy().await?;
                     self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
                     return Ok(());
@@ -432,6 +433,7 @@ impl Lane {
             let note = CommitNote::Tidy(self.tidy_note());
             self.commit(&note).await?;
         }
+        self.sweep().await;
         self.keep_anchor().await
     }
 

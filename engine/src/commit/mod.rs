@@ -2,8 +2,8 @@
 //!
 //! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
 //! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7), [`log`] what it asks of
-//! Kafka's log, [`assembly`] the parts of an open segment, [`publish`] steps 3 to 6, [`offsets`] the OffsetCommits, [`anchors`] and [`control`] what the
-//! store remembers beside the objects; [`proof`] reads what an object says of itself.
+//! Kafka's log, [`assembly`] the parts of an open segment, [`publish`] steps 3 to 6, [`strays`] the uploads that nobody will complete, [`offsets`]
+//! the OffsetCommits, [`anchors`] and [`control`] what the store remembers beside the objects; [`proof`] reads what an object says of itself.
 //!
 //! The order that everything here keeps: an offset never moves before its object is durable, nothing becomes visible
 //! before it was pinned, and an outcome that is not known is looked up, never guessed.
@@ -23,6 +23,7 @@ pub mod offsets;
 pub mod proof;
 pub mod publish;
 pub mod recover;
+pub mod strays;
 
 /// What stands under the key of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Steps 3 to 5 for one sealed segment: pin it, publish it, settle what became of it; and rules R2 and R7, which look at its key first.
+//! Steps 3 to 5 for one sealed segment: pin it, publish it, settle what became of it; and rule R2, which looks at its key first.
 //!
 //! Guarantee: nothing of a segment is visible before the group has accepted its intent, and this file returns success only
 //! when an object that holds exactly the pinned range of this lane stands under the pinned key.
@@ -80,7 +80,7 @@ impl Lane {
         }
         let (end, requests) = self.publish(&mut intent, &mut body).await?;
         self.settled(&intent, end);
-        self.abort_replaced_upload().await;
+        self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
         if end != intent.end {
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
@@ -92,15 +92,6 @@ impl Lane {
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
         Ok(())
-    }
-
-    /// The range of an intent stands; the upload that the intent named and that was not completed is of no use any more.
-    async fn abort_replaced_upload(&mut self) {
-        let Some((object_key, id)) = self.replaced_upload.take() else { return };
-        match self.env.store.abort_upload(&object_key, &id).await {
-            Ok(()) => drop(self.env.metrics.uploads_aborted.inc()),
-            Err(e) => tracing::warn!(key = object_key, error = %e, "a replaced upload was not aborted; a later recovery of its key will"),
-        }
     }
 
     /// A topic that was deleted and created again has new records at the old offsets. If the UUID is still the lane's after the last
@@ -330,30 +321,6 @@ impl Lane {
         (self.position, self.start, self.last) = (end, end, LastRead::unknown(end));
         self.tidy().await?;
         Err(Exit::Restart(format!("the group's offset had gone back; [{}, {end}) is stored already", stored.range.start)))
-    }
-
-    /// Rule R7: aborts uploads of exactly this key that no intent names and that are too old to be alive.
-    pub(super) async fn abort_stale_uploads(&self, object_key: &str, named: Option<&str>) -> Result<(), Exit> {
-        let limits = self.env.store.limits();
-        if !limits.multipart {
-            return Ok(());
-        }
-        let age_max = self.env.rule.stale_upload_age_ms();
-        let uploads = match self.env.store.list_uploads(object_key).await {
-            Ok(uploads) => uploads,
-            Err(e) => {
-                // Cleaning up is worth a request, not a stop.
-                tracing::warn!(key = object_key, error = %e, "open uploads could not be listed");
-                return Ok(());
-            }
-        };
-        for upload in uploads.into_iter().filter(|u| u.age_ms > age_max && Some(u.id.as_str()) != named) {
-            match self.env.store.abort_upload(object_key, &upload.id).await {
-                Ok(()) => drop(self.env.metrics.uploads_aborted.inc()),
-                Err(e) => tracing::warn!(key = object_key, error = %e, "a stale upload was not aborted"),
-            }
-        }
-        Ok(())
     }
 
     /// Repeats an idempotent store operation until it is answered. Only an answer that cannot change ends it with an error.

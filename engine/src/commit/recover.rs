@@ -200,7 +200,8 @@ impl Lane {
     /// R4: the object stands; the group learns it.
     async fn adopt(&mut self, intent: &Intent, end: i64) -> Result<Resume, Exit> {
         self.settled(intent, end);
-        self.tidy().await?;
+        self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
+        self.tidy_and_sweep().await?;
         self.env.metrics.recovered();
         self.resume_at_position().await
     }
@@ -279,7 +280,10 @@ impl Lane {
             self.env.metrics.reencoded.inc();
             tracing::error!(tp = %self.lease.tp, enc = intent.enc, "this build cannot write the intent's encoding; the current one is used");
         }
-        self.replaced_upload = intent.upload.take().map(|upload| (intent.key.clone(), upload.id));
+        if let Some(upload) = intent.upload.take() {
+            // It will not be completed: of no use once the range stands.
+            self.history.strays.expect(&intent.key, Some(upload.id));
+        }
         Ok(Resume {
             position: self.position.max(log_start),
             last: self.last.within(bounds.start, self.position.max(log_start)),

@@ -55,7 +55,7 @@ pub struct Metrics {
     commit_delay: Histogram,
     /// Multipart uploads that are open now.
     pub open_uploads: Gauge,
-    /// Stale uploads aborted.
+    /// Uploads aborted that were of no use: stale, replaced, or without a part under a key that stands.
     pub uploads_aborted: Counter,
     /// OffsetCommits sent again.
     pub commit_retries: Counter,
@@ -93,7 +93,7 @@ impl Metrics {
             late_records: registered(r, "late_records", "Records older than their window's slot"),
             gaps: registered(r, "gaps", "Ranges of offsets that could not be stored"),
             open_uploads: registered(r, "open_uploads", "Multipart uploads under way"),
-            uploads_aborted: registered(r, "uploads_aborted", "Stale multipart uploads that were aborted"),
+            uploads_aborted: registered(r, "uploads_aborted", "Multipart uploads of no use that were aborted"),
             commit_retries: registered(r, "commit_retries", "OffsetCommits sent again"),
             lane_restarts: registered(r, "lane_restarts", "Lanes that recovered while running"),
             lanes_stopped: registered(r, "lanes_stopped", "Lanes that stopped"),
