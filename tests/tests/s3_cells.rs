@@ -45,6 +45,11 @@ fn a_look_that_something_in_between_answers_shows_nobodys_object() {
 }
 
 #[test]
+fn a_part_that_meets_a_conflict_is_sent_again() {
+    assert_passed("UploadPart/conflict", 3);
+}
+
+#[test]
 fn uploads_whose_create_was_not_answered_are_aborted_once_their_key_stands() {
     assert_passed("CreateMultipartUpload/reset", 3);
     assert_passed("CreateMultipartUpload/late", 3);

@@ -148,7 +148,9 @@ impl Upload {
             let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
             loop {
                 match store.upload_part(&object_key, &id, number, payload.clone()).await {
-                    Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied) => {
+                    // A conflict is with another request that is under way, and not with an object: a part carries no guard in any class, and
+                    // whether the key is free is only asked by the Complete. Sending it again replaces the same bytes.
+                    Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
                         tracing::warn!(error = %e, "a part was not uploaded yet");
                         backoff.wait(&*clock).await;
                     }

@@ -223,7 +223,7 @@ impl Lane {
             match self.env.store.list_parts(&intent.key, &upload.id).await {
                 Ok(parts) => break Some(parts),
                 Err(e) if e.kind == StoreErrorKind::NoSuchUpload => break None,
-                Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied) => {
+                Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
                     self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(&e));
                     self.env.clock.sleep(Duration::from_secs(2)).await;
                 }
