@@ -45,6 +45,11 @@ fn a_look_that_something_in_between_answers_shows_nobodys_object() {
 }
 
 #[test]
+fn an_object_that_is_found_and_cannot_be_read_is_looked_at_again() {
+    assert_passed("GetObject/not-found/after", 3);
+}
+
+#[test]
 fn a_part_that_meets_a_conflict_is_sent_again() {
     assert_passed("UploadPart/conflict", 3);
 }

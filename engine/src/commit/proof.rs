@@ -7,7 +7,7 @@ use catchment_formats::Proof;
 use catchment_formats::parquet::{TailProof, read_proof_from_tail};
 
 use crate::store::key::{ControlKeys, Layout};
-use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectInfo, ObjectStore, StoreResult};
+use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectInfo, ObjectStore, StoreError, StoreErrorKind, StoreResult};
 
 /// Name of the user metadata that holds a proof.
 pub const PROOF_METADATA: &str = "catchment-proof";
@@ -67,7 +67,13 @@ async fn footer(store: &dyn ObjectStore, info: &ObjectInfo) -> StoreResult<Optio
     // At most twice: the second time with the length that the footer itself names.
     for _ in 0..2 {
         let tail = info.size.saturating_sub(wanted)..info.size;
-        let Some(bytes) = store.get(&info.key, Some(tail)).await? else { return Ok(None) };
+        let Some(bytes) = store.get(&info.key, Some(tail)).await? else {
+            // One of the two answers is wrong, or the object has gone in between. What is found here decides whether a lane adopts an object,
+            // publishes over its key or stops, in every guard class; on a contradiction each of these would be a guess. So both are asked again
+            // until they agree; a store that shows an object for good and cannot give it is waited for, as one that is down.
+            let contradiction = "a HEAD has just found the object, and a GET does not";
+            return Err(StoreError::new(StoreErrorKind::Unknown, "GetObject", &info.key, contradiction));
+        };
         match read_proof_from_tail(&bytes) {
             Ok(TailProof::Proof(proof)) => return Ok(Some(Proof { size: Some(info.size), ..*proof })),
             Ok(TailProof::NeedsBytes(bytes)) if bytes <= info.size => wanted = bytes,
