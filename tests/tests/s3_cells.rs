@@ -5,6 +5,16 @@ use std::collections::BTreeSet;
 
 use catchment_tests::s3_cells::{Cell, S3CellsReport, run};
 
+/// Seeds of each cell in a long run.
+const SEEDS_FULL: u64 = 20;
+
+/// Seeds of each cell: as many as asked for, else one, or in a long run as many as before a release.
+fn seeds() -> u64 {
+    let full = std::env::var_os("CATCHMENT_TEST_FULL").is_some();
+    let asked = std::env::var("CATCHMENT_S3_SEEDS").ok().map(|n| n.parse().expect("CATCHMENT_S3_SEEDS is a number"));
+    asked.unwrap_or(if full { SEEDS_FULL } else { 1 })
+}
+
 fn print(report: &S3CellsReport) {
     for result in report.results.iter().filter(|result| !result.trace.is_empty() || !result.passed()) {
         println!("{} ({}), {} ms, met {} times", result.id, result.what, result.elapsed_ms, result.fired);
@@ -22,6 +32,11 @@ fn assert_passed(part: &str, seeds: u64) {
     print(&report);
     assert!(report.cells > 0, "no id contains {part:?}");
     assert_eq!((report.failed, report.lost, report.duplicated, report.altered), (0, 0, 0, 0), "{part}");
+}
+
+#[test]
+fn every_cell_keeps_every_record_exactly_once() {
+    assert_passed(&std::env::var("CATCHMENT_S3_CELLS").unwrap_or_default(), seeds());
 }
 
 #[test]
