@@ -37,6 +37,7 @@ pub mod report;
 pub mod rule;
 #[cfg(all(feature = "kafka", feature = "s3"))]
 pub mod runtime;
+pub mod sabotage;
 pub mod segment;
 pub mod source;
 pub mod stages;

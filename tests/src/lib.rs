@@ -15,6 +15,7 @@
 //! | [`proxy`] | a slow, hanging or cut connection between the program and a service |
 //! | [`model`] | the commit protocol as a model, every state of which is visited |
 //! | [`simulation`] | the pipeline on a scripted Kafka, a failing store and a simulated clock, by seed |
+//! | [`sabotage`] | runs of the layers without a guard, each of which must be seen |
 //! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
 //! | [`gate`] | a moment that others wait for |
 //! | [`tether`] | a store that a process loses with its life |
@@ -42,6 +43,7 @@ pub mod proxy;
 pub mod readers;
 pub mod s3;
 pub mod s3_cells;
+pub mod sabotage;
 pub mod scripted;
 pub mod services;
 pub mod simulation;

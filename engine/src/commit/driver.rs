@@ -25,6 +25,7 @@ use crate::lane::LaneLease;
 use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCES_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
+use crate::sabotage::{Switch, removes};
 use crate::segment::{Run, SealedSegment, SegmentEvent};
 use crate::source::{LastRead, QueueFault};
 use crate::topics::TopicClaim;
@@ -301,7 +302,11 @@ impl Lane {
             None => None,
         };
         // The batch may lie before the position, where nothing is visible that is wanted.
-        let last = if self.history.met_corrupt_at(resume.position) { LastRead::unknown(resume.position) } else { resume.last };
+        let last = if self.history.met_corrupt_at(resume.position) || removes(Switch::LeaderEpoch) {
+            LastRead::unknown(resume.position)
+        } else {
+            resume.last
+        };
         let queue = self.env.source.open(&tp, last.end, last.epoch, wake)?;
         let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
         let (closed, closing) = oneshot::channel();

@@ -9,6 +9,7 @@ use super::driver::{Exit, Lane};
 use crate::clock::Backoff;
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Tidy, VERSION};
+use crate::sabotage::{Switch, removes};
 use crate::source::{CommitError, Committed};
 
 impl Lane {
@@ -44,7 +45,8 @@ impl Lane {
 
     /// As [`commit`](Self::commit), but answers a refusal that the caller may be able to mend.
     pub(super) async fn try_commit(&mut self, note: &CommitNote) -> Result<Result<(), CommitError>, Exit> {
-        let commit = Committed { offset: self.position, leader_epoch: self.last.epoch_at(self.position), metadata: note.print() };
+        let position = if removes(Switch::OffsetBehind) { (self.position - 1).max(0) } else { self.position };
+        let commit = Committed { offset: position, leader_epoch: self.last.epoch_at(self.position), metadata: note.print() };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match self.env.group.commit(&self.lease, commit.clone()).await {

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
 use crate::limits::{INTENT_BYTES_MAX, PIN_AGE_MAX};
 use crate::report::LaneNote;
+use crate::sabotage::{Switch, removes};
 use crate::segment::{BuiltPart, SealedSegment};
 use crate::source::{CommitError, LastRead};
 use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
@@ -55,7 +56,9 @@ impl Lane {
             (None, None) => self.key(range.start, directory_ms, encoding.extension()),
         };
         if pinned.is_none() {
-            self.check_topic().await?;
+            if !removes(Switch::TopicIdentity) {
+                self.check_topic().await?;
+            }
             self.check_first_key(&object_key).await?;
         }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
@@ -67,7 +70,10 @@ impl Lane {
         if let Some(upload) = &mut upload {
             upload.named_by_intent = true;
         }
-        if pinned.is_none() || is_less || intent.upload.is_some() {
+        if removes(Switch::PinFirst) {
+            let _ = self.send_body(&intent, &body).await;
+        }
+        if (pinned.is_none() || is_less || intent.upload.is_some()) && !removes(Switch::Pin) {
             intent.at = self.env.clock.wall_ms();
             self.pin(&intent).await?;
         }
@@ -77,6 +83,10 @@ impl Lane {
         }
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
             self.write_record(&object_key, &sealed).await?;
+        }
+        if removes(Switch::TidyLast) {
+            self.settled(&intent, intent.end);
+            self.tidy().await?;
         }
         let (end, requests) = self.publish(&mut intent, &mut body).await?;
         self.settled(&intent, end);
@@ -196,7 +206,7 @@ impl Lane {
     pub(super) async fn renew_pin(&mut self, intent: &mut Intent) -> Result<(), Exit> {
         let now = self.env.clock.wall_ms();
         let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
-        if now.saturating_sub(intent.at) <= age_max {
+        if now.saturating_sub(intent.at) <= age_max || removes(Switch::OldPin) {
             return Ok(());
         }
         intent.at = now;
@@ -213,6 +223,11 @@ impl Lane {
             let answer = self.send_body(intent, body).await;
             let kind = answer.as_ref().err().map(|e| e.kind);
             let mut next = after_publish(kind.map_or(Ok(()), Err), intent.end);
+            if (removes(Switch::UnknownAnswer) && kind == Some(StoreErrorKind::Unknown))
+                || (removes(Switch::Comparison) && kind == Some(StoreErrorKind::Exists))
+            {
+                next = Next::Settled(intent.end);
+            }
             if let Err(e) = &answer {
                 self.env.metrics.requests().retry(e.op, e.kind);
                 tracing::warn!(tp = %self.lease.tp, error = %e, next = ?next, "publish");
@@ -246,7 +261,7 @@ impl Lane {
     }
 
     async fn send_body(&self, intent: &Intent, body: &Body) -> StoreResult<()> {
-        let (store, guard) = (&self.env.store, self.env.rule.guard());
+        let (store, guard) = (&self.env.store, if removes(Switch::CreateOnly) { Guard::Overwrite } else { self.env.rule.guard() });
         match body {
             Body::Put { payload, metadata } => store.put(&intent.key, payload.clone(), metadata, guard).await?,
             Body::Complete { id, parts } => store.complete_upload(&intent.key, id, parts, guard).await?,
@@ -301,7 +316,7 @@ impl Lane {
 
     /// Rule R2: before the first pin of an assignment, the key about to be pinned must be free.
     pub(super) async fn check_first_key(&mut self, object_key: &str) -> Result<(), Exit> {
-        if self.first_key_checked {
+        if self.first_key_checked || removes(Switch::FirstLook) {
             return Ok(());
         }
         let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;

@@ -17,6 +17,7 @@ use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic, parts_digest};
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
+use crate::sabotage::{Switch, removes};
 use crate::source::{Committed, LastRead};
 use crate::store::StoreErrorKind;
 
@@ -152,7 +153,9 @@ impl Lane {
         if position > self.position {
             let gap = Missing(self.position, position, GapCause::Retention);
             self.note_gap(gap)?;
-            missing.push(gap);
+            if !removes(Switch::RetentionGap) {
+                missing.push(gap);
+            }
         }
         Ok(Resume {
             position,
@@ -261,6 +264,9 @@ impl Lane {
 
     /// R5b and R5c: exactly the intent's range, less what it misses and what Kafka has lost since.
     async fn read_again(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
+        if removes(Switch::PinnedRange) {
+            return self.resume_at_position().await;
+        }
         let bounds = self.bounds_reaching(intent.end, Some(&intent)).await?;
         let encoding = intent.enc.parse::<Encoding>().ok();
         let log_start = bounds.start.min(intent.end);
@@ -301,7 +307,7 @@ impl Lane {
             // Without this the upload could still be completed behind the smaller object.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
         }
-        if self.env.rule.has_atomic_guards() {
+        if self.env.rule.has_atomic_guards() || removes(Switch::FullCopyFirst) {
             return Ok(None);
         }
         // A clock that was ahead when the window was pinned must not make this longer than a request can take.

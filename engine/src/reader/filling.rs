@@ -13,6 +13,7 @@ use super::{PinnedRange, RunStart, send};
 use crate::budget::PooledBlock;
 use crate::consumer::ConsumerShared;
 use crate::limits::MISSING_RANGES_MAX;
+use crate::sabotage::{Switch, removes};
 use crate::segment::{BuilderMessage, Run, SegmentEvent, SegmentHead, SegmentTail};
 use crate::source::{LastRead, QueueFault};
 use crate::window::{CloseReason, OpenWindow, record_bytes};
@@ -146,6 +147,9 @@ impl Filling {
 
     /// Closes the open window at `end` and answers what the builder needs to seal it.
     pub(super) fn close(&mut self, end: i64, reason: CloseReason, last: LastRead, run: u64, stage: &Stage<'_>) -> SegmentTail {
+        if removes(Switch::WindowTail) {
+            self.block = None;
+        }
         self.send_block(run, stage);
         let window = self.window.take().expect("only an open window is closed");
         let reason = if self.pinned.take().is_some() { CloseReason::Recovery } else { reason };

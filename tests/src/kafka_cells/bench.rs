@@ -330,6 +330,12 @@ impl Bench {
         Err(format!("not within {PATIENCE:?}: {what}; {}", told.join(" || ")))
     }
 
+    /// Waits until each fault has fired.
+    pub(crate) async fn await_faults(&self) -> Check {
+        let numbers: Vec<usize> = self.faults.iter().map(|(number, _)| *number).collect();
+        self.await_state("each fault fired", move |c| numbers.iter().all(|number| c.fired(*number) > 0)).await
+    }
+
     /// Waits until the last run has told something.
     pub(crate) async fn await_note(&self, part: &str) -> Check {
         let watcher = self.watchers.last().cloned().unwrap_or_default();

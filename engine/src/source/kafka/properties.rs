@@ -8,6 +8,7 @@ use std::fmt;
 use crate::config::secret::{MASK, is_secret_property};
 use crate::config::{KafkaSettings, Mechanism, Preset, SaslSettings, Secret, TlsSettings};
 use crate::error::{Error, ErrorKind};
+use crate::sabotage::{Switch, removes};
 
 use super::errors::{CONNECTION_INVALID, PROPERTY_OWNED};
 use super::limits::FetchLimits;
@@ -138,7 +139,7 @@ impl KafkaSettings {
             p.0.remove(*key);
         }
         p.set("enable.partition.eof", true);
-        p.set("check.crcs", true);
+        p.set("check.crcs", !removes(Switch::BatchChecksum));
         p.set("queued.max.messages.kbytes", limits.queue_kib);
         p.set("queued.min.messages", limits.queue_records);
         p.set("fetch.message.max.bytes", limits.slice);
@@ -193,7 +194,7 @@ impl KafkaSettings {
         p.set("enable.auto.commit", false);
         p.set("enable.auto.offset.store", false);
         p.set("auto.offset.reset", "error");
-        p.set("isolation.level", "read_committed");
+        p.set("isolation.level", if removes(Switch::Committed) { "read_uncommitted" } else { "read_committed" });
         p.set("allow.auto.create.topics", false);
         p.set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS);
         p.set_default("socket.keepalive.enable", true);

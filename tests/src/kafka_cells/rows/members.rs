@@ -273,6 +273,7 @@ fn returns(cells: &mut Cells) {
                 bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
                 bench.fault(Fault::once(When::Every(ApiKey::JoinGroup), Act::Code(code::UNKNOWN_MEMBER_ID)));
                 bench.group(crate::broker::groups::Group::rebalance);
+                bench.await_faults().await?;
                 bench.await_committed().await?;
                 (0..2).for_each(|partition| bench.fill(partition, 60));
                 bench.await_committed().await?;

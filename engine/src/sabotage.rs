@@ -1,0 +1,91 @@
+//! Switches that each take one guard out of the production code, to show that a test sees it missing.
+//!
+//! Without the feature `sabotage`, which no shipped build has, [`removes`] is a constant false and nothing is left of it in the program. With it,
+//! `CATCHMENT_SABOTAGE` names at most one switch for the life of the process. The proof harness runs its layers once for each.
+
+/// A guard that can be taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Step 3: a window is published without an intent in the group.
+    Pin,
+    /// Step 3 before step 4: the object is sent before the intent.
+    PinFirst,
+    /// Rule R6 for a pin that is old: it is not repeated before the object is sent again.
+    OldPin,
+    /// Step 5: an answer that tells nothing is taken for success.
+    UnknownAnswer,
+    /// Step 5: "it exists" is taken for success without a look at what exists.
+    Comparison,
+    /// Step 6 after step 5: the group learns of an object before it is durable.
+    TidyLast,
+    /// Step 6: the offset is that of the last record, not the one behind it.
+    OffsetBehind,
+    /// Rule A1: dead lanes commit.
+    Fence,
+    /// Rule A5: leader epochs are not asked for.
+    LeaderEpoch,
+    /// The topic's UUID is not asked for before a pin.
+    TopicIdentity,
+    /// Rule R2: the first key of an assignment is not looked at.
+    FirstLook,
+    /// Rule R2: what retention took is read over.
+    RetentionGap,
+    /// Rule R5b: recovery reads on and closes its windows anew, instead of reading the pinned range.
+    PinnedRange,
+    /// Rule R5c: less than was pinned is published without a wait for the full copy.
+    FullCopyFirst,
+    /// The last block of a window goes missing.
+    WindowTail,
+    /// Guards of the store: objects are written over.
+    CreateOnly,
+    /// librdkafka does not check the CRC of batches.
+    BatchChecksum,
+    /// Records of aborted transactions are read.
+    Committed,
+}
+
+impl Switch {
+    /// All of them, with their names.
+    pub const ALL: [(&'static str, Self); 18] = [
+        ("pin", Self::Pin),
+        ("pin-first", Self::PinFirst),
+        ("old-pin", Self::OldPin),
+        ("unknown-answer", Self::UnknownAnswer),
+        ("comparison", Self::Comparison),
+        ("tidy-last", Self::TidyLast),
+        ("offset-behind", Self::OffsetBehind),
+        ("fence", Self::Fence),
+        ("leader-epoch", Self::LeaderEpoch),
+        ("topic-identity", Self::TopicIdentity),
+        ("first-look", Self::FirstLook),
+        ("retention-gap", Self::RetentionGap),
+        ("pinned-range", Self::PinnedRange),
+        ("full-copy-first", Self::FullCopyFirst),
+        ("window-tail", Self::WindowTail),
+        ("create-only", Self::CreateOnly),
+        ("batch-checksum", Self::BatchChecksum),
+        ("committed", Self::Committed),
+    ];
+}
+
+/// Whether this guard is taken out of this process.
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+pub(crate) const fn removes(_: Switch) -> bool {
+    false
+}
+
+/// Whether this guard is taken out of this process.
+///
+/// # Panics
+/// If the variable names no switch: a test that takes nothing out would prove nothing.
+#[cfg(feature = "sabotage")]
+pub(crate) fn removes(switch: Switch) -> bool {
+    use std::sync::OnceLock;
+    static CHOSEN: OnceLock<Option<Switch>> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let name = std::env::var("CATCHMENT_SABOTAGE").ok()?;
+        let found = Switch::ALL.iter().find(|(known, _)| *known == name);
+        Some(found.unwrap_or_else(|| panic!("CATCHMENT_SABOTAGE: there is no switch {name:?}")).1)
+    }) == Some(switch)
+}
