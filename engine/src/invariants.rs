@@ -120,7 +120,8 @@ pub fn no_duplicate(extents: &[Extent]) -> Vec<Violation> {
         let end = extent.end.unwrap_or(extent.start);
         match furthest {
             Some((first, start, reach)) => {
-                if start == extent.start && (extents[first].end == extent.end || extent.end.is_none()) {
+                // An unknown end sorts before all known ones of its start.
+                if start == extent.start && (extents[first].end == extent.end || extents[first].end.is_none()) {
                     violations.push(Violation::Duplicate { first: first.min(index), second: first.max(index) });
                 } else if extent.start < reach {
                     let shared = OffsetRange::new(extent.start, end.min(reach).max(extent.start));
@@ -349,6 +350,15 @@ mod tests {
         assert_eq!(missing_within(range, &[m(10, 12), m(12, 13), m(19, 20)]), []);
         for bad in [&[m(9, 12)][..], &[m(19, 21)], &[m(12, 12)], &[m(12, 15), m(14, 16)]] {
             assert_eq!(missing_within(range, bad).len(), 1, "{bad:?}");
+        }
+    }
+
+    /// An object that can be read went unnoticed beside one of the same start that cannot.
+    #[test]
+    fn an_object_of_unknown_end_is_the_duplicate_of_any_of_its_start() {
+        let (unknown, known) = (Extent { start: 0, end: None }, Extent { start: 0, end: Some(10) });
+        for pair in [[unknown, unknown], [unknown, known], [known, unknown]] {
+            assert_eq!(no_duplicate(&pair), [Violation::Duplicate { first: 0, second: 1 }]);
         }
     }
 
