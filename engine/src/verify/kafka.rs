@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use catchment_formats::raw::{RawDecoder, RawItem};
-use catchment_formats::{Block, DigestBuilder, Encoding, Format, FormatError, Proof, RecordView, ValueLayout};
+use catchment_formats::{Block, DigestBuilder, Encoding, Format, FormatError, Framing, Proof, RecordView, ValueLayout};
 
 use super::joined;
 use super::lanes::Lane;
@@ -356,10 +356,9 @@ enum Match {
     Ended,
 }
 
-/// The framed values of a raw object as one stream of bytes.
+/// The framed values of a raw object as one stream of bytes: read without their framing, since a value of any length is compared piece by piece.
 struct ValueStream<'a> {
     decoder: RawDecoder<SpoolReader<'a>>,
-    layout: ValueLayout,
     /// Bytes decoded and not compared yet begin at `at`.
     buffer: Vec<u8>,
     at: usize,
@@ -367,8 +366,8 @@ struct ValueStream<'a> {
 
 impl<'a> ValueStream<'a> {
     fn open(spool: &'a Spool, encoding: &Encoding) -> Result<Self, FormatError> {
-        let decoder = RawDecoder::new(spool.reader(), encoding)?;
-        Ok(Self { decoder, layout: encoding.value_layout(), buffer: Vec::new(), at: 0 })
+        let unframed = Encoding { format: Format::Raw(Framing::None), ..*encoding };
+        Ok(Self { decoder: RawDecoder::new(spool.reader(), &unframed)?, buffer: Vec::new(), at: 0 })
     }
 
     /// Compares the next bytes and moves past them.
@@ -393,19 +392,8 @@ impl<'a> ValueStream<'a> {
             self.buffer.clear();
             self.at = 0;
             let Some(item) = self.decoder.next_item()? else { return Ok(true) };
-            match (self.layout, item) {
-                (ValueLayout::Len32, RawItem::Null) => self.buffer.extend_from_slice(&(-1_i32).to_be_bytes()),
-                (_, RawItem::Null) => {}
-                (layout, RawItem::Value(value)) => {
-                    if layout == ValueLayout::Len32 {
-                        let len = u32::try_from(value.len()).map_err(|_| FormatError::Corrupt("a value over 4 GiB".to_owned()))?;
-                        self.buffer.extend_from_slice(&len.to_be_bytes());
-                    }
-                    self.buffer.extend_from_slice(value);
-                    if layout == ValueLayout::Newline {
-                        self.buffer.push(b'\n');
-                    }
-                }
+            if let RawItem::Value(piece) = item {
+                self.buffer.extend_from_slice(piece);
             }
         }
         Ok(false)

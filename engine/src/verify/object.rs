@@ -5,7 +5,7 @@
 
 use std::io;
 
-use catchment_formats::raw::{RawDecoder, RawItem};
+use catchment_formats::raw::RawDecoder;
 use catchment_formats::{
     Block, ByteSink, DigestBuilder, Encoding, Format, FormatError, Framing, Proof, SegmentEncoder, ValueLayout, segment_encoder,
 };
@@ -304,14 +304,10 @@ fn read_raw(spool: &Spool, encoding: &Encoding) -> Result<RawStream, FormatError
     let mut decoder = RawDecoder::new(spool.reader(), encoding)?;
     let layout = encoding.value_layout();
     let (mut items, mut nulls, mut framed_bytes) = (0, 0, 0);
-    while let Some(item) = decoder.next_item()? {
+    while let Some(value) = decoder.skip_item()? {
         items += 1;
-        let value = match item {
-            RawItem::Null => None,
-            RawItem::Value(value) => Some(value.len()),
-        };
         nulls += u64::from(value.is_none());
-        framed_bytes += layout.framed_len(value) as u64;
+        framed_bytes += layout.framed_len(value.map(|len| len as usize)) as u64;
     }
     Ok(RawStream { items, nulls, framed_bytes, crc: decoder.values_crc() })
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use catchment_formats::Proof;
-use catchment_formats::parquet::read_proof;
+use catchment_formats::parquet::{FOOTER_BYTES_MAX, read_proof};
 
 use super::listing::{Listed, Listing};
 use crate::commit::proof::PROOF_METADATA;
@@ -40,7 +40,9 @@ pub async fn in_record(store: &dyn ObjectStore, listing: &Listing, object: &List
 /// If the store does not answer.
 pub async fn in_footer(store: &dyn ObjectStore, object: &Listed) -> Result<Result<Proof, String>> {
     let mut tail = tail_of(store, object, TAIL_BYTES).await?;
-    if let Some(footer) = footer_bytes(&tail).filter(|footer| *footer > tail.len() as u64 && *footer <= object.size) {
+    if let Some(footer) =
+        footer_bytes(&tail).filter(|footer| *footer > tail.len() as u64 && *footer <= object.size.min(FOOTER_BYTES_MAX + 8))
+    {
         tail = tail_of(store, object, footer).await?;
     }
     Ok(read_proof(&tail).map_err(|e| e.to_string()))

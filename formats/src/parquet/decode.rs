@@ -12,10 +12,12 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 
-use super::footer::{MAGIC, PROOF_KEY};
+use super::claims::{check_footer, check_group, footer_len};
+use super::footer::PROOF_KEY;
 use super::pages::{Shared, check_pages};
 use super::rows::Group;
 use super::schema::LEAVES;
+use super::shape::check_footer_shape;
 use crate::block::Block;
 use crate::encoder::{Encoding, Format};
 use crate::error::FormatError;
@@ -61,6 +63,7 @@ fn guarded<T>(what: &str, read: impl FnOnce() -> Result<T, FormatError>) -> Resu
 /// If the footer cannot be read, is damaged, or holds no proof.
 pub fn read_proof<R: ChunkReader>(object: &R) -> Result<Proof, FormatError> {
     guarded("the footer", || {
+        check_footer(object)?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(object).map_err(from_parquet)?;
         proof_of(&metadata)
     })
@@ -80,17 +83,14 @@ pub enum TailProof {
 /// # Errors
 /// If the bytes do not end a Parquet file, are damaged, or hold no proof.
 pub fn read_proof_from_tail(tail: &[u8]) -> Result<TailProof, FormatError> {
-    let (rest, magic) = tail.split_last_chunk::<4>().ok_or_else(|| corrupt("too short for a Parquet file"))?;
-    let (rest, len) = rest.split_last_chunk::<4>().ok_or_else(|| corrupt("too short for a Parquet file"))?;
-    if magic != MAGIC {
-        return Err(corrupt("not the end of a Parquet file"));
-    }
-    let len = u32::from_le_bytes(*len);
-    let Some(at) = rest.len().checked_sub(len as usize) else {
+    let len = footer_len(tail)?;
+    let Some(at) = (tail.len() - 8).checked_sub(len as usize) else {
         return Ok(TailProof::NeedsBytes(u64::from(len) + 8));
     };
+    let footer = &tail[at..tail.len() - 8];
     guarded("the footer", || {
-        let metadata = ParquetMetaDataReader::decode_metadata(&rest[at..]).map_err(from_parquet)?;
+        check_footer_shape(footer)?;
+        let metadata = ParquetMetaDataReader::decode_metadata(footer).map_err(from_parquet)?;
         proof_of(&metadata).map(|proof| TailProof::Proof(Box::new(proof)))
     })
 }
@@ -152,6 +152,7 @@ impl<R: ChunkReader + 'static> ParquetDecoder<R> {
     pub fn new(object: R) -> Result<Self, FormatError> {
         let object = Shared::new(object);
         let (file, proof) = guarded("the footer", || {
+            check_footer(&object)?;
             let file = SerializedFileReader::new(object.clone()).map_err(from_parquet)?;
             let proof = proof_of(file.metadata())?;
             check_encoding(&proof)?;
@@ -197,8 +198,10 @@ impl<R: ChunkReader + 'static> ParquetDecoder<R> {
             Some(group) => group,
             None if self.groups_read == self.file.num_row_groups() => return self.check_end(),
             None => {
-                for chunk in self.file.metadata().row_group(self.groups_read).columns() {
-                    check_pages(&self.object, chunk)?;
+                let metadata = self.file.metadata().row_group(self.groups_read);
+                check_group(metadata)?;
+                for (chunk, leaf) in metadata.columns().iter().zip(&LEAVES) {
+                    check_pages(&self.object, chunk, leaf.physical.encoding())?;
                 }
                 let group = Group::open(&*self.file.get_row_group(self.groups_read).map_err(from_parquet)?)?;
                 self.groups_read += 1;

@@ -6,7 +6,9 @@
 //! what was written. `docs/FORMATS.md` is the byte-level description.
 
 mod chunk;
+mod claims;
 mod columns;
+mod compact;
 mod cursor;
 mod decode;
 mod delta;
@@ -16,6 +18,7 @@ mod levels;
 mod pages;
 mod rows;
 mod schema;
+mod shape;
 mod side;
 mod thrift;
 
@@ -24,6 +27,10 @@ mod tests;
 
 pub use decode::{ParquetDecoder, TailProof, read_proof, read_proof_from_tail};
 pub use encode::ParquetEncoder;
+
+/// Longest footer that is read. One takes about 2 KB for each row group, so this is enough for 2 TiB; what the `parquet` crate makes of
+/// a footer takes several times its bytes.
+pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
 
 /// PLAIN value bytes after which a row group ends, with the value page that reaches them. Smaller row groups cost footer
 /// bytes and read requests; larger ones cost readers memory and parallelism.

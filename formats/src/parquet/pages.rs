@@ -11,7 +11,9 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::compact::{Compact, I32, STRUCT, wrong_type};
 use super::decode::{corrupt, from_parquet};
+use super::shape::check_statistics;
 use crate::error::FormatError;
 
 /// Longest page header that is read. Ours have under 64 bytes; a longer one is none of ours.
@@ -20,9 +22,6 @@ const HEADER_BYTES_MAX: u64 = 4096;
 /// Most bytes that one compressed byte can stand for: a block of zstd has up to 128 KiB and takes at least four bytes. gzip stays far
 /// below.
 const EXPANSION_MAX: u64 = 32 << 10;
-
-/// How deep structs may nest in a header.
-const DEPTH_MAX: u32 = 8;
 
 /// An object that two readers share.
 pub(super) struct Shared<R>(Arc<R>);
@@ -66,9 +65,10 @@ impl<R: ChunkReader> ChunkReader for Shared<R> {
 ///
 /// # Errors
 /// If a header cannot be read, or claims more than its chunk has.
-pub(super) fn check_pages<R: ChunkReader>(object: &R, chunk: &ColumnChunkMetaData) -> Result<(), FormatError> {
+pub(super) fn check_pages<R: ChunkReader>(object: &R, chunk: &ColumnChunkMetaData, encoding: i32) -> Result<(), FormatError> {
     let (mut at, mut left) = chunk.byte_range();
     let mut plain_left = u64::try_from(chunk.uncompressed_size()).map_err(|_| corrupt("a column chunk of negative size"))?;
+    let mut values_left = u64::try_from(chunk.num_values()).map_err(|_| corrupt("a column chunk with a negative number of values"))?;
     while left > 0 {
         let header = PageHeader::read(object.get_read(at).map_err(from_parquet)?.take(left.min(HEADER_BYTES_MAX)))?;
         let bytes = header.bytes + header.compressed;
@@ -77,6 +77,12 @@ pub(super) fn check_pages<R: ChunkReader>(object: &R, chunk: &ColumnChunkMetaDat
             let claim = format!("a page claims {} bytes, {} of them compressed", header.plain, header.compressed);
             return Err(corrupt(format!("{claim}, in a chunk that has {left} and {plain_left} left")));
         }
+        // Dictionaries and shared prefixes, which ours do without, let a few bytes stand for any number of large values.
+        if header.kind != 0 || header.encoding != u64::from(encoding.unsigned_abs()) {
+            return Err(corrupt(format!("a page of type {} and encoding {}", header.kind, header.encoding)));
+        }
+        // Runs of nulls take next to no bytes and much memory: the number of values is what bounds them.
+        values_left = values_left.checked_sub(header.values).ok_or_else(|| corrupt("pages with more values than their chunk has"))?;
         (at, left, plain_left) = (at + bytes, left - bytes, plain_left - plain);
     }
     Ok(())
@@ -91,128 +97,52 @@ struct PageHeader {
     compressed: u64,
     /// Length of the page once it is decompressed.
     plain: u64,
+    /// The page's type; 0 is a data page of version 1.
+    kind: u64,
+    /// Values of the page, nulls included.
+    values: u64,
+    /// How they are encoded.
+    encoding: u64,
 }
 
 impl PageHeader {
-    /// Reads a header of Thrift's compact protocol; what is not about sizes is skipped.
+    /// Reads a header of Thrift's compact protocol, with no other fields than a data page of version 1 has.
     fn read(input: impl Read) -> Result<Self, FormatError> {
+        const KIND: i64 = 1;
         const PLAIN: i64 = 2;
         const COMPRESSED: i64 = 3;
-        let mut from = Compact { input, at: 0 };
+        const CHECKSUM: i64 = 4;
+        const DATA_PAGE: i64 = 5;
+        let mut from = Compact::new(input);
         let (mut header, mut id) = (Self::default(), 0);
         while let Some(kind) = from.field(&mut id)? {
             match (id, kind) {
+                (KIND, I32) => header.kind = from.size()?,
                 (PLAIN, I32) => header.plain = from.size()?,
                 (COMPRESSED, I32) => header.compressed = from.size()?,
-                _ => from.skip(kind, DEPTH_MAX)?,
+                (CHECKSUM, I32) => from.skip(kind, 0)?,
+                (DATA_PAGE, STRUCT) => header.read_data_page(&mut from)?,
+                _ => return Err(wrong_type()),
             }
         }
         Ok(Self { bytes: from.at, ..header })
     }
-}
 
-const TRUE: u8 = 1;
-const FALSE: u8 = 2;
-const BYTE: u8 = 3;
-const I16: u8 = 4;
-const I32: u8 = 5;
-const I64: u8 = 6;
-const DOUBLE: u8 = 7;
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
-const STRUCT: u8 = 12;
-
-/// Thrift compact protocol, the reading half: as much of it as page headers need.
-struct Compact<R> {
-    input: R,
-    at: u64,
-}
-
-impl<R: Read> Compact<R> {
-    fn byte(&mut self) -> Result<u8, FormatError> {
-        let mut byte = [0];
-        match self.input.read_exact(&mut byte) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Err(corrupt("a page header does not end")),
-            Err(e) => return Err(e.into()),
-        }
-        self.at += 1;
-        Ok(byte[0])
-    }
-
-    fn varint(&mut self) -> Result<u64, FormatError> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
+    fn read_data_page(&mut self, from: &mut Compact<impl Read>) -> Result<(), FormatError> {
+        const VALUES: i64 = 1;
+        const ENCODING: i64 = 2;
+        const DEFINITION_ENCODING: i64 = 3;
+        const REPETITION_ENCODING: i64 = 4;
+        const STATISTICS: i64 = 5;
+        let mut id = 0;
+        while let Some(kind) = from.field(&mut id)? {
+            match (id, kind) {
+                (VALUES, I32) => self.values = from.size()?,
+                (ENCODING, I32) => self.encoding = from.size()?,
+                (DEFINITION_ENCODING | REPETITION_ENCODING, I32) => from.skip(kind, 0)?,
+                (STATISTICS, STRUCT) => check_statistics(from)?,
+                _ => return Err(wrong_type()),
             }
-        }
-        Err(corrupt("a number in a page header does not end"))
-    }
-
-    fn zigzag(&mut self) -> Result<i64, FormatError> {
-        let coded = self.varint()?;
-        Ok((coded >> 1).cast_signed() ^ -(coded & 1).cast_signed())
-    }
-
-    fn size(&mut self) -> Result<u64, FormatError> {
-        let size = i32::try_from(self.zigzag()?).ok().and_then(|size| u64::try_from(size).ok());
-        size.ok_or_else(|| corrupt("a page of a size that none can have"))
-    }
-
-    /// The next field's type, with its id in `id`; none at the struct's end.
-    fn field(&mut self, id: &mut i64) -> Result<Option<u8>, FormatError> {
-        let head = self.byte()?;
-        if head == 0 {
-            return Ok(None);
-        }
-        *id = match head >> 4 {
-            0 => self.zigzag()?,
-            delta => *id + i64::from(delta),
-        };
-        Ok(Some(head & 0xf))
-    }
-
-    fn skip(&mut self, kind: u8, depth: u32) -> Result<(), FormatError> {
-        match kind {
-            TRUE | FALSE => {}
-            BYTE => _ = self.byte()?,
-            I16 | I32 | I64 => _ = self.varint()?,
-            DOUBLE => self.skip_bytes(8)?,
-            BINARY => {
-                let len = self.varint()?;
-                self.skip_bytes(len)?;
-            }
-            LIST if depth > 0 => self.skip_list(depth - 1)?,
-            STRUCT if depth > 0 => {
-                let mut id = 0;
-                while let Some(kind) = self.field(&mut id)? {
-                    self.skip(kind, depth - 1)?;
-                }
-            }
-            _ => return Err(corrupt("a page header with a field that none has")),
-        }
-        Ok(())
-    }
-
-    fn skip_list(&mut self, depth: u32) -> Result<(), FormatError> {
-        let head = self.byte()?;
-        let len = if head >> 4 == 0xf { self.varint()? } else { u64::from(head >> 4) };
-        for _ in 0..len {
-            match head & 0xf {
-                // In a list a boolean is a byte of its own.
-                TRUE | FALSE => _ = self.byte()?,
-                kind => self.skip(kind, depth)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn skip_bytes(&mut self, len: u64) -> Result<(), FormatError> {
-        for _ in 0..len {
-            self.byte()?;
         }
         Ok(())
     }
@@ -230,7 +160,11 @@ mod tests {
         let mut to = StructWriter::new(&mut bytes);
         to.i32(1, 0).i32(2, plain).i32(3, compressed).i32(4, -7);
         to.nested(5, |data| {
-            data.i32(1, 3).bool(2, true).i8(3, 1).nested(4, |stats| _ = stats.binary(1, b"min").i32_list(2, &[1; 20]));
+            data.i32(1, 3)
+                .i32(2, 5)
+                .i32(3, 3)
+                .i32(4, 3)
+                .nested(5, |stats| _ = stats.i64(3, 0).binary(5, b"max").binary(6, b"min").bool(7, true));
         });
         to.end();
         bytes
@@ -241,7 +175,10 @@ mod tests {
         let mut bytes = header(70_000, 65_000);
         let len = bytes.len() as u64;
         bytes.extend_from_slice(b"the page");
-        assert_eq!(PageHeader::read(&bytes[..]).unwrap(), PageHeader { bytes: len, compressed: 65_000, plain: 70_000 });
+        assert_eq!(
+            PageHeader::read(&bytes[..]).unwrap(),
+            PageHeader { bytes: len, compressed: 65_000, plain: 70_000, kind: 0, values: 3, encoding: 5 }
+        );
         assert!(PageHeader::read(&bytes[..10]).is_err(), "cut short");
         assert!(PageHeader::read(&header(-1, 5)[..]).is_err(), "a negative size");
     }

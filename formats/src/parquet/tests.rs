@@ -219,6 +219,22 @@ fn a_page_that_claims_more_than_its_chunk_has_is_refused_before_room_is_made() {
     }
 }
 
+/// Each of these lets a few bytes stand for gigabytes of rows.
+#[test]
+fn a_page_of_another_kind_than_ours_is_refused() {
+    let (bytes, _) = encode_full(&Encoding { format: Format::Parquet, codec: Codec::None }, &[Record::of(1, b"value")]);
+    // The value's page is the first: its type in the second byte, and in its data page header one value, encoded PLAIN.
+    let data_page = bytes.windows(5).position(|window| window == [0x1c, 0x15, 0x02, 0x15, 0x00]).expect("a data page header");
+    for (at, byte, why) in
+        [(5, 0x04, "type 2"), (5, 0x06, "type 3"), (data_page + 4, 0x0e, "encoding 7"), (data_page + 2, 0x04, "more values")]
+    {
+        let mut hostile = bytes.clone();
+        hostile[at] = byte;
+        let error = decode(&hostile).expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 #[test]
 fn a_chunk_beyond_the_objects_end_is_refused() {
     let (bytes, _) = encode_full(&ZSTD, &[Record::of(1, &json(3, 20_000))]);

@@ -42,6 +42,12 @@ fn check(records: &[Record], encoding: &Encoding, bytes: &[u8], crc: u64) {
     let (items, read_crc) = decode(bytes, encoding).expect("what was encoded can be decoded");
     assert!(items == expected(records, framing), "{encoding}: the values survive");
     assert_eq!(read_crc, crc, "{encoding}: the digest of the values");
+    let mut decoder = RawDecoder::new(bytes, encoding).expect("a raw encoding");
+    for item in items {
+        let len = item.map(|value| value.len() as u64);
+        assert_eq!(decoder.skip_item().expect("what can be read can be skipped"), Some(len), "{encoding}");
+    }
+    assert_eq!((decoder.skip_item().expect("the end"), decoder.values_crc()), (None, crc), "{encoding}: skipped to the end");
 }
 
 fn raw_encodings() -> impl Iterator<Item = Encoding> {
