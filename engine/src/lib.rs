@@ -17,6 +17,7 @@
 pub mod alloc;
 pub mod budget;
 pub mod builder;
+#[cfg(all(feature = "kafka", feature = "s3"))]
 pub mod cli;
 pub mod clock;
 pub mod commit;
