@@ -246,6 +246,34 @@ mod tests {
         assert!(!is_same_topic(&note_hash("a"), "b"));
     }
 
+    #[test]
+    fn a_range_that_runs_backwards_or_from_below_zero_is_foreign() {
+        let parse = |start, end| CommitNote::parse(&CommitNote::Intent(Box::new(Intent { start, end, ..intent(0, "k".into()) })).print());
+        assert!(parse(0, 0).is_ok());
+        for (start, end) in [(-1, 5), (5, 4), (-1, -2)] {
+            assert_eq!(parse(start, end), Err(NoteError::Foreign), "{start} to {end}");
+        }
+    }
+
+    #[test]
+    fn a_note_tells_what_it_was_written_with() {
+        let (last, missing) = (Some(LastRead { end: 7, epoch: 3 }), Missing(7, 9, GapCause::Retention));
+        let tidy = Tidy { v: VERSION, t: "topic".into(), d: "place".into(), start: 9, missing: vec![missing], last };
+        let intent = Intent { t: "topic".into(), d: "place".into(), start: 9, pending: vec![missing], last, ..intent(1, "k".into()) };
+        for note in [CommitNote::Tidy(tidy), CommitNote::Intent(Box::new(intent))] {
+            assert_eq!((note.topic_hash(), note.destination_hash(), note.start()), ("topic", "place", 9));
+            assert_eq!((note.pending(), note.last()), (&[missing][..], last));
+        }
+    }
+
+    #[test]
+    fn hashes_stay_what_committed_notes_hold() {
+        assert_eq!(note_hash("123456789"), "995dc9bbdf1939fa", "the check value of CRC-64/XZ");
+        let part = |number, size, etag: &str| crate::store::Part { number, size, etag: etag.into() };
+        let parts = [part(2, 20, "b"), part(1, 10, "a")];
+        assert_eq!(parts_digest(&parts), note_hash("1:10:a\n2:20:b\n"), "in the order of their numbers");
+    }
+
     proptest! {
         #[test]
         fn print_and_parse_agree(start in 0_i64..1 << 40, len in 0_i64..1 << 40, key in "\\PC{0,80}", upload in any::<bool>()) {

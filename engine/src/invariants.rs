@@ -353,12 +353,63 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_furthest_object_is_held_against_those_behind_it() {
+        let shared = |from, to| OffsetRange::new(from, to);
+        let overlap = |first, second, from, to| Violation::Overlap { first, second, shared: shared(from, to) };
+        assert_eq!(no_duplicate(&extents(&[(0, 10), (5, 10), (9, 11)])), [overlap(0, 1, 5, 10), overlap(1, 2, 9, 10)]);
+        assert_eq!(no_duplicate(&extents(&[(0, 10), (2, 4), (9, 11)])), [overlap(0, 1, 2, 4), overlap(0, 2, 9, 10)]);
+        let duplicate = |first, second| Violation::Duplicate { first, second };
+        assert_eq!(no_duplicate(&extents(&[(0, 9), (0, 9), (0, 9)])), [duplicate(0, 1), duplicate(0, 2)], "each of the first");
+        assert_eq!(no_duplicate(&extents(&[(5, 6), (0, 4), (5, 6)])), [duplicate(0, 2)], "by their places");
+    }
+
     /// An object that can be read went unnoticed beside one of the same start that cannot.
     #[test]
     fn an_object_of_unknown_end_is_the_duplicate_of_any_of_its_start() {
         let (unknown, known) = (Extent { start: 0, end: None }, Extent { start: 0, end: Some(10) });
         for pair in [[unknown, unknown], [unknown, known], [known, unknown]] {
             assert_eq!(no_duplicate(&pair), [Violation::Duplicate { first: 0, second: 1 }]);
+        }
+    }
+
+    #[test]
+    fn only_the_first_object_can_begin_too_early() {
+        assert_eq!(gapless(Some(0), &extents(&[(0, 10), (5, 12), (12, 13)])), []);
+        assert_eq!(gapless(Some(0), &extents(&[(0, 10), (5, 8), (10, 13)])), [], "one that ends earlier takes nothing back");
+        assert_eq!(gapless(Some(8), &extents(&[(7, 7), (8, 9)])), [Violation::EarlyStart { first: 0, start: 8 }, hole(1, 7, 8)]);
+        let after_unknown = [Extent { start: 0, end: None }, Extent { start: 3, end: Some(4) }, Extent { start: 5, end: Some(6) }];
+        assert_eq!(gapless(None, &after_unknown), [hole(2, 4, 5)]);
+    }
+
+    #[test]
+    fn what_precedes_an_object_does_not_touch_it() {
+        let range = OffsetRange::new(10, 20);
+        for cause in [GapCause::Truncation, GapCause::TopicRecreated] {
+            assert_eq!(missing_within(range, &[Missing(0, 15, cause)]), []);
+            assert_eq!(missing_within(range, &[Missing(5, 5, cause)]).len(), 1, "an empty range is none");
+        }
+        let twice = [Missing(12, 14, GapCause::Retention), Missing(14, 14, GapCause::Retention), Missing(13, 15, GapCause::Retention)];
+        let outside = |missing| Violation::MissingOutside { missing };
+        assert_eq!(missing_within(range, &twice), [outside(1), outside(2)]);
+    }
+
+    #[test]
+    fn a_violation_says_what_is_broken() {
+        let range = OffsetRange::new(3, 7);
+        let told = [
+            (Violation::Duplicate { first: 0, second: 1 }, "two objects stand for the same range"),
+            (Violation::Overlap { first: 0, second: 1, shared: range }, "two objects stand for [3, 7)"),
+            (Violation::Hole { before: None, range }, "no object stands for [3, 7)"),
+            (Violation::EarlyStart { first: 0, start: 3 }, "the first object begins before the lane's start 3"),
+            (Violation::CommittedPastVisible { committed: 7, visible_end: 3 }, "the group has committed 7, but the objects end at 3"),
+            (Violation::Changed { key: "k".into() }, "k has changed since it was visible"),
+            (Violation::NotPinned { sight: 0 }, "a range became visible before its intent was accepted"),
+            (Violation::TwoIntents { first: 0, second: 1 }, "two intents were accepted for one start"),
+            (Violation::MissingOutside { missing: 0 }, "a missing range lies outside its object's range"),
+        ];
+        for (violation, text) in told {
+            assert_eq!(violation.to_string(), text);
         }
     }
 

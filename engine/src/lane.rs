@@ -55,3 +55,46 @@ impl LaneLease {
         let _ = revoked.wait_for(|dead| *dead).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn lease() -> LaneLease {
+        LaneLease::new(TopicPartition { topic: "orders".into(), partition: 0 }, 1)
+    }
+
+    #[tokio::test]
+    async fn a_killed_lane_gives_no_right_to_commit() {
+        let lease = lease();
+        assert!(lease.seems_alive() && lease.lock().is_some() && lease.lock().is_some(), "a right that was given back can be taken again");
+        lease.kill();
+        assert!(!lease.seems_alive() && lease.lock().is_none());
+        lease.dead().await;
+    }
+
+    #[test]
+    fn a_commit_under_way_holds_the_revocation() {
+        let lease = Arc::new(lease());
+        let right = lease.lock().expect("it lives");
+        let killer = std::thread::spawn({
+            let lease = Arc::clone(&lease);
+            move || lease.kill()
+        });
+        assert!(lease.seems_alive(), "nothing is revoked while the lock is held");
+        drop(right);
+        killer.join().expect("it does not panic");
+        assert!(lease.lock().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_death_waits_for_the_kill() {
+        let lease = lease();
+        let early = tokio::time::timeout(std::time::Duration::from_secs(60), lease.dead()).await;
+        assert!(early.is_err(), "it lives");
+        lease.kill();
+        lease.dead().await;
+    }
+}

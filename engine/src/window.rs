@@ -233,6 +233,65 @@ mod tests {
     }
 
     #[test]
+    fn no_slot_closes_by_the_clock_before_it_is_over() {
+        let slot = NOW - NOW % 300_000;
+        let arrival = WindowPolicy { by: WindowBy::Arrival, ..POLICY };
+        let window = OpenWindow::new(&arrival, slot, Duration::from_secs(50));
+        assert_eq!(window.opened_wall_ms(), slot);
+        assert_eq!(window.due(&arrival, slot + 299_999, Duration::from_secs(649), true), None);
+        assert_eq!(window.due(&arrival, slot, Duration::from_secs(650), true), Some(CloseReason::Age));
+        let mut window = OpenWindow::new(&arrival, slot, Duration::ZERO);
+        window.add(&arrival, &record(NOW - 3_600_000), NOW);
+        assert_eq!((window.records, window.late), (1, 0), "by arrival no record is late");
+        assert!(!window.ends_before(&arrival, &record(slot + 300_000), slot + 300_000), "by arrival no record closes");
+    }
+
+    #[test]
+    fn a_timestamp_counts_only_if_it_is_one_and_plausible() {
+        let of_type = |timestamp, timestamp_type| RecordView { timestamp_type, ..record(timestamp) };
+        for (timestamp, directory) in [
+            (PLAUSIBLE_FROM_MS - 1, None),
+            (PLAUSIBLE_FROM_MS, Some(PLAUSIBLE_FROM_MS)),
+            (PLAUSIBLE_UNTIL_MS - 1, Some(PLAUSIBLE_UNTIL_MS - 1)),
+            (PLAUSIBLE_UNTIL_MS, None),
+        ] {
+            assert_eq!(directory_timestamp(&of_type(timestamp, TimestampType::Append)), directory);
+            assert_eq!(directory_timestamp(&of_type(timestamp, TimestampType::None)), None);
+        }
+        let (none, past) = (TimestampType::None, NOW - NOW % 300_000 + 300_000);
+        assert!(!open_with(&[NOW]).ends_before(&POLICY, &of_type(past, none), NOW), "a record without a timestamp closes nothing");
+        let mut window = OpenWindow::new(&POLICY, NOW, Duration::ZERO);
+        window.add(&POLICY, &of_type(NOW, none), NOW);
+        assert!(!window.ends_before(&POLICY, &record(past), NOW), "nor does it give the slot");
+        assert!(open_with(&[NOW]).ends_before(&POLICY, &record(NOW + AHEAD_MAX_MS), NOW));
+        assert!(!open_with(&[NOW]).ends_before(&POLICY, &record(NOW + AHEAD_MAX_MS + 1), NOW));
+    }
+
+    #[test]
+    fn a_record_at_the_start_of_its_slot_is_not_late() {
+        let slot = NOW - NOW % 300_000;
+        assert_eq!(open_with(&[slot + 5, slot]).late, 0);
+        assert_eq!(open_with(&[slot + 5, slot - 1]).late, 1);
+    }
+
+    #[test]
+    fn reasons_have_the_names_that_metrics_show() {
+        use CloseReason as R;
+        let all = [R::NextSlot, R::Clock, R::Age, R::Size, R::Pressure, R::Recovery, R::UntilEnd, R::Stop, R::OutOfRange];
+        let names = ["next_slot", "clock", "age", "size", "pressure", "recovery", "until_end", "stop", "out_of_range"];
+        assert_eq!(all.map(R::as_str), names);
+        assert_eq!(all.into_iter().filter(|reason| reason.is_early()).collect::<Vec<_>>(), [R::Size, R::Pressure]);
+    }
+
+    #[test]
+    fn a_record_weighs_its_key_value_and_headers() {
+        let mut headers = catchment_formats::HeadersBuf::default();
+        headers.push(b"n", Some(b"vv"));
+        let record = RecordView { key: Some(b"123"), headers: headers.view(), ..record(NOW) };
+        assert_eq!(record_bytes(&record), 3 + 5 + 4 + 1 + 4 + 2);
+    }
+
+    #[test]
     fn size_counts_keys_values_and_headers() {
         let mut window = open_with(&[NOW; 199]);
         assert!(!window.is_full(&POLICY));

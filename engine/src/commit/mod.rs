@@ -196,15 +196,29 @@ mod tests {
         let gap = Missing(0, 10, GapCause::Retention);
         assert_eq!(with_gap(&[missing(2, 4), missing(8, 12), missing(15, 16)], gap), [gap, missing(10, 12), missing(15, 16)]);
         assert_eq!(with_gap(&[], gap), [gap]);
+        assert_eq!(with_gap(&[missing(4, 10)], gap), [gap], "what ends with the gap is in it");
     }
 
     #[test]
-    fn what_truncations_took_is_followed_down_from_the_position() {
+    fn truncations_that_reach_the_position_say_from_where_it_was_written_anew() {
         let cut = |from, to| Missing(from, to, GapCause::Truncation);
-        assert_eq!(truncated_from(&[], 30), 30);
-        assert_eq!(truncated_from(&[cut(10, 20), cut(20, 30)], 30), 10, "cut twice");
-        assert_eq!(truncated_from(&[cut(10, 20)], 30), 30, "records behind it were read since");
-        assert_eq!(truncated_from(&[Missing(10, 30, GapCause::Retention), cut(25, 40)], 30), 25);
+        let other = |from, to| Missing(from, to, GapCause::Retention);
+        assert_eq!(truncated_from(&[], 20), 20);
+        assert_eq!(truncated_from(&[cut(5, 12), cut(12, 20)], 20), 5, "one behind the other");
+        assert_eq!(truncated_from(&[cut(5, 11), cut(12, 20)], 20), 12, "a hole between them");
+        assert_eq!(truncated_from(&[cut(5, 19)], 20), 20, "it does not reach the position");
+        assert_eq!(truncated_from(&[cut(5, 25)], 20), 5);
+        assert_eq!(truncated_from(&[other(5, 20)], 20), 20, "lost, not written anew");
+        assert_eq!(truncated_from(&[cut(5, 20), cut(12, 20)], 20), 5, "the one that begins first");
+    }
+
+    #[test]
+    fn only_ranges_without_a_hole_between_them_list_a_loss() {
+        let missing = |from, to| Missing(from, to, GapCause::Retention);
+        assert!(is_listed(&[missing(0, 5), missing(5, 9)], 0, 9));
+        assert!(!is_listed(&[missing(0, 5), missing(6, 9)], 0, 9));
+        assert!(!is_listed(&[missing(1, 9)], 0, 9) && !is_listed(&[missing(0, 9)], 0, 10));
+        assert!(is_listed(&[missing(0, 20), missing(3, 5)], 0, 20), "a range within another one takes nothing back");
     }
 
     #[test]

@@ -98,3 +98,96 @@ pub async fn recorded(store: &dyn ObjectStore, layout: &Layout, object_key: &str
     let proof: Option<Proof> = serde_json::from_slice(&bytes).ok();
     Ok(proof.filter(|p| p.size == Some(size)))
 }
+
+#[cfg(test)]
+mod tests {
+    use catchment_formats::{Counts, Digest, Encoding, GapCause, LaneId, Missing, OffsetRange, segment_encoder};
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Guard, Payload};
+
+    const RAW_KEY: &str = "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000010.bin";
+    const PARQUET_KEY: &str = "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000010.parquet";
+
+    fn lane() -> LaneId {
+        LaneId { rule: "r".into(), cluster: "c".into(), topic: "orders".into(), topic_id: "0".into(), partition: 3 }
+    }
+
+    fn proof(encoding: &str) -> Proof {
+        Proof {
+            lane: lane(),
+            range: OffsetRange::new(10, 20),
+            missing: vec![],
+            counts: Counts::default(),
+            digest: Digest { values: 0, rest: 0 },
+            encoding: encoding.into(),
+            size: Some(5),
+        }
+    }
+
+    fn with_missing(encoding: &str, ranges: usize) -> Proof {
+        Proof { missing: vec![Missing(10, 11, GapCause::Retention); ranges], ..proof(encoding) }
+    }
+
+    async fn put(store: &MemoryStore, key: &str, bytes: &[u8], metadata: Metadata) {
+        store.put(key, Payload::from_bytes(bytes.to_vec()), &metadata, Guard::Overwrite).await.expect("a store in memory takes it");
+    }
+
+    async fn found(store: &MemoryStore, key: &str) -> Option<Proof> {
+        look(store, &Layout::Hive, key).await.expect("a store in memory answers").and_then(|(_, proof)| proof)
+    }
+
+    #[test]
+    fn metadata_holds_what_every_store_takes() {
+        let small = proof("raw.none.none.v1");
+        assert_eq!(metadata(&small), [(PROOF_METADATA.to_owned(), small.to_json())]);
+        assert_eq!(metadata(&with_missing("raw.none.none.v1", 100)), []);
+        assert_eq!(metadata(&Proof { encoding: "r\u{e9}".into(), ..proof("") }), []);
+        assert!(fits_metadata(&"~".repeat(1_800)) && fits_metadata(" ") && !fits_metadata(&"~".repeat(1_801)));
+        assert!(!fits_metadata("\u{7f}") && !fits_metadata("\u{1f}"));
+    }
+
+    #[test]
+    fn only_a_raw_object_that_cannot_hold_its_proof_needs_a_record() {
+        assert!(!needs_record(&proof("parquet.zstd1.v1"), true, false), "it has a footer");
+        assert!(!needs_record(&proof("raw.none.none.v1"), false, true));
+        assert!(needs_record(&proof("raw.none.none.v1"), true, true), "metadata is fixed before the proof is known");
+        assert!(needs_record(&proof("raw.none.none.v1"), false, false));
+        assert!(needs_record(&with_missing("raw.none.none.v1", 100), false, true), "it does not fit");
+    }
+
+    #[tokio::test]
+    async fn metadata_comes_first_and_the_record_counts_only_for_its_size() {
+        let store = MemoryStore::default();
+        assert_eq!(found(&store, RAW_KEY).await, None, "no object");
+        put(&store, RAW_KEY, b"12345", vec![]).await;
+        assert_eq!(found(&store, RAW_KEY).await, None, "no proof");
+        let record = record_key(&Layout::Hive, RAW_KEY).expect("a key of the layout");
+        assert_eq!(record, "_catchment/objects/orders/3/00000000000000000010.json");
+        assert_eq!(record_key(&Layout::Hive, "other"), None);
+        put(&store, &record, proof("raw.none.none.v1").to_json().as_bytes(), vec![]).await;
+        assert_eq!(found(&store, RAW_KEY).await, Some(proof("raw.none.none.v1")));
+        assert_eq!(recorded(&store, &Layout::Hive, RAW_KEY, 6).await.unwrap(), None, "written for another attempt");
+        let other = Proof { range: OffsetRange::new(10, 15), ..proof("raw.none.none.v1") };
+        put(&store, RAW_KEY, b"12345", metadata(&other)).await;
+        assert_eq!(found(&store, RAW_KEY).await, Some(other));
+        put(&store, RAW_KEY, b"12345", vec![("other".into(), "x".into()), (PROOF_METADATA.into(), "{".into())]).await;
+        assert_eq!(found(&store, RAW_KEY).await, None, "what is not readable is not looked for elsewhere");
+    }
+
+    #[tokio::test]
+    async fn a_footer_is_found_however_long_it_is() {
+        let store = MemoryStore::default();
+        for ranges in [0, 5_000] {
+            let mut encoder = segment_encoder(&Encoding::PARQUET_ZSTD1, &lane(), 10);
+            let (mut bytes, missing) = (Vec::new(), vec![Missing(10, 11, GapCause::Retention); ranges]);
+            let proof = encoder.finish(20, &missing, &mut bytes);
+            put(&store, PARQUET_KEY, &bytes, vec![]).await;
+            assert_eq!(found(&store, PARQUET_KEY).await, Some(Proof { size: Some(bytes.len() as u64), ..proof }), "{ranges} ranges");
+            assert_eq!(ranges > 0, bytes.len() as u64 > 2 * FOOTER_BYTES, "one is read in one piece, the other in two");
+        }
+        put(&store, PARQUET_KEY, b"PAR1\xff\xff\x00\x00PAR1", vec![]).await;
+        assert_eq!(found(&store, PARQUET_KEY).await, None, "a footer longer than its object");
+    }
+}

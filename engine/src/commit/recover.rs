@@ -340,3 +340,32 @@ fn intent_taken(intent: &Intent, why: &str) -> Error {
         .because(why)
         .help("look at it with `catchment show`; move the object away and start again")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_intent_lists_and_what_is_pending_say_from_where_the_log_was_written_anew() {
+        let cut = |from, to| Missing(from, to, GapCause::Truncation);
+        let resume = |missing: &[Missing], pending: &[Missing]| Resume {
+            position: 20,
+            last: LastRead::unknown(20),
+            start: 5,
+            missing: missing.to_vec(),
+            pending: pending.to_vec(),
+            intent: None,
+            encoding: None,
+        };
+        assert_eq!(resume(&[cut(9, 20)], &[cut(7, 20)]).written_anew_from(), 7);
+        assert_eq!(resume(&[cut(6, 20)], &[]).written_anew_from(), 6);
+    }
+
+    #[test]
+    fn a_commit_without_metadata_is_told_from_one_of_somebody_else() {
+        let committed = Committed { offset: 7, leader_epoch: -1, metadata: String::new() };
+        let told = |why| foreign_commit(&committed, why).to_string();
+        assert!(told(NoteError::Empty).contains("the commit has no metadata"), "{}", told(NoteError::Empty));
+        assert!(told(NoteError::Foreign).contains("is not one of ours"), "{}", told(NoteError::Foreign));
+    }
+}

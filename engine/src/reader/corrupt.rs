@@ -134,6 +134,35 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_probe_is_repeated_only_so_often_until_it_is_answered() {
+        let mut search = CorruptSearch::new(10, 1000);
+        let repeats = |search: &mut CorruptSearch| (0..2 * REPEATS_MAX).take_while(|_| search.may_repeat()).count();
+        assert_eq!(repeats(&mut search), REPEATS_MAX as usize);
+        search.answered(true);
+        assert_eq!(repeats(&mut search), REPEATS_MAX as usize, "the next probe is another one");
+    }
+
+    #[test]
+    fn a_batch_at_the_end_needs_no_probe() {
+        assert_eq!(CorruptSearch::new(10, 11).end(), Some(11));
+        assert_eq!(CorruptSearch::new(10, 5).end(), Some(11), "a readable end that lags");
+        assert_eq!(CorruptSearch::new(10, 12).end(), None);
+    }
+
+    #[test]
+    fn probes_reach_twice_as_far_until_the_end_is_passed() {
+        let mut search = CorruptSearch::new(10, 1000);
+        let probes = [true, true, true, false, false, true].map(|corrupt| {
+            search.answered(corrupt);
+            search.probe
+        });
+        assert_eq!(probes, [13, 17, 25, 21, 19, 20]);
+        assert_eq!((search.end(), search.from), (None, 10));
+        search.answered(false);
+        assert_eq!(search.end(), Some(20));
+    }
+
     proptest! {
         #[test]
         fn the_end_is_found_in_few_probes(from in 0_i64..1000, len in 1_i64..100_000, behind in 0_i64..1 << 40) {
