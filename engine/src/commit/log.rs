@@ -57,6 +57,8 @@ impl Lane {
         let since = *short.since.get_or_insert(now);
         short.lowest = short.lowest.min(bounds.end);
         if now.saturating_sub(since) > LOG_END_WAIT {
+            // The log of a topic that was created again says nothing of this lane's.
+            self.check_topic().await?;
             if !self.env.rule.accepts(Accept::Truncation) {
                 return Err(truncated(offset, bounds.end).into());
             }
@@ -80,6 +82,9 @@ impl Lane {
         let log_end = cut.end;
         // Above the position nothing is visible yet: what was read is dropped, and read again as it is now.
         if log_end < self.position {
+            if let Err(exit) = self.check_topic().await {
+                return exit;
+            }
             if !self.env.rule.accepts(Accept::Truncation) {
                 return Exit::from(truncated(self.position, log_end).because(cause));
             }

@@ -55,10 +55,8 @@ impl Lane {
             (None, Some(upload)) => upload.key.clone(),
             (None, None) => self.key(range.start, directory_ms, encoding.extension()),
         };
+        self.check_topic().await?;
         if pinned.is_none() {
-            if !removes(Switch::TopicIdentity) {
-                self.check_topic().await?;
-            }
             self.check_first_key(&object_key).await?;
         }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
@@ -106,10 +104,10 @@ impl Lane {
 
     /// A topic that was deleted and created again has new records at the old offsets. If the UUID is still the lane's after the last
     /// record of a window was read, all of them are the lane's.
-    async fn check_topic(&self) -> Result<(), Exit> {
+    pub(super) async fn check_topic(&self) -> Result<(), Exit> {
         let now = self.env.clock.steady();
         let id = self.env.claims.identity(&self.env, &self.lease.tp.topic, now).await?;
-        if self.claim.is_same_topic(&id) {
+        if self.claim.is_same_topic(&id) || removes(Switch::TopicIdentity) {
             return Ok(());
         }
         Err(Exit::Restart(format!("the topic's UUID is {id} now")))
