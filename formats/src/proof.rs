@@ -89,6 +89,16 @@ impl Missing {
     pub fn cause(&self) -> GapCause {
         self.2
     }
+
+    /// Whether the offsets are those of the log that the object stands for: what an earlier incarnation of the topic lost was another log's.
+    pub fn is_of_this_log(&self) -> bool {
+        self.2 != GapCause::TopicRecreated
+    }
+
+    /// Whether the object lacks the record at an offset of its log for this.
+    pub fn covers(&self, offset: i64) -> bool {
+        self.is_of_this_log() && (self.0..self.1).contains(&offset)
+    }
 }
 
 /// What an object holds, counted.

@@ -104,7 +104,7 @@ pub fn lost_since_pin(intent: &Intent, position: i64, log_start: i64) -> Option<
 
 fn is_listed(missing: &[Missing], from: i64, to: i64) -> bool {
     let mut at = from;
-    for m in missing {
+    for m in missing.iter().filter(|m| m.is_of_this_log()) {
         if m.0 <= at && m.1 > at {
             at = m.1;
         }
@@ -112,10 +112,13 @@ fn is_listed(missing: &[Missing], from: i64, to: i64) -> bool {
     at >= to
 }
 
-/// Known missing ranges and one more at the beginning, without an overlap.
+/// Known missing ranges and one more at the beginning of what is read, without an overlap. What lies before it, or is of an earlier incarnation,
+/// stays.
 pub fn with_gap(missing: &[Missing], gap: Missing) -> Vec<Missing> {
-    let rest = missing.iter().filter(|m| m.1 > gap.1).map(|m| Missing(m.0.max(gap.1), m.1, m.2));
-    std::iter::once(gap).chain(rest).collect()
+    let (mut known, rest): (Vec<Missing>, Vec<Missing>) = missing.iter().copied().partition(|m| m.1 <= gap.0 || !m.is_of_this_log());
+    known.push(gap);
+    known.extend(rest.iter().filter(|m| m.1 > gap.1).map(|m| Missing(m.0.max(gap.1), m.1, m.2)));
+    known
 }
 
 /// Where the ranges that truncations took begin, if they reach up to `position`; else `position`. Ranges ascend.
@@ -197,6 +200,9 @@ mod tests {
         assert_eq!(with_gap(&[missing(2, 4), missing(8, 12), missing(15, 16)], gap), [gap, missing(10, 12), missing(15, 16)]);
         assert_eq!(with_gap(&[], gap), [gap]);
         assert_eq!(with_gap(&[missing(4, 10)], gap), [gap], "what ends with the gap is in it");
+        let gap = Missing(20, 30, GapCause::Retention);
+        let before = [Missing(5, 20, GapCause::Truncation), Missing(0, 25, GapCause::TopicRecreated)];
+        assert_eq!(with_gap(&before, gap), [before[0], before[1], gap], "nobody else remembers these");
     }
 
     #[test]
@@ -217,6 +223,7 @@ mod tests {
         let missing = |from, to| Missing(from, to, GapCause::Retention);
         assert!(is_listed(&[missing(0, 5), missing(5, 9)], 0, 9));
         assert!(!is_listed(&[missing(0, 5), missing(6, 9)], 0, 9));
+        assert!(!is_listed(&[Missing(0, 9, GapCause::TopicRecreated)], 0, 9), "those were another log's");
         assert!(!is_listed(&[missing(1, 9)], 0, 9) && !is_listed(&[missing(0, 9)], 0, 10));
         assert!(is_listed(&[missing(0, 20), missing(3, 5)], 0, 20), "a range within another one takes nothing back");
     }

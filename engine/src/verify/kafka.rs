@@ -221,7 +221,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn is_missing(&self, offset: i64) -> bool {
-        self.proof.missing.iter().any(|m| (m.0..m.1).contains(&offset))
+        self.proof.missing.iter().any(|m| m.covers(offset))
     }
 
     /// The next record of Kafka that the object should hold; moves past those that it lists as missing.
