@@ -108,6 +108,14 @@ pub enum NoteError {
     Version(u32),
 }
 
+impl Intent {
+    /// What the object lists of what lies before `position`, and so before the object, or is of an earlier incarnation: ranges that nobody can
+    /// find by reading.
+    pub fn missing_before(&self, position: i64) -> impl Iterator<Item = Missing> {
+        self.missing.iter().filter(move |m| m.1 <= position || !m.is_of_this_log()).copied()
+    }
+}
+
 impl CommitNote {
     /// Parses a commit's metadata.
     ///

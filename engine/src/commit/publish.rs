@@ -287,7 +287,7 @@ impl Lane {
     async fn look(&self, intent: &Intent) -> Result<(Finding, Option<ObjectInfo>), Exit> {
         let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
         let (info, proof) = found.unzip();
-        let finding = info.as_ref().map_or(Finding::Absent, |_| compare(intent, &self.id, proof.flatten().as_ref()));
+        let finding = info.as_ref().map_or(Finding::Absent, |_| compare(intent, &self.lane_of(intent), proof.flatten().as_ref()));
         if let Finding::OtherEnd(end) = finding {
             self.env.metrics.adopted_ends.inc();
             tracing::error!(tp = %self.lease.tp, key = intent.key, pinned = intent.end, stored = end, "an object of the same start has another end");

@@ -111,38 +111,11 @@ impl Lane {
                 return Err(self.topic_recreated().into());
             }
             // The claim has settled that this incarnation was accepted; what the old one committed says nothing of it.
-            if let CommitNote::Intent(intent) = note {
-                self.position = committed.offset;
-                self.settle_old_incarnation(*intent).await?;
-            }
+            self.settle_old_incarnation(committed.offset, note).await?;
             return Ok(None);
         }
         self.env.rule.check_destination(&note)?;
         Ok(Some(note))
-    }
-
-    /// A window that was pinned for a topic that is gone: it stands, or its upload is whole, or its records are lost. Then the first object of
-    /// the new incarnation lists them. The position is the old incarnation's until then, for a pin that is repeated.
-    async fn settle_old_incarnation(&mut self, mut intent: Intent) -> Result<(), Exit> {
-        let (store, layout) = (&*self.env.store, &self.env.rule.layout);
-        if self.until_answered("HeadObject", || proof::look(store, layout, &intent.key)).await?.is_some() {
-            return Ok(());
-        }
-        if let Some(upload) = intent.upload.clone().filter(|_| !intent.enc.starts_with("raw."))
-            && self.complete_upload(&mut intent, &upload).await?.is_some()
-        {
-            return Ok(());
-        }
-        let gap = Missing(self.position, intent.end, GapCause::TopicRecreated);
-        self.pending.push(gap);
-        self.tell_gap(gap);
-        Ok(())
-    }
-
-    pub(super) fn topic_recreated(&self) -> Error {
-        Error::new(codes::TOPIC_RECREATED, ErrorKind::Asks, "the topic was deleted and created again")
-            .with("topic_id", &self.claim.topic_id)
-            .help("to back up the new topic beside the old one, start once with --accept topic-recreated")
     }
 
     /// R2, the part that asks Kafka. P stays what the group has: what is missing behind it is known to nobody before the next pin.
@@ -211,17 +184,17 @@ impl Lane {
 
     /// Whether an intent's upload would be an object that proves what it is. A raw one does so by its record, which its owner wrote
     /// between the pin and the Complete, or died before it could; then the range is read again, which gives the record anew.
-    async fn has_proof_without_reading(&self, intent: &Intent, upload: &UploadNote) -> Result<bool, Exit> {
+    pub(super) async fn has_proof_without_reading(&self, intent: &Intent, upload: &UploadNote) -> Result<bool, Exit> {
         if !intent.enc.starts_with("raw.") {
             return Ok(true);
         }
         let (store, layout) = (&*self.env.store, &self.env.rule.layout);
         let recorded = self.until_answered("GetObject", || proof::recorded(store, layout, &intent.key, upload.bytes)).await?;
-        Ok(compare(intent, &self.id, recorded.as_ref()) == Finding::Ours)
+        Ok(compare(intent, &self.lane_of(intent), recorded.as_ref()) == Finding::Ours)
     }
 
     /// R5a: a multipart upload that lacks only its Complete. None: the upload is gone and so is its object.
-    async fn complete_upload(&mut self, intent: &mut Intent, upload: &UploadNote) -> Result<Option<i64>, Exit> {
+    pub(super) async fn complete_upload(&mut self, intent: &mut Intent, upload: &UploadNote) -> Result<Option<i64>, Exit> {
         let parts = loop {
             match self.env.store.list_parts(&intent.key, &upload.id).await {
                 Ok(parts) => break Some(parts),
