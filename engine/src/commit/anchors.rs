@@ -18,7 +18,8 @@ use crate::source::LastRead;
 use crate::store::GuardClass;
 
 impl Lane {
-    /// Writes the anchor when it is due. A failure is retried at the next occasion: an older anchor is a lower bound too.
+    /// Writes the anchor when it is due. A failure is retried at the next occasion, since an older anchor is a lower bound too; only what is
+    /// missing, and nothing else in the store says so, is written until it stands.
     pub(super) async fn keep_anchor(&mut self) -> Result<(), Exit> {
         let (anchor_key, anchor) = self.anchor();
         self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
@@ -26,6 +27,10 @@ impl Lane {
         if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
             match self.write_anchor().await {
                 Ok(()) => self.anchor_written = Some(now),
+                Err(_) if !self.anchor().1.missing.is_empty() => {
+                    self.until_answered("PutObject", || self.write_anchor()).await?;
+                    self.anchor_written = Some(now);
+                }
                 Err(e) => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
             }
             self.check_owner().await?;
@@ -51,7 +56,15 @@ impl Lane {
     }
 
     fn anchor(&self) -> (String, Anchor) {
-        let anchor = Anchor { v: VERSION, key: self.last_key.clone(), end: self.start, topic_id: self.claim.topic_id.clone() };
+        let last = self.last.within(0, self.start);
+        let anchor = Anchor {
+            v: VERSION,
+            key: self.last_key.clone(),
+            end: self.start,
+            topic_id: self.claim.topic_id.clone(),
+            missing: self.pinned_missing.iter().chain(&self.pending).copied().collect(),
+            last: (last.epoch >= 0).then_some(last),
+        };
         (self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition), anchor)
     }
 
@@ -64,11 +77,18 @@ impl Lane {
     pub(super) async fn start_without_offset(&mut self) -> Result<(), Exit> {
         let anchor_key = self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition);
         let anchor = self.read_anchor(&anchor_key).await?;
+        let mut last = None;
         let begin = match anchor {
             Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
             Some(anchor) => {
                 self.last_key.clone_from(&anchor.key);
+                for gap in anchor.missing {
+                    if !self.pending.contains(&gap) {
+                        self.pending.push(gap);
+                    }
+                }
                 let end = self.walk(anchor.end).await?;
+                last = anchor.last.filter(|_| end == anchor.end);
                 self.env.reporter.lane(&self.lease.tp, LaneNote::ResumedFromAnchor { anchor: anchor.end, position: end });
                 end
             }
@@ -76,7 +96,7 @@ impl Lane {
         };
         self.position = begin;
         self.start = begin;
-        self.last = LastRead::unknown(begin);
+        self.last = last.map_or(LastRead::unknown(begin), |last| last.within(0, begin));
         self.untidied = Some(self.env.clock.steady());
         self.tidy().await
     }
@@ -103,14 +123,18 @@ impl Lane {
         Ok(self.env.source.bounds(&self.lease.tp).await?.start)
     }
 
-    /// From a known end over the objects that follow it: each one's S must be the previous one's E.
+    /// From a known end over the objects that follow it: each one's S must be the previous one's E. What one of them lists as missing needs no
+    /// other.
     pub(super) async fn walk(&mut self, from: i64) -> Result<i64, Exit> {
         let keys = self.keys_of_lane().await?;
         let (mut end, mut seen) = (from, 0);
         while let Some((_, object_key)) = keys.iter().find(|(start, _)| *start == end) {
             let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
             match found.and_then(|(_, p)| p).filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == end && p.range.end > end) {
-                Some(proof) => end = proof.range.end,
+                Some(proof) => {
+                    end = proof.range.end;
+                    self.pending.retain(|gap| !proof.missing.contains(gap));
+                }
                 None => return Err(does_not_tile(object_key).into()),
             }
             self.last_key = Some(object_key.clone());

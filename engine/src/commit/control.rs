@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use catchment_formats::Missing;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Backoff, Clock};
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::source::LastRead;
 use crate::store::key::ControlKeys;
 use crate::store::{CONTROL_BYTES_MAX, Guard, Metadata, ObjectStore, Payload, StoreErrorKind, StoreResult};
 
@@ -62,6 +64,13 @@ pub struct Anchor {
     pub end: i64,
     /// The topic's UUID, or `0`.
     pub topic_id: String,
+    /// Ranges that an object behind `end` must list as missing, where nothing but the group's note remembers them. Objects that list them
+    /// already may stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+    /// The last record that was read before `end`, if its leader epoch is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRead>,
 }
 
 /// Reads a control object. None: absent.

@@ -76,6 +76,8 @@ pub struct Lane {
     pub(super) read_back: bool,
     /// What the next object must list as missing and only the group's note remembers.
     pub(super) pending: Vec<Missing>,
+    /// What the pinned object lists of what lies before it.
+    pub(super) pinned_missing: Vec<Missing>,
     pub(super) anchor_written: Option<Duration>,
     pub(super) committed_at: Duration,
     pub(super) history: History,
@@ -204,6 +206,7 @@ impl Lane {
             first_key_checked: false,
             read_back: false,
             pending: Vec::new(),
+            pinned_missing: Vec::new(),
             anchor_written: None,
             committed_at,
             history: History::default(),

@@ -19,7 +19,7 @@ impl Lane {
         let mut lost = note.pending().to_vec();
         if let CommitNote::Intent(intent) = note {
             let range = Missing(position, intent.end, GapCause::TopicRecreated);
-            let before = intent.missing_before(position);
+            let before: Vec<Missing> = intent.missing_before(position).collect();
             if !self.old_window_stands(*intent).await? {
                 lost.extend(before);
                 lost.push(range);

@@ -113,11 +113,16 @@ impl Lane {
 
     /// The group's note, with what is pending now. An intent stays what it is; what was lost with records before it is for the next object.
     async fn note_again(&mut self, pinned: Option<&Intent>) -> Result<(), Exit> {
-        let Some(intent) = pinned else {
-            self.untidied = Some(self.env.clock.steady());
-            return self.tidy().await;
-        };
-        self.pin(&Intent { pending: self.pending.clone(), ..intent.clone() }).await
+        match pinned {
+            Some(intent) => self.pin(&Intent { pending: self.pending.clone(), ..intent.clone() }).await?,
+            None => {
+                self.untidied = Some(self.env.clock.steady());
+                self.tidy().await?;
+            }
+        }
+        // The group may forget its note before the next object is made.
+        self.anchor_written = None;
+        self.keep_anchor().await
     }
 }
 

@@ -77,7 +77,7 @@ impl Lane {
         }
         if pinned.is_none() {
             // The intent has them now, and the object will.
-            self.pending.clear();
+            self.pinned_missing = std::mem::take(&mut self.pending);
         }
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
             self.write_record(&object_key, &sealed).await?;
@@ -298,6 +298,7 @@ impl Lane {
     /// The object of an intent stands up to `end`. What was read before its own end is known from the intent to who has not read it.
     pub(super) fn settled(&mut self, intent: &Intent, end: i64) {
         self.stands(&intent.key, end);
+        self.pinned_missing.clear();
         if let Some(last) = intent.end_last.filter(|_| end == intent.end) {
             self.last = last.within(0, end);
         }

@@ -73,6 +73,9 @@ impl Lane {
         self.last = note.last().unwrap_or(adjacent).within(0, committed.offset);
         self.start = note.start();
         self.pending = note.pending().to_vec();
+        if let CommitNote::Intent(intent) = &note {
+            self.pinned_missing = intent.missing_before(committed.offset).collect();
+        }
         if note.destination_hash() != self.env.rule.destination_hash {
             // Accepted: the group must say so from now on, also if there is nothing to store.
             self.untidied = Some(self.env.clock.steady());
