@@ -93,7 +93,11 @@ impl Lane {
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
         }
-        self.last = sealed.tail.last;
+        // A log that was cut below a pinned end gives other records when the range is read again, and which copy stands is not known: what was
+        // read when it was pinned finds the cut, and the records behind it are listed.
+        if pinned.is_none() || intent.end_last.is_none() {
+            self.last = sealed.tail.last;
+        }
         self.report_window(&sealed, &intent.key, requests);
         if pinned.is_some() && !self.pending.is_empty() {
             self.tidy().await?;
