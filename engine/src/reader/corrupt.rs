@@ -2,7 +2,8 @@
 //!
 //! A batch whose checksum is wrong cannot be asked for its last offset, and librdkafka's own fetch position behind one cannot be trusted:
 //! it goes on parsing at a wrong byte. So the end is searched: a fetch at any offset inside the batch is answered with the batch again, a
-//! fetch behind it with something else. Only the batch that failed twice is passed over; the next one ends the run like the first did.
+//! fetch behind it with something else. Only what failed twice is passed over: an answer that is corrupt is asked for again, since a batch may
+//! be damaged on its way once. The batch behind ends the run like the first did.
 //!
 //! What it does not tell apart: two corrupt batches with good ones between them, where the search's doubling steps meet the second; the good ones
 //! are then listed as missing too.
@@ -41,13 +42,15 @@ pub(crate) struct CorruptSearch {
     /// The next distance: doubled until something else than the batch comes.
     step: i64,
     repeats: u32,
+    /// The probe was answered with a corrupt batch once.
+    suspected: bool,
 }
 
 impl CorruptSearch {
     /// For a batch that was met at `from`, in a partition that is readable up to `log_end`.
     pub(crate) fn new(from: i64, log_end: i64) -> Self {
         let high = log_end.max(from + 1);
-        Self { from, probe: (from + 1).min(high), low: from, high, step: 1, repeats: 0 }
+        Self { from, probe: (from + 1).min(high), low: from, high, step: 1, repeats: 0, suspected: false }
     }
 
     /// The end of the batch, once it is known.
@@ -57,6 +60,10 @@ impl CorruptSearch {
 
     /// The answer to a probe: the corrupt batch again, or something else.
     pub(crate) fn answered(&mut self, corrupt: bool) {
+        self.suspected = corrupt && !self.suspected;
+        if self.suspected {
+            return;
+        }
         if corrupt {
             self.low = self.probe;
             self.step = self.step.saturating_mul(2);
@@ -115,10 +122,14 @@ impl LaneReader {
         }
         let pinned_end = self.filling.pinned.as_ref().map(|p| p.end).filter(|pinned| *pinned <= end);
         for (from, end) in [(from, pinned_end.unwrap_or(end)), (pinned_end.unwrap_or(end), end)] {
-            if from < end {
+            // An intent that is read again may know the batch already.
+            for (from, end) in unlisted(&self.filling.missing, from, end) {
                 let gap = Missing(from, end, GapCause::CorruptBatch);
                 self.filling.missing.push(gap);
+                self.filling.missing.sort_by_key(|m| m.0);
                 self.pass(stage.builder, SegmentEvent::Gap(gap));
+            }
+            if from < end {
                 self.position = end;
                 // Nobody can open the partition before the batch and read on.
                 self.last = LastRead::unknown(end);
@@ -126,6 +137,18 @@ impl LaneReader {
             self.close_pinned_behind(self.position, stage);
         }
     }
+}
+
+/// The parts of `[from, end)` that are not listed yet. Ranges ascend.
+fn unlisted(missing: &[Missing], from: i64, end: i64) -> Vec<(i64, i64)> {
+    let (mut at, mut parts) = (from, Vec::new());
+    for listed in missing.iter().filter(|m| m.is_of_this_log() && m.1 > from && m.0 < end) {
+        parts.push((at, listed.0));
+        at = at.max(listed.1);
+    }
+    parts.push((at, end));
+    parts.retain(|(from, end)| from < end);
+    parts
 }
 
 #[cfg(test)]
@@ -139,6 +162,7 @@ mod tests {
         let mut search = CorruptSearch::new(10, 1000);
         let repeats = |search: &mut CorruptSearch| (0..2 * REPEATS_MAX).take_while(|_| search.may_repeat()).count();
         assert_eq!(repeats(&mut search), REPEATS_MAX as usize);
+        search.answered(true);
         search.answered(true);
         assert_eq!(repeats(&mut search), REPEATS_MAX as usize, "the next probe is another one");
     }
@@ -154,13 +178,22 @@ mod tests {
     fn probes_reach_twice_as_far_until_the_end_is_passed() {
         let mut search = CorruptSearch::new(10, 1000);
         let probes = [true, true, true, false, false, true].map(|corrupt| {
-            search.answered(corrupt);
+            // A corrupt answer counts when it came twice.
+            (0..=u32::from(corrupt)).for_each(|_| search.answered(corrupt));
             search.probe
         });
         assert_eq!(probes, [13, 17, 25, 21, 19, 20]);
         assert_eq!((search.end(), search.from), (None, 10));
         search.answered(false);
         assert_eq!(search.end(), Some(20));
+    }
+
+    #[test]
+    fn what_is_listed_already_is_not_listed_again() {
+        let missing = |from, to| Missing(from, to, GapCause::CorruptBatch);
+        assert_eq!(unlisted(&[], 3, 10), [(3, 10)]);
+        assert_eq!(unlisted(&[missing(3, 10)], 3, 10), []);
+        assert_eq!(unlisted(&[missing(0, 2), missing(1, 4), missing(6, 7), missing(12, 15)], 3, 10), [(4, 6), (7, 10)]);
     }
 
     proptest! {
@@ -175,7 +208,21 @@ mod tests {
                 probes += 1;
             }
             prop_assert_eq!(search.end(), Some(end));
-            prop_assert!(probes <= 40, "{} probes", probes);
+            prop_assert!(probes <= 80, "{} probes", probes);
+        }
+
+        #[test]
+        fn a_batch_that_is_damaged_on_its_way_once_is_not_passed_over(len in 1_i64..1000, glitches in prop::collection::hash_set(0_u32..40, 0..8)) {
+            let mut search = CorruptSearch::new(0, 1 << 20);
+            let (mut probes, mut glitched) = (0, None);
+            while search.end().is_none() {
+                // No place is damaged twice in a row unless it is for good.
+                let damaged = glitches.contains(&probes) && glitched != Some(search.probe);
+                glitched = damaged.then_some(search.probe);
+                search.answered(damaged || search.probe < len);
+                probes += 1;
+            }
+            prop_assert_eq!(search.end(), Some(len));
         }
     }
 }
