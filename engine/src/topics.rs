@@ -15,8 +15,8 @@ use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, VERSION, note_hash};
 use crate::limits::TOPIC_ABSENT_WAIT;
 use crate::source::{Source, TopicInfo, TopicPartition};
-use crate::store::GuardClass;
 use crate::store::key::{ControlKeys, TopicName};
+use crate::store::{Guard, GuardClass};
 
 /// A topic's directory, and where its partitions start.
 #[derive(Clone, Debug)]
@@ -190,9 +190,10 @@ impl TopicClaims {
         is_new: bool,
         later: bool,
     ) -> Result<TopicClaim> {
-        let atomic = is_new && env.rule.classes.put == GuardClass::A;
+        let guard = if is_new { env.rule.guard() } else { Guard::Overwrite };
+        let atomic = env.rule.classes.put == GuardClass::A;
         let keys = ControlKeys::new(&env.rule.layout, &name);
-        let standing = control::claim(&*env.store, &*env.clock, &keys, &owner, atomic).await?;
+        let standing = control::claim(&*env.store, &*env.clock, &keys, &owner, guard, atomic).await?;
         if !standing.is_same_deployment(&owner) || !standing.is_same_topic(&info.id) {
             return Err(control::foreign_owner(&*env.store, &keys, &standing));
         }

@@ -408,7 +408,7 @@ async fn a_claim_is_what_the_store_says_it_is() {
             Op::PutObject => Fault::refused(status, code),
             _ => Fault::default(),
         });
-        let error = control::claim(&*store, &clock, &keys, &owner("r"), true).await.unwrap_err();
+        let error = control::claim(&*store, &clock, &keys, &owner("r"), Guard::IfAbsent, true).await.unwrap_err();
         assert_eq!((error.code.0, requests(&server, Op::PutObject)), (expected, 1), "{error}");
     }
     for fault in [Fault::refused(503, "SlowDown"), Fault::done_but(500, "InternalError"), Fault::reset(true)] {
@@ -418,9 +418,9 @@ async fn a_claim_is_what_the_store_says_it_is() {
             Op::PutObject if seen.fetch_add(1, Ordering::SeqCst) == 0 => fault.clone(),
             _ => Fault::default(),
         });
-        assert_eq!(control::claim(&*store, &clock, &keys, &owner("r"), true).await.unwrap(), owner("r"));
+        assert_eq!(control::claim(&*store, &clock, &keys, &owner("r"), Guard::IfAbsent, true).await.unwrap(), owner("r"));
         assert_eq!(requests(&server, Op::PutObject), 2, "asked again");
-        let second = control::claim(&*store, &clock, &keys, &owner("other"), true).await.unwrap();
+        let second = control::claim(&*store, &clock, &keys, &owner("other"), Guard::IfAbsent, true).await.unwrap();
         assert_eq!(second, owner("r"), "the first one stands");
     }
 }

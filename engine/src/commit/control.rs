@@ -113,18 +113,28 @@ async fn put<T: Serialize + Sync>(store: &dyn ObjectStore, clock: &dyn Clock, ke
 
 /// Writes `owner` and makes sure that it is the one that stands. Returns what stands, which may be somebody else's.
 ///
+/// A record where there was none is written with the guard, whatever that is worth: a claim that was on its way for minutes would overwrite the
+/// start vector that lanes have gone by since. Unless guards are `atomic`, the claim must also stand for a while before it counts: longer than
+/// the moment in which two that saw nothing pass each other.
+///
 /// # Errors
 /// If the store refuses.
-pub async fn claim(store: &dyn ObjectStore, clock: &dyn Clock, keys: &ControlKeys, owner: &Owner, atomic: bool) -> Result<Owner> {
+pub async fn claim(
+    store: &dyn ObjectStore,
+    clock: &dyn Clock,
+    keys: &ControlKeys,
+    owner: &Owner,
+    guard: Guard,
+    atomic: bool,
+) -> Result<Owner> {
     let owner_key = keys.owner();
-    let guard = if atomic { Guard::IfAbsent } else { Guard::Overwrite };
     match put(store, clock, &owner_key, owner, guard).await {
         Ok(()) => {}
         // Somebody was first, perhaps an attempt of ours whose answer was lost: what stands says who.
-        Err(e) if atomic && matches!(e.kind, StoreErrorKind::Exists | StoreErrorKind::Conflict) => {}
+        Err(e) if guard == Guard::IfAbsent && matches!(e.kind, StoreErrorKind::Exists | StoreErrorKind::Conflict) => {}
         Err(e) => return Err(Error::from(e).with("store", store.url())),
     }
-    if !atomic {
+    if guard == Guard::Overwrite || !atomic {
         clock.sleep(CLAIM_WAIT).await;
     }
     read(store, &owner_key).await?.ok_or_else(|| owner_gone(store, keys))
