@@ -87,7 +87,11 @@ impl TopicClaims {
         // A topic may be created again while this process runs; its UUID is asked for at every assignment.
         let info = self.describe(env, &tp.topic).await?;
         if !claim.is_same_topic(&info.id) {
-            return self.make(env, &tp.topic).await;
+            // The store has permitted a claim of this topic before: credentials that have expired come back, and do not stop the lane.
+            return self.make(env, &tp.topic).await.map_err(|e| match e.kind {
+                ErrorKind::Denied => Error { kind: ErrorKind::Retryable, ..e },
+                _ => e,
+            });
         }
         Ok(claim)
     }
