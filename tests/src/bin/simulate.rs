@@ -1,5 +1,5 @@
-//! `simulate --seed N [--every]` runs one simulation and prints its trace; `simulate --seeds N [--first N] [--every]` runs many and prints
-//! a report as JSON. `--every` adds the events that are not settled yet. Exit 1 if anything was found.
+//! `simulate --seed N` runs one simulation and prints its trace; `simulate --seeds N [--first N]` runs many and prints a report as JSON.
+//! With `--settled` Kafka loses nothing but by retention and compaction, and nobody is frozen or cut off. Exit 1 if anything was found.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use catchment_tests::simulation::{run, run_seed};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let scope = if arguments.iter().any(|a| a == "--every") { Scope::Every } else { Scope::Settled };
+    let scope = if arguments.iter().any(|a| a == "--settled") { Scope::Settled } else { Scope::Every };
     let number = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|at| arguments.get(at + 1)).and_then(|n| n.parse().ok());
     let is_good = match (number("--seed"), number("--seeds")) {
         (Some(seed), _) => {

@@ -209,6 +209,11 @@ impl ScriptedGroup {
         Ok(())
     }
 
+    /// Whether the coordinator knows a member.
+    pub fn has(&self, member: MemberId) -> bool {
+        self.state().members.contains_key(&member)
+    }
+
     /// What the group knows of a partition.
     pub fn committed(&self, tp: &TopicPartition) -> Option<Committed> {
         self.state().committed.get(tp).cloned()

@@ -4,13 +4,23 @@
 //! and at the end, so that it knows each record at each offset, and which ranges a backup may list as missing and why.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use catchment::source::TopicPartition;
-use catchment_formats::GapCause;
+use catchment_formats::{GapCause, Missing};
 
 use super::world::World;
 use crate::oracle::RecordHash;
 use crate::scripted::cluster::ScriptedCluster;
+
+/// What took a record from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Retention: a gap, if nobody had read it.
+    Retention,
+    /// Compaction, which is no gap.
+    Compaction,
+}
 
 /// One record, by the oracle's hash and by its bare value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,17 +31,19 @@ pub struct Version {
     pub value: Option<Vec<u8>>,
     /// Whether it must be stored. A new leader lacks some; whoever had read them has stored them rightly.
     pub is_due: bool,
+    /// What took it.
+    pub taken: Option<Taken>,
 }
 
-/// A reason for which records need not be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Excuse {
-    /// First offset.
-    pub from: i64,
-    /// First offset that is not excused.
-    pub to: i64,
-    /// What a backup calls it; none: compaction, which is no gap.
-    pub cause: Option<GapCause>,
+/// A new leader that lacked records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cut {
+    /// What it lacked.
+    offsets: Range<i64>,
+    /// Up to where somebody had committed or pinned what was there.
+    read_to: i64,
+    /// When, among commits and writes.
+    order: u64,
 }
 
 /// One partition of one incarnation of the topic.
@@ -39,24 +51,90 @@ pub struct Excuse {
 pub struct Lane {
     /// What was visible at each offset, oldest first.
     pub versions: BTreeMap<i64, Vec<Version>>,
-    /// What may be absent.
-    pub excuses: Vec<Excuse>,
     /// Whether a repeated upload may differ from the first one (rule A3).
     pub may_repeat_differently: bool,
+    cuts: Vec<Cut>,
+    /// Batches that are corrupt for good.
+    corrupt: Vec<Range<i64>>,
+    /// Where the log started at most.
+    retained_to: i64,
 }
 
 impl Lane {
-    /// Whether a backup may list a range as missing: each record in it, that is; holes at its edges are nobody's.
-    pub fn excuses_gap(&self, from: i64, to: i64, cause: GapCause) -> bool {
-        let is_excused = |offset: &i64| self.excuses.iter().any(|e| e.cause == Some(cause) && (e.from..e.to).contains(offset));
-        self.versions.range(from..to).all(|(offset, _)| is_excused(offset)) && self.excuses.iter().any(|e| e.cause == Some(cause))
+    /// What is to be stored of an offset: the last record that stood there, if the log still had it when faults stopped or something took it.
+    pub fn due(&self, offset: i64) -> Option<&Version> {
+        self.versions.get(&offset)?.last().filter(|version| version.is_due)
     }
 
-    /// Whether an offset may be absent and nothing says so: compaction took it, or the log was truncated below what was read and then
-    /// retention took even the leader epochs that would show it, so that nobody can know.
-    pub fn may_be_absent(&self, offset: i64) -> bool {
-        let is_excused_by = |cause| self.excuses.iter().any(|e| e.cause == cause && (e.from..e.to).contains(&offset));
-        is_excused_by(None) || (is_excused_by(Some(GapCause::Truncation)) && is_excused_by(Some(GapCause::Retention)))
+    /// Whether a record that is due in a range of offsets has to be there.
+    pub fn shows(&self, offsets: Range<i64>) -> bool {
+        self.versions.range(offsets).any(|(offset, _)| self.due(*offset).is_some_and(|due| due.taken != Some(Taken::Compaction)))
+    }
+
+    /// Whether a backup may list a range as missing: each record in it, that is; holes at its edges are nobody's.
+    pub fn explains(&self, gap: Missing) -> bool {
+        let mut offsets = self.versions.range(gap.0..gap.1).map(|(offset, _)| *offset);
+        match gap.cause() {
+            GapCause::Retention => {
+                let is_gone = |offset| self.due(offset).is_none_or(|due| due.taken.is_some());
+                gap.1 <= self.retained_to && offsets.all(is_gone)
+            }
+            GapCause::Truncation => {
+                let is_cut = |offset| self.cuts.iter().any(|cut| cut.offsets.contains(&offset));
+                self.cuts.iter().any(|cut| cut.offsets.start < gap.1 && gap.0 < cut.offsets.end) && offsets.all(is_cut)
+            }
+            GapCause::CorruptBatch => {
+                let is_shown = |offset| self.due(offset).is_some_and(|due| due.taken != Some(Taken::Compaction));
+                let is_corrupt = |offset| !is_shown(offset) || self.corrupt.iter().any(|batch| batch.contains(&offset));
+                self.corrupt.iter().any(|batch| batch.start < gap.1 && gap.0 < batch.end) && offsets.all(is_corrupt)
+            }
+            GapCause::TopicRecreated | GapCause::OperatorSkip => false,
+        }
+    }
+
+    /// Whether the record that is due at an offset may be absent where another one, or none, was stored before it, and nothing says so: the log
+    /// was cut below what was read, and nobody can know. Either retention took the new records, and with them the leader epochs that would show
+    /// it; or the group forgot its offsets, and the lane went (at one of `walks`) over objects behind its anchor, which name no leader epoch.
+    pub fn hides(&self, offset: i64, walks: &[u64]) -> bool {
+        let is_gone = self.due(offset).is_some_and(|due| due.taken == Some(Taken::Retention));
+        let is_forgotten = |cut: &Cut| walks.iter().any(|walk| *walk > cut.order);
+        self.cuts.iter().any(|cut| (cut.offsets.start..cut.read_to).contains(&offset) && (is_gone || is_forgotten(cut)))
+    }
+
+    /// Whether the log was cut below an offset that somebody had committed or pinned.
+    pub fn was_read_when_cut(&self, offset: i64) -> bool {
+        self.cuts.iter().any(|cut| (cut.offsets.start..cut.read_to).contains(&offset))
+    }
+
+    /// Something takes the record that stands at an offset.
+    pub fn take(&mut self, offset: i64, taken: Taken) {
+        self.may_repeat_differently = true;
+        if let Some(version) = self.versions.get_mut(&offset).and_then(|versions| versions.last_mut()).filter(|version| version.is_due) {
+            version.taken.get_or_insert(taken);
+        }
+    }
+
+    /// Retention takes what lies before `to`.
+    pub fn retain_from(&mut self, to: i64) {
+        self.retained_to = self.retained_to.max(to);
+        let before: Vec<i64> = self.versions.range(..to).map(|(offset, _)| *offset).collect();
+        before.into_iter().for_each(|offset| self.take(offset, Taken::Retention));
+    }
+
+    /// A new leader lacks these offsets, the last ones of the log: what was there never was, unless it was read.
+    pub fn truncate(&mut self, offsets: Range<i64>, read_to: i64, order: u64) {
+        self.may_repeat_differently = true;
+        let behind = self.versions.range_mut(offsets.start..).flat_map(|(_, versions)| versions);
+        behind.for_each(|version| version.is_due = false);
+        self.cuts.push(Cut { offsets, read_to, order });
+    }
+
+    /// A batch is corrupt: for good, or once.
+    pub fn corrupt(&mut self, offsets: Range<i64>, for_good: bool) {
+        self.may_repeat_differently = true;
+        if for_good {
+            self.corrupt.push(offsets);
+        }
     }
 }
 
@@ -65,21 +143,33 @@ impl Lane {
 pub struct Ledger {
     /// By the topic's id and the partition.
     lanes: BTreeMap<(String, i32), Lane>,
-    current: String,
+    incarnations: Vec<String>,
+    /// When each incarnation but the current one went, among commits and writes.
+    gone_at: Vec<u64>,
 }
 
 impl Ledger {
     /// The topic has this id from now on.
     pub fn incarnate(&mut self, id: &str, partitions: i32) {
-        self.current = id.to_owned();
+        self.incarnations.push(id.to_owned());
         for partition in 0..partitions {
             self.lanes.entry((id.to_owned(), partition)).or_default();
         }
     }
 
+    /// The topic is deleted.
+    pub fn delete(&mut self, order: u64) {
+        self.gone_at.push(order);
+    }
+
+    /// When an incarnation went, by its place.
+    pub fn gone_at(&self, place: usize) -> u64 {
+        self.gone_at.get(place).copied().unwrap_or(u64::MAX)
+    }
+
     /// A partition of the current incarnation.
     pub fn lane(&mut self, partition: i32) -> &mut Lane {
-        self.lanes.entry((self.current.clone(), partition)).or_default()
+        self.lanes.entry((self.current().to_owned(), partition)).or_default()
     }
 
     /// All partitions of all incarnations.
@@ -87,9 +177,14 @@ impl Ledger {
         &self.lanes
     }
 
+    /// The ids that the topic has had, in order.
+    pub fn incarnations(&self) -> &[String] {
+        &self.incarnations
+    }
+
     /// The current incarnation's id.
     pub fn current(&self) -> &str {
-        &self.current
+        self.incarnations.last().map_or("", String::as_str)
     }
 
     /// Enters what a partition shows now.
@@ -104,21 +199,8 @@ impl Ledger {
             let hash = found.hash(tp.partition);
             let versions = lane.versions.entry(found.offset).or_default();
             if versions.last().is_none_or(|last| last.hash != hash) {
-                versions.push(Version { hash, value: found.record.value, is_due: true });
+                versions.push(Version { hash, value: found.record.value, is_due: true, taken: None });
             }
         }
-    }
-
-    /// The log ends at `end` from now on: what was behind it never was, unless it was read.
-    pub fn truncate(&mut self, partition: i32, end: i64) {
-        let behind = self.lane(partition).versions.range_mut(end..);
-        behind.flat_map(|(_, versions)| versions).for_each(|version| version.is_due = false);
-    }
-
-    /// Records may be absent from now on.
-    pub fn excuse(&mut self, partition: i32, excuse: Excuse) {
-        let lane = self.lane(partition);
-        lane.excuses.push(excuse);
-        lane.may_repeat_differently = true;
     }
 }

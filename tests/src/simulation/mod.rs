@@ -9,20 +9,28 @@
 //! | [`kafka`] | commits and questions that fail |
 //! | [`store`] | requests that are lost, refused, late or doubled |
 //! | [`process`] | one process: the pipeline, driven on this thread |
-//! | [`story`] | what happens, and when |
+//! | [`story`] | the beginning, the ticks, the end |
+//! | `events` | what happens between two ticks |
+//! | `supervisor` | who starts a process again, and who gets which partition |
+//! | [`directed`] | the same without chance, for tests that say what happens |
 //! | [`ledger`] | every record that was ever visible, and what may be missing |
 //! | [`verdict`] | what the store holds in the end, against ledger and invariants |
+//! | `legacy` | what the lane of a topic that is gone leaves to the next one |
 //!
 //! The same seed gives the same trace, byte for byte. What it does not cover: sockets, the AWS SDK, librdkafka, threads; other layers do.
 
+pub mod directed;
+mod events;
 pub mod faults;
 pub mod freeze;
 pub mod kafka;
 pub mod ledger;
+mod legacy;
 pub mod plan;
 pub mod process;
 pub mod store;
 pub mod story;
+mod supervisor;
 pub mod verdict;
 pub mod world;
 

@@ -9,12 +9,15 @@ use crate::generate::Rng;
 /// Which things happen to the world of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those under which every seed must end well.
+    /// Kafka loses nothing but by retention and compaction, and nobody is frozen or cut off.
     Settled,
-    /// All: also frozen and cut-off processes, truncation, corruption, topics made again, offsets that expire, hanging transactions. Not every
-    /// seed ends well yet: `docs/TESTING.md` says what is known of that.
+    /// All: also frozen and cut-off processes, truncation, corruption, topics made again, offsets that expire, hanging transactions.
     Every,
 }
+
+/// A lane that waits for its store takes no parts, and one thread that drives both cannot wait for the lane: the parts of the windows that may be
+/// sealed by then must have room in its channel.
+const PARTS_OF_A_WINDOW_MAX: u64 = 64;
 
 /// Something that happens between two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl Plan {
         let mut rng = Rng::new(seed ^ 0x51_41);
         let mut pick = |n| rng.below(n);
         let raw = pick(4) == 0;
-        Self {
+        let plan = Self {
             seed,
             scope,
             class: [GuardClass::A, GuardClass::B, GuardClass::C][pick(3) as usize],
@@ -138,6 +141,7 @@ impl Plan {
             events: [60, 150, 300][pick(3) as usize],
             loses_records: !raw,
             ticks: 60 + pick(60),
-        }
+        };
+        Self { part_bytes: plan.part_bytes.max(plan.window_bytes / PARTS_OF_A_WINDOW_MAX), ..plan }
     }
 }

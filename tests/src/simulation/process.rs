@@ -3,8 +3,10 @@
 //! What it does not have: threads. Its consumers and builders take their turns on a task, between which its lanes run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use catchment::ErrorKind;
 use catchment::config::{StartPoint, WindowBy};
 use catchment::intent::note_hash;
 use catchment::pipeline::{Outcome, Parts, Pipeline, Threads};
@@ -82,6 +84,8 @@ pub struct Process {
     /// Stands still, or not.
     pub freeze: Freeze,
     main: JoinHandle<()>,
+    /// The main task came to its end.
+    ended: Arc<AtomicBool>,
     stages: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
@@ -115,13 +119,27 @@ impl Process {
         );
         let (stop, stopped) = watch::channel(false);
         let stages = tokio::spawn(drive(stages, freeze.clone()));
-        let main = tokio::spawn(live(pipeline, events, stopped, world, life));
-        Self { member, freeze, main, stages, stop }
+        let ended = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&ended);
+        let main = tokio::spawn(async move {
+            live(pipeline, events, stopped, world, life).await;
+            noted.store(true, Ordering::Relaxed);
+        });
+        Self { member, freeze, main, ended, stages, stop }
     }
 
     /// Whether it has ended by itself.
     pub fn has_ended(&self) -> bool {
-        self.main.is_finished()
+        self.main.is_finished() || self.stages.is_finished()
+    }
+
+    /// Says why it ended, if not as a process may: a part of it panicked. What the pipeline itself calls a bug it says when it ends.
+    pub fn autopsy(&self, world: &World) {
+        if self.stages.is_finished() {
+            world.note_bug("the stages of a process panicked".into());
+        } else if !self.ended.load(Ordering::Relaxed) {
+            world.note_bug("the main task of a process panicked".into());
+        }
     }
 
     /// SIGTERM: it finishes what is pinned and ends.
@@ -152,6 +170,11 @@ async fn live(
         Err(error) => Outcome::Failed(error),
     };
     world.trace(format_args!("p{life} ends: {outcome:?}"));
+    if let Outcome::Failed(error) = &outcome
+        && error.kind == ErrorKind::Bug
+    {
+        world.note_bug(error.to_string());
+    }
     pipeline.stop(false).await;
 }
 
@@ -185,5 +208,10 @@ impl Reporter for Notes {
 
     fn lane(&self, tp: &TopicPartition, note: LaneNote<'_>) {
         self.world.trace(format_args!("p{} {tp} {note:?}", self.life));
+        if let LaneNote::ResumedFromAnchor { anchor, position } = note
+            && anchor < position
+        {
+            self.world.note_walk(tp.partition);
+        }
     }
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use catchment::commit::control::Owner;
 use catchment::intent::{CommitNote, note_hash};
 use catchment::invariants::{Extent, Sight, gapless, missing_within, no_duplicate, no_loss, one_intent, pinned_first};
-use catchment::store::ObjectStore;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::memory::MemoryStore;
+use catchment::store::{GuardClass, ObjectStore};
 use catchment_formats::parquet::ParquetDecoder;
 use catchment_formats::raw::{RawDecoder, RawItem};
 use catchment_formats::{Block, Encoding, Format, OffsetRange, Proof, ValueLayout};
 use serde::Serialize;
 
-use super::ledger::{Lane, Ledger};
+use super::ledger::{Lane, Ledger, Taken};
+use super::legacy::Legacy;
 use super::process::TOPIC;
 use super::world::{World, Writing};
 use crate::oracle::{RecordHash, view_hash};
@@ -45,9 +46,10 @@ impl Verdict {
 }
 
 /// An object as it stands at the end.
-struct Stored {
-    key: String,
-    proof: Proof,
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) key: String,
+    pub(super) proof: Proof,
     body: bytes::Bytes,
 }
 
@@ -59,24 +61,42 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
     for (key, proof, body) in objects(store, &mut verdict).await {
         lanes.entry((proof.lane.topic_id.clone(), proof.lane.partition)).or_default().push(Stored { key, proof, body });
     }
+    lanes.values_mut().for_each(|objects| objects.sort_by_key(|o| o.proof.range.start));
     for ((id, partition), lane) in ledger.lanes() {
-        let mut objects = lanes.remove(&(id.clone(), *partition)).unwrap_or_default();
-        objects.sort_by_key(|o| o.proof.range.start);
-        let owner = owner(store, id, id == ledger_first(ledger)).await;
-        let mut judge = LaneJudge { lane, objects: &objects, verdict: &mut verdict, name: format!("{partition} of {id}") };
-        // What the lane started from. The owner record may say something older in the end: where the guard is not atomic, a claim that was
-        // on its way for minutes overwrites the one that stands.
+        let key = (id.clone(), *partition);
+        let objects = lanes.get(&key).map_or(&[][..], Vec::as_slice);
+        let place = ledger.incarnations().iter().position(|of| of == id).unwrap_or_default();
+        let (earlier, later) = (&ledger.incarnations()[..place], &ledger.incarnations()[place + 1..]);
+        let objects_of = |id: &String| lanes.get(&(id.clone(), *partition)).map_or(&[][..], Vec::as_slice);
+        // An object that lands after the next lane has asked for it is listed as missing all the same.
+        let stood = |asked_at: u64| {
+            let writings = &writings;
+            move |key: &str| writings.get(key).and_then(|w| w.first()).is_some_and(|first| first.order < asked_at)
+        };
+        let asked_at = |place: usize| first_of(accepted, *partition, &ledger.incarnations()[place + 1..]);
+        let legacies: Vec<Legacy> =
+            earlier.iter().enumerate().map(|(n, id)| Legacy::of(id, *partition, accepted, stood(asked_at(n)))).collect();
+        let owner = owner(store, id, place == 0).await;
+        let mut judge = LaneJudge { lane, objects, verdict: &mut verdict, name: format!("{partition} of {id}") };
+        // What the lane started from. Where nothing guards the owner record, it may say something older in the end: a claim that was on its way
+        // for minutes overwrites the one that stands.
         let hash = note_hash(id);
-        let first = accepted
-            .iter()
-            .filter(|a| a.tp.partition == *partition)
-            .find_map(|a| CommitNote::parse(&a.commit.metadata).ok().filter(|note| note.topic_hash() == hash).map(|note| note.start()));
-        let start = first.or_else(|| owner.as_ref().and_then(|o| o.start.get(partition).copied()));
-        judge.invariants(start);
-        judge.records(start.unwrap_or_default(), id == ledger.current());
+        let first = first_start(accepted, *partition, &hash);
+        let owned = owner.as_ref().and_then(|o| o.start.get(partition).copied());
+        let start = if world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
+        judge.invariants(start, &legacies);
+        judge.records(start.unwrap_or_default(), id == ledger.current(), &world.walks(*partition));
         judge.writings(&writings);
         judge.sights(&writings, accepted, *partition, &hash, forgotten_at);
-        judge.committed(accepted, *partition, &hash, forgotten_at);
+        // Whoever asks after the topic has gone may take the new log's end for the old one's; nothing of the old one can be lost by that.
+        let while_it_stood: Vec<Accepted> = accepted.iter().filter(|a| a.order < ledger.gone_at(place)).cloned().collect();
+        judge.committed(&while_it_stood, *partition, &hash, forgotten_at);
+        let later_objects: Vec<&Stored> = later.iter().flat_map(objects_of).collect();
+        let legacy = Legacy::of(id, *partition, accepted, stood(asked_at(place)));
+        judge.left(&legacy, &later_objects, asked_at(place), forgotten_at);
+    }
+    for key in ledger.lanes().keys() {
+        lanes.remove(key);
     }
     for (lane, objects) in lanes {
         verdict.find(format!("objects of a lane that never was: {lane:?}: {}", objects.len()));
@@ -84,8 +104,19 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
     verdict
 }
 
-fn ledger_first(ledger: &Ledger) -> &str {
-    ledger.lanes().keys().next().map_or("", |(id, _)| id)
+/// S of a lane's first commit.
+fn first_start(accepted: &[Accepted], partition: i32, topic_hash: &str) -> Option<i64> {
+    let notes = accepted.iter().filter(|a| a.tp.partition == partition).filter_map(|a| CommitNote::parse(&a.commit.metadata).ok());
+    notes.filter(|note| note.topic_hash() == topic_hash).map(|note| note.start()).next()
+}
+
+/// The order of the first commit of any of some incarnations; the end of all if there is none.
+fn first_of(accepted: &[Accepted], partition: i32, incarnations: &[String]) -> u64 {
+    let hashes: Vec<String> = incarnations.iter().map(|id| note_hash(id)).collect();
+    let is_of = |a: &&Accepted| {
+        a.tp.partition == partition && CommitNote::parse(&a.commit.metadata).is_ok_and(|note| hashes.iter().any(|h| h == note.topic_hash()))
+    };
+    accepted.iter().find(is_of).map_or(u64::MAX, |a| a.order)
 }
 
 async fn owner(store: &MemoryStore, id: &str, is_first: bool) -> Option<Owner> {
@@ -128,7 +159,7 @@ impl LaneJudge<'_> {
         self.verdict.find(text);
     }
 
-    fn invariants(&mut self, start: Option<i64>) {
+    fn invariants(&mut self, start: Option<i64>, legacies: &[Legacy]) {
         let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
         for violation in no_duplicate(&extents).into_iter().chain(gapless(start, &extents)) {
             self.find(format_args!("{violation} ({violation:?})"));
@@ -138,7 +169,7 @@ impl LaneJudge<'_> {
                 self.find(format_args!("{}: {violation}", object.key));
             }
             for gap in &object.proof.missing {
-                if !self.lane.excuses_gap(gap.0, gap.1, gap.cause()) {
+                if !self.lane.explains(*gap) && !legacies.iter().any(|legacy| legacy.explains(*gap)) {
                     self.find(format_args!("{}: nothing explains the gap {gap:?}", object.key));
                 }
             }
@@ -146,7 +177,7 @@ impl LaneJudge<'_> {
     }
 
     /// Every record from the lane's start on once, unaltered, or excused. Of an incarnation that is gone, what was not read is gone with it.
-    fn records(&mut self, start: i64, is_current: bool) {
+    fn records(&mut self, start: i64, is_current: bool, walks: &[u64]) {
         let mut stored: BTreeMap<i64, Vec<RecordHash>> = BTreeMap::new();
         for object in self.objects {
             let encoding: Encoding = object.proof.encoding.parse().expect("a proof names its encoding");
@@ -162,14 +193,22 @@ impl LaneJudge<'_> {
         let end = self.objects.iter().map(|o| o.proof.range.end).max().unwrap_or_default();
         let lane = self.lane;
         for (offset, versions) in &lane.versions {
+            let is_listed = self.objects.iter().any(|o| o.proof.missing.iter().any(|m| m.covers(*offset)));
+            let due = lane.due(*offset).filter(|due| *offset >= start && !is_listed && due.taken != Some(Taken::Compaction));
+            // What was cut away from the lane of a topic that is gone is its legacy.
+            let due =
+                due.filter(|_| is_current || (*offset < end && !lane.was_read_when_cut(*offset))).filter(|_| !lane.hides(*offset, walks));
             match stored.remove(offset).as_deref() {
                 None | Some([]) => {
-                    let is_listed = self.objects.iter().any(|o| o.proof.missing.iter().any(|m| (m.0..m.1).contains(offset)));
-                    let is_due = *offset >= start && versions.iter().any(|version| version.is_due);
-                    if is_due && !is_listed && !lane.may_be_absent(*offset) && (is_current || *offset < end) {
+                    if due.is_some() {
                         self.verdict.lost += 1;
                         self.find(format_args!("offset {offset} is lost"));
                     }
+                }
+                // What a new leader wrote where an older record was stored must be listed. Whoever made the topic again did not ask for that.
+                Some([one]) if is_current && due.is_some_and(|due| due.hash != *one) && versions.iter().any(|v| v.hash == *one) => {
+                    self.verdict.lost += 1;
+                    self.find(format_args!("offset {offset} was written anew, and that is lost"));
                 }
                 Some([one]) if versions.iter().any(|v| v.hash == *one) => {}
                 Some([_]) => {
@@ -195,8 +234,10 @@ impl LaneJudge<'_> {
             Err(e) => return self.find(format_args!("{}: {e}", object.key)),
         };
         let lane = self.lane;
-        let is_missing = |offset: &i64| object.proof.missing.iter().any(|m| (m.0..m.1).contains(offset));
-        let due = lane.versions.range(object.proof.range.start..object.proof.range.end).filter(|(offset, _)| !is_missing(offset));
+        let due = lane
+            .versions
+            .range(object.proof.range.start..object.proof.range.end)
+            .filter(|(offset, _)| !object.proof.missing.iter().any(|m| m.covers(**offset)));
         for (offset, versions) in due {
             let value = match decoder.next_item() {
                 Ok(Some(RawItem::Value(value))) => Some(value.to_vec()),
@@ -259,6 +300,14 @@ impl LaneJudge<'_> {
         }
     }
 
+    /// What a lane that is gone had pinned, or was to list, is stored, or the next one lists it.
+    fn left(&mut self, legacy: &Legacy, later: &[&Stored], asked_at: u64, forgotten_at: &[u64]) {
+        for (from, to) in legacy.unlisted(later, asked_at, forgotten_at).filter(|_| asked_at < u64::MAX) {
+            self.verdict.lost += 1;
+            self.find(format_args!("the topic was made again, and nothing says that [{from}, {to}) is lost"));
+        }
+    }
+
     /// NoLoss, of the last commit.
     fn committed(&mut self, accepted: &[Accepted], partition: i32, topic_hash: &str, forgotten_at: &[u64]) {
         let of_lane = |a: &&Accepted| {
@@ -268,7 +317,7 @@ impl LaneJudge<'_> {
         let Some(last) = last else { return };
         let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
         let lane = self.lane;
-        let is_visible = |range: OffsetRange| lane.versions.range(range.start..range.end).any(|(offset, _)| !lane.may_be_absent(*offset));
+        let is_visible = |range: OffsetRange| lane.shows(range.start..range.end);
         let start = accepted.iter().find(of_lane).map_or(0, |a| a.commit.offset);
         if let Some(violation) = no_loss(last.commit.offset, start, &extents, is_visible) {
             self.find(format_args!("{violation} ({violation:?})"));

@@ -31,6 +31,9 @@ struct Inner {
     lines: u64,
     kept: Option<Vec<String>>,
     tally: Tally,
+    bugs: Vec<String>,
+    /// When a lane found its place behind its anchor, by partition.
+    walks: Vec<(i32, u64)>,
     /// Every distinct content that a key has had.
     writings: BTreeMap<String, Vec<Writing>>,
     denied_until: Instant,
@@ -66,6 +69,8 @@ impl World {
             lines: 0,
             kept: keep.then(Vec::new),
             tally: Tally::default(),
+            bugs: Vec::new(),
+            walks: Vec::new(),
             writings: BTreeMap::new(),
             denied_until: now,
             down_until: now,
@@ -139,6 +144,28 @@ impl World {
     pub fn feel(&self, fault: Fault) {
         self.inner().tally.add(fault);
         self.trace(format_args!("felt {fault:?}"));
+    }
+
+    /// A process did what none may do.
+    pub fn note_bug(&self, what: String) {
+        self.trace(format_args!("bug: {what}"));
+        self.inner().bugs.push(what);
+    }
+
+    /// What processes did that none may do.
+    pub fn bugs(&self) -> Vec<String> {
+        self.inner().bugs.clone()
+    }
+
+    /// A lane whose offset the group had forgotten went from its anchor over objects that it had not written itself.
+    pub fn note_walk(&self, partition: i32) {
+        let order = self.order.next();
+        self.inner().walks.push((partition, order));
+    }
+
+    /// When that was, for a partition.
+    pub fn walks(&self, partition: i32) -> Vec<u64> {
+        self.inner().walks.iter().filter(|(of, _)| *of == partition).map(|(_, order)| *order).collect()
     }
 
     /// How often each fault was felt.

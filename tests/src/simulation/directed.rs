@@ -1,0 +1,148 @@
+//! One process, one partition and no chance: for tests that say themselves what happens, and when. Time is simulated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catchment::intent::{CommitNote, Intent};
+use catchment::source::TopicPartition;
+use catchment::store::key::Layout;
+use catchment::store::memory::MemoryStore;
+use catchment::store::{GuardClass, ObjectStore};
+use catchment_formats::{Encoding, Missing, Proof};
+
+use super::kafka::trouble;
+use super::plan::{Plan, Scope};
+use super::process::{Process, START_MS, Shared, TOPIC};
+use super::world::World;
+use crate::generate::Profile;
+use crate::scripted::cluster::ScriptedCluster;
+use crate::scripted::group::ScriptedGroup;
+use crate::scripted::log::Shape;
+
+/// A cluster, a group, a store, and a process that comes and goes. The runtime's time must be paused.
+#[derive(Debug)]
+pub struct Directed {
+    /// World, cluster and store.
+    pub shared: Shared,
+    /// The coordinator.
+    pub group: Arc<ScriptedGroup>,
+    process: Option<Process>,
+    lives: u64,
+}
+
+impl Directed {
+    /// A topic with so many records, every offset one of them, and nobody who reads it.
+    pub fn new(class: GuardClass, records: i64) -> Self {
+        let plan = Plan {
+            class,
+            partitions: 1,
+            window_ms: 1_000,
+            window_bytes: 64 << 10,
+            part_bytes: 16 << 20,
+            encoding: Encoding::PARQUET_ZSTD1,
+            store_faults: 0,
+            kafka_faults: 0,
+            ..Plan::of(1, Scope::Settled)
+        };
+        let world = Arc::new(World::new(plan, true));
+        let (cluster, group) = (Arc::new(ScriptedCluster::new(1)), ScriptedGroup::new(world.order.clone()));
+        let pending = trouble(&world, &group, &cluster);
+        let shared = Shared { world, cluster, store: Arc::new(MemoryStore::default()), pending };
+        create(&shared.cluster, records);
+        Self { shared, group, process: None, lives: 0 }
+    }
+
+    /// The partition.
+    pub fn tp(&self) -> TopicPartition {
+        TopicPartition { topic: Arc::from(TOPIC), partition: 0 }
+    }
+
+    /// Starts a process, which gets the partition.
+    pub async fn start(&mut self) {
+        self.lives += 1;
+        let (member, events) = self.group.join(None);
+        self.process = Some(Process::start(&self.shared, self.lives, Arc::clone(&member), events));
+        self.group.rebalance(&[(&member, vec![self.tp()])]).await;
+    }
+
+    /// The process is asked to stop, and ends.
+    pub async fn stop(&mut self) {
+        self.process.iter().for_each(Process::ask_to_stop);
+        self.pass(30).await;
+        self.kill();
+    }
+
+    /// The process is gone at once.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// The process dies as soon as the group has accepted a window, before it can learn of that and publish.
+    ///
+    /// # Panics
+    /// If none is pinned within an hour.
+    pub async fn kill_when_pinned(&mut self) -> Intent {
+        for _ in 0..3_600_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let note = self.group.committed(&self.tp()).and_then(|committed| CommitNote::parse(&committed.metadata).ok());
+            if let Some(CommitNote::Intent(intent)) = note {
+                self.kill();
+                return *intent;
+            }
+        }
+        panic!("no window was pinned")
+    }
+
+    /// So many seconds pass.
+    pub async fn pass(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// So many records arrive.
+    pub fn append(&self, records: i64) {
+        self.shared.cluster.change(&self.tp(), |log| log.append(records));
+    }
+
+    /// The topic is deleted and made again with so many records.
+    pub fn create_again(&self, records: i64) {
+        create_again(&self.shared.cluster, records);
+    }
+
+    /// The committed offset; -1 if there is none.
+    pub fn committed(&self) -> i64 {
+        self.group.committed(&self.tp()).map_or(-1, |committed| committed.offset)
+    }
+
+    /// Key and proof of every data object, by key.
+    ///
+    /// # Panics
+    /// If one has no proof.
+    pub async fn objects(&self) -> Vec<(String, Proof)> {
+        let store = &*self.shared.store;
+        let page = store.list("", false, None).await.expect("the memory store lists");
+        let mut found = Vec::new();
+        for object in page.objects.iter().filter(|o| !o.key.starts_with("_catchment/")) {
+            let seen = catchment::commit::proof::look(store, &Layout::Hive, &object.key).await.expect("the memory store answers");
+            found.push((object.key.clone(), seen.and_then(|(_, proof)| proof).expect("each object says what it is")));
+        }
+        found
+    }
+
+    /// Everything that objects list as missing.
+    pub async fn missing(&self) -> Vec<Missing> {
+        self.objects().await.into_iter().flat_map(|(_, proof)| proof.missing).collect()
+    }
+}
+
+/// As [`Directed::create_again`], for whoever has only the cluster at hand.
+pub fn create_again(cluster: &ScriptedCluster, records: i64) {
+    cluster.delete(TOPIC);
+    create(cluster, records);
+}
+
+fn create(cluster: &ScriptedCluster, records: i64) {
+    cluster.create(TOPIC, 1, &Shape::whole(Profile::plain().with_times(START_MS, 200_000)));
+    for tp in cluster.partitions(TOPIC) {
+        cluster.change(&tp, |log| log.append(records));
+    }
+}

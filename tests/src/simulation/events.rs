@@ -1,0 +1,209 @@
+//! What happens to the world of a simulation between two ticks. Whatever may keep a record from being stored is entered into the ledger.
+
+use std::time::Duration;
+
+use catchment::intent::CommitNote;
+use catchment::source::{QueueFault, TopicPartition};
+use catchment::store::ObjectStore as _;
+use tokio::time::Instant;
+
+use super::faults::Fault;
+use super::ledger::Taken;
+use super::plan::Event;
+use super::process::TOPIC;
+use super::story::{SESSION, Story};
+
+/// How often a topic is made again.
+const INCARNATIONS_MAX: usize = 2;
+
+impl Story {
+    pub(super) async fn something_happens(&mut self) {
+        if !self.world().strikes(self.world().plan.events) {
+            return;
+        }
+        let events = self.world().plan.scope.events();
+        match events[self.world().below(events.len() as u64) as usize] {
+            Event::Crash => self.crash(),
+            Event::Absence => self.freeze_or_cut_off(),
+            Event::Rebalance => self.unbalanced = true,
+            Event::Retention => self.retention(),
+            Event::Compaction => self.compaction(),
+            Event::Truncation => self.truncation(),
+            Event::Corruption => self.corruption(),
+            Event::Weather => self.store_weather(),
+            Event::Jump => self.world().jump(self.world().below(7_200_000) as i64 - 3_600_000),
+            Event::Lifecycle => self.lifecycle().await,
+            Event::Recreation => self.recreation().await,
+            Event::Forgetting => self.forgetting().await,
+            Event::Stop => self.stop_one(),
+            Event::Hang => self.hang(),
+            Event::Break => self.shared.cluster.fault(&self.pick(), QueueFault::Other("as the simulation wants it".into())),
+        }
+    }
+
+    fn any_running(&self) -> Option<usize> {
+        let running: Vec<usize> =
+            (0..self.slots.len()).filter(|n| self.slots[*n].process.is_some() && self.slots[*n].heals_at.is_none()).collect();
+        (!running.is_empty()).then(|| running[self.world().below(running.len() as u64) as usize])
+    }
+
+    fn crash(&mut self) {
+        let Some(n) = self.any_running() else { return };
+        let Some(process) = &self.slots[n].process else { return };
+        let has_work = process.member.assigned().iter().any(|tp| {
+            let end = self.shared.cluster.look(tp, |log| log.bounds().stable_end);
+            self.committed(tp) < end
+                || self.group.committed(tp).is_some_and(|c| matches!(CommitNote::parse(&c.metadata), Ok(CommitNote::Intent(_))))
+        });
+        if has_work {
+            self.world().feel(Fault::Crashed);
+        }
+        let pause = self.world().between(Duration::ZERO, 2 * SESSION);
+        self.leave(n, pause);
+        // A static member that comes back in time keeps its partitions; otherwise the session ends first.
+        if !self.world().plan.is_static || pause > SESSION {
+            self.slots[n].expires_at = Some(Instant::now() + SESSION);
+        }
+    }
+
+    fn freeze_or_cut_off(&mut self) {
+        let Some(n) = self.any_running() else { return };
+        let now = Instant::now();
+        let fault = if self.world().below(2) == 0 { Fault::Frozen } else { Fault::CutOff };
+        let span = self.world().between(SESSION / 2, 6 * SESSION);
+        let slot = &mut self.slots[n];
+        let Some(process) = &slot.process else { return };
+        process.member.set_cut_off(true);
+        process.freeze.set(fault == Fault::Frozen);
+        slot.heals_at = Some((now + span, fault));
+        slot.expires_at = Some(now + SESSION);
+        self.shared.world.trace(format_args!("slot {n}: {fault:?} for {span:?}"));
+    }
+
+    /// Up to where somebody may know what was in the log: the committed offset, or the end of a window that is pinned.
+    fn pinned_end(&self, tp: &TopicPartition) -> i64 {
+        let Some(committed) = self.group.committed(tp) else { return 0 };
+        match CommitNote::parse(&committed.metadata) {
+            Ok(CommitNote::Intent(intent)) => intent.end,
+            _ => committed.offset,
+        }
+    }
+
+    fn retention(&mut self) {
+        let tp = self.pick();
+        let bounds = self.look(&tp);
+        let committed = self.committed(&tp);
+        let to = bounds.start + self.world().below((bounds.stable_end - bounds.start).unsigned_abs() + 1) as i64;
+        if to > committed {
+            self.world().feel(Fault::Retention);
+        }
+        self.ledger.lane(tp.partition).retain_from(to);
+        self.world().trace(format_args!("retention of {tp} to {to}, committed {committed}"));
+        self.shared.cluster.change(&tp, |log| log.retain_from(to));
+    }
+
+    fn compaction(&mut self) {
+        if !self.world().plan.loses_records {
+            return;
+        }
+        let tp = self.pick();
+        let bounds = self.look(&tp);
+        let keep = 2 + self.world().below(5) as i64;
+        let lane = self.ledger.lane(tp.partition);
+        (bounds.start..bounds.stable_end).filter(|offset| offset % keep == 0).for_each(|offset| lane.take(offset, Taken::Compaction));
+        self.world().feel(Fault::Compaction);
+        self.shared.cluster.change(&tp, |log| log.compact(|offset| offset % keep != 0));
+    }
+
+    fn truncation(&mut self) {
+        if !self.world().plan.loses_records {
+            return;
+        }
+        let tp = self.pick();
+        let bounds = self.look(&tp);
+        let to = bounds.end - self.world().below((bounds.end - bounds.start).clamp(0, 40).unsigned_abs() + 1) as i64;
+        if self.committed(&tp) > to {
+            self.world().feel(Fault::Truncation);
+        }
+        let read_to = self.pinned_end(&tp);
+        self.ledger.lane(tp.partition).truncate(to..bounds.end, read_to, self.shared.world.order.next());
+        self.world().trace(format_args!("truncation of {tp} to {to}, committed {}", self.committed(&tp)));
+        self.shared.cluster.change(&tp, |log| log.truncate(to));
+    }
+
+    fn corruption(&mut self) {
+        if !self.world().plan.loses_records {
+            return;
+        }
+        let tp = self.pick();
+        let end = self.look(&tp).end;
+        let from = self.committed(&tp).max(end - 10);
+        let to = from + 1 + self.world().below(6) as i64;
+        let for_good = self.world().below(2) == 0;
+        self.world().trace(format_args!("corruption of {tp} from {from} to {to}, for good: {for_good}"));
+        self.world().feel(if for_good { Fault::CorruptBatch } else { Fault::CorruptOnce });
+        self.ledger.lane(tp.partition).corrupt(from..to, for_good);
+        self.shared.cluster.change(&tp, |log| log.corrupt(from..to, if for_good { u32::MAX } else { 1 }));
+    }
+
+    fn store_weather(&mut self) {
+        let hour = Duration::from_secs(3600);
+        match self.world().below(2) {
+            0 => self.world().deny(self.world().between(Duration::from_secs(5), Duration::from_secs(300))),
+            _ => self.world().take_store_down(self.world().between(Duration::from_secs(10), hour)),
+        }
+    }
+
+    /// A lifecycle rule, or a person, aborts what uploads there are.
+    async fn lifecycle(&mut self) {
+        let mut any = false;
+        for key in self.shared.store.open_uploads() {
+            for open in self.shared.store.list_uploads(&key).await.unwrap_or_default() {
+                any |= self.shared.store.abort_upload(&key, &open.id).await.is_ok();
+            }
+        }
+        if any {
+            self.world().feel(Fault::UploadsAborted);
+        }
+    }
+
+    async fn recreation(&mut self) {
+        if !self.world().plan.loses_records || self.ledger.incarnations().len() > INCARNATIONS_MAX {
+            return;
+        }
+        for tp in self.partitions() {
+            self.look(&tp);
+        }
+        self.world().feel(Fault::Recreated);
+        self.shared.cluster.delete(TOPIC);
+        self.ledger.delete(self.shared.world.order.next());
+        Self::create_topic(&self.shared.world, &self.shared.cluster, &mut self.ledger).await;
+    }
+
+    /// Everybody stops, nobody comes back for a week, and the coordinator forgets. Nothing is on its way any more by then.
+    async fn forgetting(&mut self) {
+        self.stop_all(Duration::from_secs(60)).await;
+        self.rebalance().await;
+        tokio::time::sleep(Duration::from_secs(7 * 86_400)).await;
+        self.group.forget_offsets();
+        self.forgotten_at.push(self.world().order.next());
+        self.world().feel(Fault::OffsetsForgotten);
+        let now = Instant::now();
+        for slot in &mut self.slots {
+            slot.starts_at = Some(now);
+        }
+    }
+
+    fn stop_one(&mut self) {
+        if let Some(process) = self.any_running().and_then(|n| self.slots[n].process.as_ref()) {
+            process.ask_to_stop();
+        }
+    }
+
+    /// A transaction hangs, or the one that hung ends.
+    fn hang(&mut self) {
+        let tp = self.pick();
+        let hangs = self.world().below(2) == 0;
+        self.shared.cluster.change(&tp, |log| if hangs { log.hang() } else { log.resolve() });
+    }
+}

@@ -1,0 +1,156 @@
+//! Bugs that the simulation has found, each as a story of its own: what happens, when, and what must come of it.
+//!
+//! The production pipeline on a scripted Kafka and a simulated store; nothing happens by chance.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use catchment::clock::SystemClock;
+use catchment::commit::control::{self, Owner};
+use catchment::intent::CommitNote;
+use catchment::store::key::{ControlKeys, Layout, TopicName};
+use catchment::store::{Guard, GuardClass};
+use catchment_formats::{GapCause, Missing};
+use catchment_tests::scripted::cluster::Question;
+use catchment_tests::simulation::directed::{Directed, create_again};
+use catchment_tests::simulation::freeze::Freeze;
+use catchment_tests::simulation::store::FaultyStore;
+
+/// `[0, 20)` is stored, a window of `[20, 25)` is pinned, and the process is dead.
+async fn pinned() -> Directed {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    assert_eq!(directed.committed(), 20);
+    directed.append(20);
+    let intent = directed.kill_when_pinned().await;
+    assert_eq!((intent.start, intent.end), (20, 25));
+    directed
+}
+
+/// `[0, 20)` is stored; then the log is cut, and the lane has said so to the group and waits for the log.
+async fn cut(end: i64) -> Directed {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.shared.cluster.change(&directed.tp(), |log| log.truncate(end));
+    directed.pass(300).await;
+    let note = directed.group.committed(&directed.tp()).expect("a note").metadata;
+    assert_eq!(CommitNote::parse(&note).map(|note| note.pending().to_vec()), Ok(vec![Missing(end, 20, GapCause::Truncation)]));
+    directed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pinned_window_is_not_read_again_from_a_topic_that_was_made_again_meanwhile() {
+    let mut directed = pinned().await;
+    // The new topic comes after the lane has asked whose topic it is, and before it reads.
+    let (cluster, done) = (Arc::clone(&directed.shared.cluster), AtomicBool::new(false));
+    let again = Arc::clone(&cluster);
+    cluster.set_plan(move |question| {
+        if matches!(question, Question::Open(..)) && !done.swap(true, Ordering::Relaxed) {
+            create_again(&again, 60);
+        }
+        None
+    });
+    directed.start().await;
+    directed.pass(300).await;
+    let objects = directed.objects().await;
+    let old: Vec<_> = objects.iter().filter(|(key, _)| !key.contains('~')).map(|(_, proof)| proof.range.end).collect();
+    assert_eq!(old.iter().max(), Some(&20), "{objects:?}");
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(20, 25, GapCause::TopicRecreated)], 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_lane_of_a_topic_that_is_gone_was_to_list_is_listed_by_the_next_one() {
+    let directed = cut(10).await;
+    directed.create_again(30);
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(10, 20, GapCause::TopicRecreated)], 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_of_an_earlier_incarnation_is_read_of_the_new_one() {
+    let mut directed = cut(2).await;
+    directed.create_again(0);
+    directed.pass(300).await;
+    directed.append(30);
+    let (intent, gap) = (directed.kill_when_pinned().await, Missing(2, 20, GapCause::TopicRecreated));
+    assert_eq!((intent.end, intent.missing), (5, vec![gap]));
+    directed.start().await;
+    directed.pass(300).await;
+    let records: u64 = directed.objects().await.iter().filter(|(key, _)| key.contains('~')).map(|(_, proof)| proof.counts.records).sum();
+    assert_eq!((records, directed.missing().await, directed.committed()), (30, vec![gap], 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_batch_of_a_pinned_window_is_listed_once_when_the_window_is_read_again() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.corrupt(22..25, u32::MAX);
+        log.append(20);
+    });
+    let (intent, gap) = (directed.kill_when_pinned().await, Missing(22, 25, GapCause::CorruptBatch));
+    assert_eq!((intent.start, intent.missing), (20, vec![gap]));
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_next_object_must_list_outlives_the_groups_offsets() {
+    let mut directed = cut(10).await;
+    directed.stop().await;
+    directed.group.forget_offsets();
+    directed.append(30);
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(10, 20, GapCause::Truncation)], 40));
+    // The anchor is older than the object that lists it: it is not listed twice.
+    directed.kill();
+    directed.group.forget_offsets();
+    directed.append(30);
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(10, 20, GapCause::Truncation)], 70));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_cut_while_the_groups_offsets_expired_is_noticed() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.stop().await;
+    directed.group.forget_offsets();
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.truncate(10);
+        log.append(30);
+    });
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(10, 20, GapCause::Truncation)], 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_late_does_not_change_where_lanes_start() {
+    let directed = Directed::new(GuardClass::B, 0);
+    let store = FaultyStore::new(Arc::clone(&directed.shared.world), Arc::clone(&directed.shared.store), 1, Freeze::default());
+    let keys = ControlKeys::new(&Layout::Hive, &TopicName::new("t"));
+    let owner = |start| Owner {
+        v: 1,
+        rule: "r".into(),
+        group: "g".into(),
+        cluster: "c".into(),
+        topic: "t".into(),
+        topic_id: "5".repeat(32),
+        start: [(0, start)].into(),
+        released: false,
+    };
+    let clock = SystemClock::new();
+    for start in [9, 5] {
+        let standing = control::claim(&store, &clock, &keys, &owner(start), Guard::IfAbsent, false).await.unwrap();
+        assert_eq!(standing, owner(9), "what stands is what counts, whoever claims again");
+    }
+    assert_eq!(control::read::<Owner>(&*directed.shared.store, &keys.owner()).await.unwrap(), Some(owner(9)));
+}
