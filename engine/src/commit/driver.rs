@@ -126,11 +126,13 @@ impl History {
         self.faults.iter().any(|(at, f)| *at == position && matches!(f, QueueFault::Corrupt(_)))
     }
 
-    /// The last offset at which a batch was corrupt twice.
-    fn corrupt_twice(&self) -> Option<i64> {
-        let corrupt = || self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at);
-        let last = corrupt().next_back()?;
-        (corrupt().filter(|at| *at == last).count() > 1).then_some(last)
+    /// The offsets at which a batch was corrupt twice.
+    fn corrupt_twice(&self) -> Vec<i64> {
+        let corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
+        let mut twice: Vec<i64> = corrupt.iter().copied().filter(|at| corrupt.iter().filter(|other| *other == at).count() > 1).collect();
+        twice.sort_unstable();
+        twice.dedup();
+        twice
     }
 }
 
@@ -300,9 +302,9 @@ impl Lane {
         let wake = Arc::new(move || {
             let _ = waker.try_send(());
         });
-        let corrupt_skipped = match self.history.corrupt_twice().filter(|_| self.passes_corrupt()) {
-            Some(at) => Some(CorruptSkip { at, log_end: self.env.source.bounds(&tp).await?.stable_end }),
-            None => None,
+        let corrupt_skipped = match self.skips_corrupt() {
+            true => Some(CorruptSkip { at: self.history.corrupt_twice(), log_end: self.env.source.bounds(&tp).await?.stable_end }),
+            false => None,
         };
         // The batch may lie before the position, where nothing is visible that is wanted.
         let last = if self.history.met_corrupt_at(resume.position) || removes(Switch::LeaderEpoch) {
@@ -420,7 +422,7 @@ impl Lane {
 
     /// Whether a batch of the partition will be passed over.
     pub(super) fn skips_corrupt(&self) -> bool {
-        self.passes_corrupt() && self.history.corrupt_twice().is_some()
+        self.passes_corrupt() && !self.history.corrupt_twice().is_empty()
     }
 
     /// A gap is said at once: counted, logged, reported.

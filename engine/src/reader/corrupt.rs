@@ -16,11 +16,11 @@ use crate::segment::SegmentEvent;
 use crate::source::{LastRead, QueueEvent, QueueFault};
 use crate::window::CloseReason;
 
-/// A batch that has failed twice at this offset, and that the rule says to pass over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Batches that have failed twice, and that the rule says to pass over.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorruptSkip {
-    /// The offset at which it was met.
-    pub at: i64,
+    /// The offsets at which they were met. All of them: several may lie in one window, which is read from its start each time.
+    pub at: Vec<i64>,
     /// The partition is readable up to here.
     pub log_end: i64,
 }
@@ -84,8 +84,8 @@ impl CorruptSearch {
 
 impl LaneReader {
     /// Goes on behind a batch that cannot be read, or begins to search where that is.
-    pub(super) fn begin_search(&mut self, skip: CorruptSkip, cause: &str, stage: &Stage<'_>) -> Turn {
-        let search = CorruptSearch::new(self.position, skip.log_end);
+    pub(super) fn begin_search(&mut self, log_end: i64, cause: &str, stage: &Stage<'_>) -> Turn {
+        let search = CorruptSearch::new(self.position, log_end);
         tracing::warn!(tp = %self.lease.tp, from = search.from, cause, "a corrupt batch is passed over");
         self.search = Some(search);
         self.pursue_search(stage)

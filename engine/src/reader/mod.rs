@@ -59,7 +59,7 @@ pub struct RunStart {
     pub last: LastRead,
     /// Records from here to `position` were written after a truncation, and are listed as missing.
     pub written_anew_from: i64,
-    /// A corrupt batch that is listed as missing and passed over; all others end the run.
+    /// Corrupt batches that are listed as missing and passed over; all others end the run.
     pub corrupt_skipped: Option<CorruptSkip>,
     /// Where segments go.
     pub events: mpsc::Sender<SegmentEvent>,
@@ -285,9 +285,9 @@ impl LaneReader {
     }
 
     fn on_fault(&mut self, fault: QueueFault, stage: &Stage<'_>) -> Turn {
-        let skipped = self.corrupt_skipped.filter(|skip| skip.at == self.position);
-        if let (QueueFault::Corrupt(cause), Some(skip)) = (&fault, skipped) {
-            return self.begin_search(skip, cause, stage);
+        let skipped = self.corrupt_skipped.as_ref().filter(|skip| skip.at.contains(&self.position));
+        if let (QueueFault::Corrupt(cause), Some(log_end)) = (&fault, skipped.map(|skip| skip.log_end)) {
+            return self.begin_search(log_end, cause, stage);
         }
         if matches!(fault, QueueFault::OutOfRange(_)) && !self.is_pinned() {
             // What was read is whole; Kafka may not have it any more when the lane comes back for it.
