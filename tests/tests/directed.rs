@@ -99,6 +99,21 @@ async fn a_corrupt_batch_of_a_pinned_window_is_listed_once_when_the_window_is_re
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_corrupt_batches_in_one_window_are_both_passed_over() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.corrupt(21..22, u32::MAX);
+        log.corrupt(23..24, u32::MAX);
+        log.append(20);
+    });
+    directed.pass(600).await;
+    let missing = [(21, 22), (23, 24)].map(|(from, to)| Missing(from, to, GapCause::CorruptBatch));
+    assert_eq!((directed.missing().await, directed.committed()), (missing.to_vec(), 40));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_next_object_must_list_outlives_the_groups_offsets() {
     let mut directed = cut(10).await;
     directed.stop().await;

@@ -101,9 +101,9 @@ impl Lane {
         self.cuts.iter().any(|cut| (cut.offsets.start..cut.read_to).contains(&offset) && (is_gone || is_forgotten(cut)))
     }
 
-    /// Whether the log was cut below an offset that somebody had committed or pinned.
-    pub fn was_read_when_cut(&self, offset: i64) -> bool {
-        self.cuts.iter().any(|cut| (cut.offsets.start..cut.read_to).contains(&offset))
+    /// Whether a new leader ever lacked what stood at an offset.
+    pub fn was_cut(&self, offset: i64) -> bool {
+        self.cuts.iter().any(|cut| cut.offsets.contains(&offset))
     }
 
     /// Something takes the record that stands at an offset.

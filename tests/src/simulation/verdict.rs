@@ -196,8 +196,7 @@ impl LaneJudge<'_> {
             let is_listed = self.objects.iter().any(|o| o.proof.missing.iter().any(|m| m.covers(*offset)));
             let due = lane.due(*offset).filter(|due| *offset >= start && !is_listed && due.taken != Some(Taken::Compaction));
             // What was cut away from the lane of a topic that is gone is its legacy.
-            let due =
-                due.filter(|_| is_current || (*offset < end && !lane.was_read_when_cut(*offset))).filter(|_| !lane.hides(*offset, walks));
+            let due = due.filter(|_| is_current || (*offset < end && !lane.was_cut(*offset))).filter(|_| !lane.hides(*offset, walks));
             match stored.remove(offset).as_deref() {
                 None | Some([]) => {
                     if due.is_some() {
