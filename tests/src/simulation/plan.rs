@@ -58,9 +58,9 @@ impl Scope {
     /// What may happen; what stands twice is twice as likely.
     pub fn events(self) -> &'static [Event] {
         use Event::*;
-        const EVERY: [Event; 20] = [
+        const EVERY: [Event; 21] = [
             Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Stop, Break, Absence,
-            Absence, Truncation, Corruption, Recreation, Forgetting, Hang,
+            Absence, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
         ];
         match self {
             Self::Settled => &EVERY[..13],
