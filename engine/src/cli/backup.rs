@@ -231,6 +231,7 @@ pub(super) fn main(args: BackupArgs, quiet: bool) -> Outcome {
 /// What ended it.
 pub(super) fn run_with_store(plan: BackupPlan, quiet: bool, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
     crate::alloc::verify()?;
+    crate::descriptors::provide()?;
     crate::alloc::hold_down(plan.budget.bytes());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(UPLOAD_THREADS)

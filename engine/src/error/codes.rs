@@ -34,6 +34,8 @@ pub const RUNTIME: Code = Code(112);
 pub const DEMO: Code = Code(113);
 /// A thread cannot be started.
 pub const THREAD: Code = Code(120);
+/// Too few files may be open.
+pub const FEW_FILES: Code = Code(121);
 
 /// The principal may not ask the cluster this.
 pub const NOT_AUTHORISED: Code = Code(204);
