@@ -23,6 +23,7 @@ pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod consumer;
+pub mod crash;
 pub mod descriptors;
 pub mod error;
 pub mod intent;

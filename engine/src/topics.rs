@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use crate::commit::control::{self, Owner};
 use crate::commit::env::LaneEnv;
 use crate::config::{Accept, StartPoint};
+use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, VERSION, note_hash};
 use crate::limits::TOPIC_ABSENT_WAIT;
@@ -197,7 +198,9 @@ impl TopicClaims {
         let guard = if is_new { env.rule.guard() } else { Guard::Overwrite };
         let atomic = env.rule.classes.put == GuardClass::A;
         let keys = ControlKeys::new(&env.rule.layout, &name);
+        crash::point(Point::BeforeClaim);
         let standing = control::claim(&*env.store, &*env.clock, &keys, &owner, guard, atomic).await?;
+        crash::point(Point::AfterClaim);
         if !standing.is_same_deployment(&owner) || !standing.is_same_topic(&info.id) {
             return Err(control::foreign_owner(&*env.store, &keys, &standing));
         }

@@ -22,6 +22,7 @@
 //! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
+//! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
 //! Nothing here skips: a service that cannot be had fails the test that asked for it. `docs/TESTING.md` names the environment
@@ -31,6 +32,7 @@ pub mod admin;
 pub mod bed;
 pub mod broker;
 pub mod bucket;
+pub mod crashes;
 pub mod gate;
 pub mod generate;
 pub mod kafka_cells;

@@ -20,14 +20,24 @@ const TICK: Duration = Duration::from_millis(10);
 /// The path of the binary under test.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| std::env::var_os("CATCHMENT_BIN").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| std::env::var_os("CATCHMENT_BIN").map_or_else(|| build(&["--bin", "catchment"]), PathBuf::from))
 }
 
-fn build() -> PathBuf {
+/// The path of the binary with crash points. It lies beside the one under test, which has none.
+pub fn crashing_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || build(&["--features", "catchment/crash-points", "--example", "catchment-crashing"]);
+    BINARY.get_or_init(|| std::env::var_os("CATCHMENT_CRASHING_BIN").map_or_else(build, PathBuf::from))
+}
+
+/// Builds what the last of these arguments names.
+fn build(target: &[&str]) -> PathBuf {
+    let name = target.last().expect("a target is named");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // --workspace: the features that the tests are built with, so that dependencies are not built a second time.
     let out = Command::new(cargo)
-        .args(["build", "--release", "--workspace", "--bin", "catchment", "--message-format=json"])
+        .args(["build", "--release", "--workspace", "--message-format=json"])
+        .args(target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .stderr(Stdio::inherit())
         .output()
@@ -36,7 +46,7 @@ fn build() -> PathBuf {
     String::from_utf8_lossy(&out.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "catchment")
+        .filter(|message| message["target"]["name"] == *name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo names the executable that it built")
 }
@@ -50,7 +60,12 @@ pub struct Program {
 impl Program {
     /// `catchment ARGS...`
     pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut command = Command::new(binary());
+        Self::of(binary(), args)
+    }
+
+    /// The same of another binary.
+    pub fn of<S: AsRef<OsStr>>(binary: &Path, args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(binary);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|n| n.starts_with("AWS_") || n.starts_with("TENCENTCLOUD_") || n.starts_with("CATCHMENT_")) {
@@ -72,6 +87,23 @@ impl Program {
         self
     }
 
+    /// The same program, run by another: `sh -c '...; exec "$0" "$@"'`.
+    pub fn within(self, wrapper: &[&str]) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            command.current_dir(dir);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command }
+    }
+
     /// The directory to run in.
     pub fn current_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
@@ -81,7 +113,7 @@ impl Program {
     /// Starts it.
     pub fn spawn(mut self) -> Process {
         let line: Vec<OsString> = self.command.get_args().map(OsStr::to_owned).collect();
-        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", self.command.get_program()));
         let stdout = Capture::of(child.stdout.take().expect("stdout is piped"));
         let stderr = Capture::of(child.stderr.take().expect("stderr is piped"));
         Process { child, line, stdout, stderr, ended: None }

@@ -221,6 +221,9 @@ impl BackupArgs {
 }
 
 pub(super) fn main(args: BackupArgs, quiet: bool) -> Outcome {
+    #[cfg(feature = "crash-points")]
+    return run_with_store(args.into_plan()?, quiet, crate::crash::store);
+    #[cfg(not(feature = "crash-points"))]
     run_with_store(args.into_plan()?, quiet, |store| store)
 }
 

@@ -10,6 +10,7 @@ use super::control::{self, Anchor, Owner, foreign_owner, owner_gone};
 use super::driver::{Exit, Lane};
 use super::proof;
 use crate::clock::Backoff;
+use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind};
 use crate::intent::VERSION;
 use crate::limits::ANCHOR_INTERVAL;
@@ -25,8 +26,12 @@ impl Lane {
         self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
         let now = self.env.clock.steady();
         if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
+            crash::point(Point::BeforeAnchor);
             match self.write_anchor().await {
-                Ok(()) => self.anchor_written = Some(now),
+                Ok(()) => {
+                    crash::point(Point::AfterAnchor);
+                    self.anchor_written = Some(now);
+                }
                 Err(_) if !self.anchor().1.missing.is_empty() => {
                     self.until_answered("PutObject", || self.write_anchor()).await?;
                     self.anchor_written = Some(now);
@@ -98,7 +103,10 @@ impl Lane {
         self.start = begin;
         self.last = last.map_or(LastRead::unknown(begin), |last| last.within(0, begin));
         self.untidied = Some(self.env.clock.steady());
-        self.tidy().await
+        crash::point(Point::BeforeStartCommit);
+        self.tidy().await?;
+        crash::point(Point::AfterStartCommit);
+        Ok(())
     }
 
     /// The anchor, asked for until the store answers: a permission that is missing says nothing of what is there.

@@ -13,6 +13,7 @@ use super::driver::{Exit, Lane};
 use super::publish::STORE_PAUSE_MAX;
 use crate::budget::Reservation;
 use crate::clock::Backoff;
+use crate::crash::{self, Point};
 use crate::error::Error;
 use crate::intent::Intent;
 use crate::segment::BuiltPart;
@@ -116,7 +117,9 @@ async fn open_upload(lane: &mut Lane, object_key: String) -> Result<Upload, Exit
     lane.history.strays.expect(&object_key, None);
     let guard = lane.env.rule.guard();
     let none = Metadata::new();
+    crash::point(Point::BeforeCreateUpload);
     let id = lane.until_answered("CreateMultipartUpload", || lane.env.store.create_upload(&object_key, &none, guard)).await?;
+    crash::point(Point::AfterCreateUpload);
     lane.env.metrics.open_uploads.inc();
     let open = lane.env.metrics.open_uploads.clone();
     Ok(Upload {
@@ -147,6 +150,7 @@ impl Upload {
             let _held: Reservation = reservation;
             let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
             loop {
+                crash::soon(Point::PartSent);
                 match store.upload_part(&object_key, &id, number, payload.clone()).await {
                     // A conflict is with another request that is under way, and not with an object: a part carries no guard in any class, and
                     // whether the key is free is only asked by the Complete. Sending it again replaces the same bytes.
@@ -154,7 +158,10 @@ impl Upload {
                         tracing::warn!(error = %e, "a part was not uploaded yet");
                         backoff.wait(&*clock).await;
                     }
-                    answer => return answer,
+                    answer => {
+                        crash::point(Point::AfterPart);
+                        return answer;
+                    }
                 }
             }
         });

@@ -19,6 +19,7 @@ use crate::commit::recover::Resume;
 use crate::commit::strays::Strays;
 use crate::config::OnGap;
 use crate::consumer::ConsumerCommand;
+use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent};
 use crate::lane::LaneLease;
@@ -283,12 +284,22 @@ impl Lane {
                 }
                 SegmentEvent::Finished => {
                     self.sweep_at_end().await;
-                    self.tidy().await?;
+                    self.tidy_window().await?;
                     self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Step 6 after a window that was settled.
+    pub(super) async fn tidy_window(&mut self) -> Result<(), Exit> {
+        if self.untidied.is_some() {
+            crash::point(Point::BeforeTidy);
+            self.tidy().await?;
+            crash::point(Point::AfterTidy);
+        }
+        Ok(())
     }
 
     async fn start_run(&mut self, resume: &Resume) -> Result<(Arc<Run>, mpsc::Receiver<SegmentEvent>), Exit> {

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::control::Anchor;
 use crate::clock::Clock;
 use crate::consumer::{ConsumerCommand, ConsumerShared};
+use crate::crash::{self, Point};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -74,6 +75,7 @@ impl LaneEnv {
             writes.spawn(async move {
                 let body = Payload::from_bytes(serde_json::to_vec(&anchor).expect("an anchor is plain JSON"));
                 let none = Metadata::new();
+                crash::point(Point::BeforeLastAnchor);
                 let write = store.put(&key, body, &none, Guard::Overwrite);
                 if !matches!(tokio::time::timeout(ANCHOR_DEADLINE, write).await, Ok(Ok(_))) {
                     tracing::warn!(key, "the anchor was not written");

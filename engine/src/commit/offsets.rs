@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::driver::{Exit, Lane};
 use crate::clock::Backoff;
+use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Tidy, VERSION};
 use crate::sabotage::{Switch, removes};
@@ -49,6 +50,9 @@ impl Lane {
         let commit = Committed { offset: position, leader_epoch: self.last.epoch_at(self.position), metadata: note.print() };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
+            if matches!(note, CommitNote::Intent(_)) {
+                crash::soon(Point::PinSent);
+            }
             match self.env.group.commit(&self.lease, commit.clone()).await {
                 Ok(()) => break,
                 Err(CommitError::LaneDead) => return Err(Exit::Dead),

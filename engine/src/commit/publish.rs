@@ -17,6 +17,7 @@ use super::proof::{self, metadata, needs_record, record_key};
 use super::{Finding, Next, after_look, after_publish, compare};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
+use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
 use crate::limits::{INTENT_BYTES_MAX, PIN_AGE_MAX};
@@ -71,16 +72,20 @@ impl Lane {
         if removes(Switch::PinFirst) {
             let _ = self.send_body(&intent, &body).await;
         }
+        crash::point(if pinned.is_none() { Point::BeforePin } else { Point::BeforeRepublish });
         if (pinned.is_none() || is_less || intent.upload.is_some()) && !removes(Switch::Pin) {
             intent.at = self.env.clock.wall_ms();
             self.pin(&intent).await?;
+            crash::point(Point::AfterPin);
         }
         if pinned.is_none() {
             // The intent has them now, and the object will.
             self.pinned_missing = std::mem::take(&mut self.pending);
         }
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
+            crash::point(Point::BeforeRecord);
             self.write_record(&object_key, &sealed).await?;
+            crash::point(Point::AfterRecord);
         }
         if removes(Switch::TidyLast) {
             self.settled(&intent, intent.end);
@@ -88,6 +93,9 @@ impl Lane {
         }
         let (end, requests) = self.publish(&mut intent, &mut body).await?;
         self.settled(&intent, end);
+        if pinned.is_some() {
+            crash::point(Point::AfterRepublish);
+        }
         self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
         if end != intent.end {
             self.tidy().await?;
@@ -222,7 +230,10 @@ impl Lane {
         loop {
             self.renew_pin(intent).await?;
             requests += 1;
+            crash::point(Point::BeforePublish);
+            crash::soon(Point::PublishSent);
             let answer = self.send_body(intent, body).await;
+            crash::point(Point::AfterPublish);
             let kind = answer.as_ref().err().map(|e| e.kind);
             let mut next = after_publish(kind.map_or(Ok(()), Err), intent.end);
             if (removes(Switch::UnknownAnswer) && kind == Some(StoreErrorKind::Unknown))
@@ -238,7 +249,9 @@ impl Lane {
                 match next {
                     Next::Settled(end) => return Ok((end, requests)),
                     Next::Look => {
+                        crash::point(Point::BeforeLook);
                         let (finding, stored) = self.look(intent).await?;
+                        crash::point(Point::AfterLook);
                         if finding == Finding::Ours {
                             self.mend_if_damaged(intent, body, stored.as_ref()).await?;
                         }
@@ -322,8 +335,10 @@ impl Lane {
         if self.first_key_checked || removes(Switch::FirstLook) {
             return Ok(());
         }
+        crash::point(Point::BeforeFirstLook);
         let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
         let Some((_, stored)) = found else {
+            crash::point(Point::AfterFirstLook);
             self.first_key_checked = true;
             return self.abort_stale_uploads(object_key, None).await;
         };

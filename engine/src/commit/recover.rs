@@ -13,6 +13,7 @@ use super::publish::Body;
 use super::{Finding, compare, lost_since_pin, truncated_from, with_gap};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
+use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic, parts_digest};
 use crate::reader::PinnedRange;
@@ -60,6 +61,7 @@ impl Lane {
     /// Rules R1 to R7.
     pub(super) async fn recover(&mut self) -> Result<Resume, Exit> {
         let committed = self.fetch_committed().await?;
+        crash::point(Point::AfterFetch);
         let note = match &committed {
             None => None,
             Some(c) => self.own_note(c).await?,
@@ -161,6 +163,7 @@ impl Lane {
     async fn resume_at_intent(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Recovering(&intent));
         self.abort_stale_uploads(&intent.key, intent.upload.as_ref().map(|u| u.id.as_str())).await?;
+        crash::point(Point::BeforeIntentLook);
         match self.find(&intent).await? {
             Finding::Ours => return self.adopt(&intent, intent.end).await,
             Finding::OtherEnd(end) => return self.adopt(&intent, end).await,
@@ -171,16 +174,20 @@ impl Lane {
             && self.has_proof_without_reading(&intent, &upload).await?
             && let Some(end) = self.complete_upload(&mut intent, &upload).await?
         {
+            crash::point(Point::AfterLateComplete);
             return self.adopt(&intent, end).await;
         }
+        crash::point(Point::BeforeReadAgain);
         self.read_again(intent).await
     }
 
     /// R4: the object stands; the group learns it.
     async fn adopt(&mut self, intent: &Intent, end: i64) -> Result<Resume, Exit> {
+        crash::point(Point::BeforeAdopt);
         self.settled(intent, end);
         self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
         self.tidy_and_sweep().await?;
+        crash::point(Point::AfterAdopt);
         self.env.metrics.recovered();
         self.resume_at_position().await
     }
@@ -198,6 +205,7 @@ impl Lane {
 
     /// R5a: a multipart upload that lacks only its Complete. None: the upload is gone and so is its object.
     pub(super) async fn complete_upload(&mut self, intent: &mut Intent, upload: &UploadNote) -> Result<Option<i64>, Exit> {
+        crash::point(Point::BeforeListParts);
         let parts = loop {
             match self.env.store.list_parts(&intent.key, &upload.id).await {
                 Ok(parts) => break Some(parts),
@@ -212,6 +220,7 @@ impl Lane {
         if let Some(parts) = parts {
             let bytes: u64 = parts.iter().map(|p| p.size).sum();
             if parts.len() == upload.parts as usize && bytes == upload.bytes && parts_digest(&parts) == upload.digest {
+                crash::point(Point::BeforeLateComplete);
                 let mut body = Body::Complete { id: upload.id.clone(), parts };
                 return match self.publish(intent, &mut body).await {
                     Ok((end, _)) => Ok(Some(end)),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::driver::{Exit, Lane};
 use crate::clock::Backoff;
+use crate::crash::{self, Point};
 use crate::store::{OpenUpload, StoreErrorKind};
 
 /// Keys that are remembered at a time. More are only left behind by a store that refuses every abort, which no repetition mends.
@@ -127,9 +128,9 @@ impl Lane {
     pub(super) async fn tidy_and_sweep(&mut self) -> Result<(), Exit> {
         if self.env.until.is_some() {
             self.sweep().await;
-            return self.tidy().await;
+            return self.tidy_window().await;
         }
-        self.tidy().await?;
+        self.tidy_window().await?;
         self.sweep().await;
         Ok(())
     }
@@ -159,7 +160,7 @@ impl Lane {
     async fn is_swept(&self, stray: &mut Stray) -> bool {
         // By its id, also where listing is not permitted.
         if let Some(id) = stray.replaced.clone().filter(|id| stray.made_by.as_ref() != Some(id))
-            && self.abort(&stray.key, &id).await
+            && self.abort_replaced(&stray.key, &id).await
         {
             stray.replaced = None;
         }
@@ -180,6 +181,11 @@ impl Lane {
             };
         }
         is_swept
+    }
+
+    async fn abort_replaced(&self, object_key: &str, id: &str) -> bool {
+        crash::point(Point::BeforeAbortReplaced);
+        self.abort(object_key, id).await
     }
 
     async fn abort_without_parts(&self, object_key: &str, id: &str) -> bool {

@@ -63,7 +63,7 @@ pub(crate) struct Settings {
 }
 
 /// librdkafka's own waits, shortened; what they decide stays what it is.
-const QUICK: [(&str, &str); 9] = [
+pub(crate) const QUICK: [(&str, &str); 9] = [
     ("session.timeout.ms", "6000"),
     ("heartbeat.interval.ms", "200"),
     ("socket.timeout.ms", "3000"),

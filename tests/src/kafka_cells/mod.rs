@@ -12,10 +12,10 @@
 //! One cell alone: [`run`] with its id, or `KAFKA_CELL=<id> cargo test --release -p catchment-tests --test kafka_cells -- --nocapture`;
 //! with `CATCHMENT_LOG=debug` the engine and the client say what they do.
 
-mod bench;
+pub(crate) mod bench;
 mod clock;
-mod contents;
-mod data;
+pub(crate) mod contents;
+pub(crate) mod data;
 mod rows;
 mod store;
 mod watcher;

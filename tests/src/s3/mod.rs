@@ -76,6 +76,8 @@ pub struct Config {
     pub port: u16,
     /// Entries of the largest page of any listing.
     pub page_entries_max: usize,
+    /// Smallest size of a part that is not the last, in bytes, if not the service's own.
+    pub part_bytes_min: Option<u64>,
     /// How long a class B guard waits between its check and its write.
     pub race_window: Duration,
     /// COS: how long Complete sends spaces before its result.
@@ -100,6 +102,7 @@ impl Config {
             bucket: bucket.to_owned(),
             port: 0,
             page_entries_max: 1000,
+            part_bytes_min: None,
             race_window: Duration::from_millis(30),
             complete_delay: Duration::from_millis(20),
             cos_crc: true,

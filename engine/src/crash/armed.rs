@@ -1,0 +1,91 @@
+//! Crash points in a build that has them: what the environment asks for, and the signals.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Point;
+
+/// The variable that arms a point.
+const VARIABLE: &str = "CATCHMENT_CRASH";
+
+/// The longest time from the moment before a request to the signal: a request on a loopback socket is sent, done and answered within about half of it.
+const SOON_MAX: Duration = Duration::from_millis(4);
+
+/// What the environment asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Order {
+    point: Point,
+    passage: u32,
+    signal: Signal,
+}
+
+/// Marks a place: the signal comes here, if it is this place's turn.
+pub fn point(point: Point) {
+    if let Some(signal) = turn(point) {
+        send(signal);
+    }
+}
+
+/// Marks the moment before a request: the signal comes within the next milliseconds.
+pub fn soon(point: Point) {
+    let Some(signal) = turn(point) else { return };
+    let pause = SOON_MAX.mul_f64(fastrand::f64());
+    std::thread::spawn(move || {
+        std::thread::sleep(pause);
+        send(signal);
+    });
+}
+
+fn turn(point: Point) -> Option<Signal> {
+    static ORDER: OnceLock<Option<Order>> = OnceLock::new();
+    static PASSED: AtomicU32 = AtomicU32::new(0);
+    let order = ORDER.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| parse(&text)));
+    let order = order.as_ref().filter(|order| order.point == point)?;
+    (PASSED.fetch_add(1, Ordering::SeqCst) + 1 == order.passage).then_some(order.signal)
+}
+
+/// A signal to this process. After SIGKILL not one more instruction of it matters; after SIGSTOP it goes on when it is woken.
+fn send(signal: Signal) {
+    kill(Pid::this(), signal).expect("a process may signal itself");
+    if signal == Signal::SIGKILL {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// A text that arms nothing must not look like a run that survived: it ends the process.
+fn parse(text: &str) -> Order {
+    let mut words = text.split(':');
+    let name = words.next().unwrap_or_default();
+    let point = Point::ALL.iter().copied().find(|p| p.name() == name);
+    let passage = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+    let signal = match words.next() {
+        None => Some(Signal::SIGKILL),
+        Some("stop") => Some(Signal::SIGSTOP),
+        Some(_) => None,
+    };
+    match (point, passage, signal, words.next()) {
+        (Some(point), Some(passage), Some(signal), None) => Order { point, passage, signal },
+        _ => panic!("{VARIABLE}={text}: write it as POINT:N or POINT:N:stop, with one of {:?}", Point::ALL.iter().map(|p| p.name())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_point_a_passage_and_a_signal() {
+        let order = |point, passage, signal| Order { point, passage, signal };
+        assert_eq!(parse("after-pin:2"), order(Point::AfterPin, 2, Signal::SIGKILL));
+        assert_eq!(parse("before-tidy:11:stop"), order(Point::BeforeTidy, 11, Signal::SIGSTOP));
+        for wrong in ["", "after-pin", "after-pin:0", "nowhere:1", "after-pin:1:kill", "after-pin:1:stop:now"] {
+            assert!(std::panic::catch_unwind(|| parse(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}

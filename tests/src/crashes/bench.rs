@@ -1,0 +1,237 @@
+//! What one cell stands on: a broker, a store and the processes that run against them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catchment::store::open::open;
+use catchment::store::{GuardClass, ObjectStore};
+use catchment::verify::{Place, verify};
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use super::visible::{self, TOPICS, topic};
+use crate::broker::Broker;
+use crate::broker::cluster::Cluster;
+use crate::broker::faults::is_pin;
+use crate::kafka_cells::bench::{GROUP, QUICK};
+use crate::kafka_cells::contents::compare;
+use crate::process::{Exit, Program, crashing_binary};
+use crate::s3::{Config, Fault, Op, Personality, S3Server, State};
+
+/// How long a process may take that is to end or to be killed.
+pub(crate) const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// The size of a part in these tests. Four make a window an upload.
+pub(crate) const PART_BYTES: u64 = 64 << 10;
+
+/// How objects are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Put,
+    Multipart,
+}
+
+/// What objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Parquet,
+    Raw,
+}
+
+/// Which kind of object a cell makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) sending: Sending,
+    pub(crate) format: Format,
+}
+
+impl Form {
+    /// All four.
+    pub(crate) const ALL: [Self; 4] = [
+        Self { sending: Sending::Put, format: Format::Parquet },
+        Self { sending: Sending::Put, format: Format::Raw },
+        Self { sending: Sending::Multipart, format: Format::Parquet },
+        Self { sending: Sending::Multipart, format: Format::Raw },
+    ];
+
+    /// Its name in a cell's id.
+    pub(crate) fn name(self) -> &'static str {
+        match (self.sending, self.format) {
+            (Sending::Put, Format::Parquet) => "put.parquet",
+            (Sending::Put, Format::Raw) => "put.raw",
+            (Sending::Multipart, Format::Parquet) => "multipart.parquet",
+            (Sending::Multipart, Format::Raw) => "multipart.raw",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self.format {
+            Format::Parquet => &["--format", "parquet"],
+            Format::Raw => &["--format", "raw", "--framing", "len32", "--codec", "none"],
+        }
+    }
+}
+
+/// What a comparison counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Compared {
+    pub(crate) records: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) altered: u64,
+    pub(crate) foreign: u64,
+}
+
+impl Compared {
+    /// A failure, unless there is no difference.
+    pub(crate) fn verdict(&self) -> Result<(), String> {
+        if self.records == 0 {
+            return Err("nothing was compared".to_owned());
+        }
+        if (self.lost, self.duplicated, self.altered, self.foreign) == (0, 0, 0, 0) { Ok(()) } else { Err(format!("{self:?}")) }
+    }
+}
+
+/// The bench.
+pub(crate) struct Bench<'a> {
+    handle: &'a Handle,
+    broker: Broker,
+    server: S3Server,
+    form: Form,
+}
+
+impl<'a> Bench<'a> {
+    /// Full topics, an empty store.
+    pub(crate) fn new(handle: &'a Handle, form: Form, class: GuardClass) -> Self {
+        let (broker, server) = handle.block_on(async {
+            let config = Config { part_bytes_min: Some(PART_BYTES), ..Config::new(Personality::Minio).guards(class, class) };
+            (Broker::start(1).await, S3Server::start(config).await.expect("a loopback port can be had"))
+        });
+        broker.with(|cluster| visible::fill(cluster, form.sending == Sending::Multipart));
+        Self { handle, broker, server, form }
+    }
+
+    /// The store's inside.
+    pub(crate) fn store_state(&self) -> &Arc<State> {
+        self.server.state()
+    }
+
+    /// The store does what it is asked from now on.
+    pub(crate) fn take_everything(&self) {
+        self.store_state().set_faults(|_| Fault::default());
+    }
+
+    /// A backup of all topics to their ends by a static member.
+    pub(crate) fn program(&self, instance: &str) -> Program {
+        self.program_of(crashing_binary(), instance)
+    }
+
+    /// The same by another binary.
+    pub(crate) fn program_of(&self, binary: &Path, instance: &str) -> Program {
+        self.program_to(binary, &self.server.url("", ""), instance)
+    }
+
+    /// The same into another store.
+    pub(crate) fn program_to(&self, binary: &Path, url: &str, instance: &str) -> Program {
+        let topics: Vec<String> = (0..TOPICS).map(topic).collect();
+        let brokers =
+            self.broker.with(|cluster| cluster.nodes.iter().map(|n| format!("{}:{}", n.host, n.port)).collect::<Vec<_>>().join(","));
+        let rule = GROUP.strip_prefix("catchment-").expect("a group is named after its rule");
+        let args = ["-b", &brokers, "--to", url, "--rule", rule, "--window", "1s", "--instance-id", instance, "--until-end"];
+        let properties = QUICK.iter().flat_map(|(name, value)| ["-X".to_owned(), format!("{name}={value}")]);
+        Program::of(binary, ["backup"])
+            .args(topics)
+            .args(args)
+            .args(properties)
+            .args(self.form.arguments())
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .envs([("CATCHMENT_CRASH_PART_BYTES", PART_BYTES.to_string())])
+    }
+
+    /// Runs a backup with a point armed, until it is dead.
+    pub(crate) fn run(&self, order: &str, instance: &str) -> Exit {
+        self.armed(order, instance).run(RUN_LIMIT)
+    }
+
+    /// A backup with a point armed.
+    pub(crate) fn armed(&self, order: &str, instance: &str) -> Program {
+        self.program(instance).envs([("CATCHMENT_CRASH", order)])
+    }
+
+    /// Another process goes on to the end.
+    pub(crate) fn finish(&self) -> Result<(), String> {
+        let exit = self.program("member-1").run(RUN_LIMIT);
+        if exit.code() == Some(0) { Ok(()) } else { Err(format!("the next run ended with {}: {}", exit.status, tail(&exit.stderr))) }
+    }
+
+    /// Keys that are pinned now, at most one of a topic.
+    pub(crate) fn pinned_keys(&self) -> Vec<String> {
+        self.broker.with(|cluster| {
+            let notes = (0..TOPICS).filter_map(|n| cluster.groups.group(GROUP).offsets.get(&topic(n), 0).map(|c| c.metadata.clone()));
+            let pins = notes.filter(|note| is_pin(note)).filter_map(|note| serde_json::from_str::<Value>(&note).ok());
+            pins.filter_map(|note| note["key"].as_str().map(str::to_owned)).collect()
+        })
+    }
+
+    /// Whether a request came that would make this key visible.
+    pub(crate) fn was_asked_to_publish(&self, key: &str) -> bool {
+        let publishes = |op| matches!(op, Op::PutObject | Op::CompleteMultipartUpload);
+        self.store_state().log().iter().any(|request| request.key == key && publishes(request.op))
+    }
+
+    /// How often a data object was written again with the bytes that stood.
+    pub(crate) fn rewritten(&self) -> u64 {
+        let versions = self.store_state().versions();
+        versions.iter().filter(|(key, _)| !key.contains("_catchment/")).map(|(_, versions)| versions.len() as u64 - 1).sum()
+    }
+
+    /// Compares what is stored with what is visible, and asks the invariants: no object changed or went, nothing is damaged or missing, the group has
+    /// everything and nothing is pinned.
+    pub(crate) fn compare(&self) -> Result<Compared, String> {
+        let changed = self.store_state().changed_keys();
+        if !changed.is_empty() {
+            return Err(format!("objects changed after they were visible: {changed:?}"));
+        }
+        let store = self.handle.block_on(open(&self.server.url("", ""), &self.server.options())).map_err(|e| e.to_string())?;
+        self.compare_in(store)
+    }
+
+    /// The same of another store, but for what only this one remembers.
+    pub(crate) fn compare_in(&self, store: Arc<dyn ObjectStore>) -> Result<Compared, String> {
+        let mut sum = Compared::default();
+        for n in 0..TOPICS {
+            let expected = self.broker.with(|cluster| visible::expected(cluster, n));
+            let found = self.handle.block_on(compare(&*store, &format!("{}/", topic(n)), &expected))?;
+            sum.records += expected.len() as u64;
+            sum.lost += found.lost.len() as u64;
+            sum.duplicated += found.duplicated.len() as u64;
+            sum.altered += found.altered.len() as u64;
+            sum.foreign += found.foreign.len() as u64;
+        }
+        sum.verdict()?;
+        let place = Place::new(store, "");
+        let report = self.handle.block_on(verify(&place, None, |_| ())).map_err(|e| format!("verify: {e}"))?;
+        if !report.damage.is_empty() || !report.gaps.is_empty() {
+            return Err(format!("verify found {:?}, gaps {:?}", report.damage, report.gaps));
+        }
+        match self.broker.with(is_committed) {
+            true => Ok(sum),
+            false => Err("the group does not have everything".to_owned()),
+        }
+    }
+}
+
+/// Whether the group has everything that is visible, with nothing pinned.
+fn is_committed(cluster: &mut Cluster) -> bool {
+    let ends: BTreeMap<String, i64> = (0..TOPICS).map(|n| (topic(n), cluster.partition(&topic(n), 0).log.stable_end())).collect();
+    let offsets = &cluster.groups.group(GROUP).offsets;
+    ends.iter().all(|(topic, end)| offsets.get(topic, 0).is_some_and(|c| c.offset >= *end && !is_pin(&c.metadata)))
+}
+
+/// The last lines that a process said.
+pub(crate) fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}

@@ -1,0 +1,54 @@
+//! Kills and sleeps at every named point of the commit protocol: 0 lost, 0 duplicated, 0 altered.
+//!
+//! One cell alone: `CRASH_CELL=after-pin.put.parquet.1st cargo test --release --workspace --test crashes -- --nocapture`.
+
+use catchment::crash::Point;
+use catchment_tests::crashes;
+use catchment_tests::process::{binary, crashing_binary};
+
+/// Random passages at which each point is met, beside the first and the second.
+fn rounds() -> u32 {
+    let full = std::env::var_os("CATCHMENT_TEST_FULL").is_some();
+    std::env::var("CRASH_ROUNDS").ok().map_or(if full { 5 } else { 1 }, |n| n.parse().expect("CRASH_ROUNDS is a number"))
+}
+
+fn filter() -> String {
+    std::env::var("CRASH_CELL").unwrap_or_default()
+}
+
+#[test]
+fn a_kill_at_any_point_loses_nothing_and_stores_nothing_twice() {
+    let report = crashes::run(&filter(), rounds());
+    println!("{report}");
+    println!("not run, since the protocol has no such point: {:?}", report.senseless);
+    println!("slowest {:?}", report.slowest);
+    for failure in &report.failures {
+        println!("{}: {}", failure.id, failure.why);
+    }
+    assert!(report.failures.is_empty(), "{} cells failed", report.failures.len());
+    assert_eq!((report.lost, report.duplicated, report.altered, report.foreign), (0, 0, 0, 0));
+    if filter().is_empty() {
+        assert_eq!(report.points, Point::ALL.len());
+        assert!(report.kills >= 300, "{} kills", report.kills);
+    }
+    assert!(report.kills > 0 && report.compared > 0);
+}
+
+#[test]
+fn a_sleeper_between_pin_and_tidy_wakes_past_its_session_and_does_no_harm() {
+    let report = crashes::sleepers::run(&filter());
+    println!("{report}");
+    for failure in &report.failures {
+        println!("{}: {}", failure.id, failure.why);
+    }
+    assert!(report.failures.is_empty(), "{} cells failed", report.failures.len());
+    assert_eq!((report.lost, report.duplicated, report.altered), (0, 0, 0));
+    assert!(report.sleepers > 0 && report.compared > 0 || !filter().is_empty());
+}
+
+#[test]
+fn the_binary_that_is_shipped_has_no_crash_points() {
+    assert_eq!(crashes::passes_armed_point(binary()), Ok(()));
+    // The same order is carried out by the one that has them.
+    assert!(crashes::passes_armed_point(crashing_binary()).is_err_and(|why| why.contains("signal: 9")));
+}
