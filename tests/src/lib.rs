@@ -22,6 +22,7 @@
 //! | [`source`] | the engine's own Kafka source, driven by hand |
 //! | [`store_conformance`] | what every object store must do |
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
+//! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
@@ -33,6 +34,7 @@ pub mod bed;
 pub mod broker;
 pub mod bucket;
 pub mod crashes;
+pub mod exhaustion;
 pub mod gate;
 pub mod generate;
 pub mod kafka_cells;

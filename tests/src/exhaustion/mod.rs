@@ -1,0 +1,107 @@
+//! What a machine runs out of: memory, disk, file descriptors; and a name that two processes have.
+//!
+//! The shipped binary as a process against the scripted broker and the S3 server of this process, over real sockets. Each function here brings about one
+//! shortage, says what the process did, and compares what is stored in the end; the tests say what it should have done.
+
+mod cgroup;
+mod memory;
+mod small_disk;
+
+use std::time::Duration;
+
+use catchment::store::GuardClass;
+use catchment::store::open::{OpenOptions, open};
+use tokio::runtime::Runtime;
+
+pub use cgroup::MemoryGroup;
+pub use memory::{MemoryReport, stalled_store};
+pub use small_disk::SmallDisk;
+
+use crate::crashes::bench::{Bench, Form, Format, Sending};
+use crate::process::{Exit, binary};
+
+/// How long a process may take that has what it needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Large records, which the shipped binary stores by single PUTs.
+const LARGE: Form = Form { sending: Sending::Multipart, format: Format::Parquet };
+
+const SMALL: Form = Form { sending: Sending::Put, format: Format::Parquet };
+
+fn runtime() -> Runtime {
+    Runtime::new().expect("a runtime can be made")
+}
+
+/// A backup to files on a disk that is too small: what it said before anybody made space, and how it ended after. Everything is compared.
+///
+/// # Errors
+/// If something is missing or wrong in the end.
+///
+/// # Panics
+/// If no disk can be mounted, or the process does not say a word.
+pub fn full_disk() -> Result<(String, Exit), String> {
+    let (runtime, disk) = (runtime(), SmallDisk::new(1024));
+    let bench = Bench::new(runtime.handle(), LARGE, GuardClass::A);
+    let directory = disk.path().join("backup");
+    std::fs::create_dir(&directory).map_err(|e| e.to_string())?;
+    let url = format!("file://{}/", directory.display());
+    let mut process = bench.program_to(binary(), &url, "member-1").spawn();
+    let said = process.wait_for_stderr("waiting for the store", PATIENCE);
+    // It has had time to do something foolish.
+    std::thread::sleep(Duration::from_secs(3));
+    if let Some(status) = process.poll() {
+        return Err(format!("it ended on a full disk: {status}; {}", process.stderr()));
+    }
+    disk.grow(64 << 10);
+    let exit = process.wait(PATIENCE);
+    let store = runtime.block_on(open(&url, &OpenOptions::default())).map_err(|e| e.to_string())?;
+    bench.compare_in(store)?.verdict()?;
+    Ok((said, exit))
+}
+
+/// A backup that may have so many files open, to its end. What it stored is compared if it came there; if it did not, one that has enough goes on first.
+///
+/// # Errors
+/// If something is missing or wrong in the end.
+pub fn few_files(limit: u64) -> Result<Exit, String> {
+    let runtime = runtime();
+    let bench = Bench::new(runtime.handle(), SMALL, GuardClass::A);
+    let limited = bench.program_of(binary(), "member-1").within(&["sh", "-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+    let exit = limited.run(PATIENCE);
+    if exit.code() != Some(0) {
+        bench.finish()?;
+    }
+    bench.compare()?.verdict()?;
+    Ok(exit)
+}
+
+/// Two processes of one config that gives them one instance id: how each of them ended. Everything is compared.
+///
+/// # Errors
+/// If something is missing or wrong in the end.
+pub fn two_of_one_name() -> Result<[Exit; 2], String> {
+    let runtime = runtime();
+    let bench = Bench::new(runtime.handle(), SMALL, GuardClass::A);
+    let state = bench.store_state();
+    // Slow enough for both to be at work.
+    state.set_faults(|request| {
+        let is_data = request.key.contains("dt=");
+        crate::s3::Fault { after: if is_data { Duration::from_secs(2) } else { Duration::ZERO }, ..crate::s3::Fault::default() }
+    });
+    let mut first = bench.program_of(binary(), "member-1").spawn();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while bench.pinned_keys().is_empty() {
+        if first.poll().is_some() || std::time::Instant::now() > deadline {
+            return Err(format!("the first one pinned nothing: {}", first.stderr()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let second = bench.program_of(binary(), "member-1").spawn();
+    let exits = [first.wait(PATIENCE), second.wait(PATIENCE)];
+    if exits.iter().all(|exit| exit.code() != Some(0)) {
+        bench.take_everything();
+        bench.finish()?;
+    }
+    bench.compare()?.verdict()?;
+    Ok(exits)
+}
