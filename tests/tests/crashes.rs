@@ -48,7 +48,16 @@ fn a_sleeper_between_pin_and_tidy_wakes_past_its_session_and_does_no_harm() {
 
 #[test]
 fn the_binary_that_is_shipped_has_no_crash_points() {
-    assert_eq!(crashes::passes_armed_point(binary()), Ok(()));
-    // The same order is carried out by the one that has them.
-    assert!(crashes::passes_armed_point(crashing_binary()).is_err_and(|why| why.contains("signal: 9")));
+    // A point that every backup passes.
+    let order = "before-pin:1";
+    assert_eq!(crashes::comes_to_the_end(binary(), order), Ok(()));
+    assert!(crashes::comes_to_the_end(crashing_binary(), order).is_err_and(|why| why.contains("signal: 9")));
+}
+
+#[test]
+fn an_order_that_arms_nothing_ends_the_process() {
+    for wrong in ["", "after-pin", "after-pin:0", "nowhere:1", "after-pin:1:kill", "after-pin:1:stop:now"] {
+        let ended = crashes::comes_to_the_end(crashing_binary(), wrong);
+        assert!(ended.as_ref().is_err_and(|why| why.contains("exit status: 2")), "{wrong:?}: {ended:?}");
+    }
 }

@@ -154,17 +154,17 @@ fn at_once<T: Sync, R: Send>(threads: usize, items: &[T], body: impl Fn(&Handle,
     done.into_inner().expect("no body panics").into_values().collect()
 }
 
-/// Runs a binary with a point armed that every backup passes, and says how it ended and what it had stored.
+/// Runs a binary with this in `CATCHMENT_CRASH`.
 ///
 /// # Errors
-/// If it did not come to the end, or something is missing.
+/// If it did not come to the end, with how it ended, or something is missing.
 ///
 /// # Panics
 /// If no sockets can be had.
-pub fn passes_armed_point(binary: &Path) -> Result<(), String> {
+pub fn comes_to_the_end(binary: &Path, order: &str) -> Result<(), String> {
     let runtime = Runtime::new().expect("a runtime can be made");
     let bench = Bench::new(runtime.handle(), Form::ALL[0], GuardClass::A);
-    let exit = bench.program_of(binary, "member-1").envs([("CATCHMENT_CRASH", "before-pin:1")]).run(bench::RUN_LIMIT);
+    let exit = bench.program_of(binary, "member-1").envs([("CATCHMENT_CRASH", order)]).run(bench::RUN_LIMIT);
     if exit.code() != Some(0) {
         return Err(format!("it ended with {}", exit.status));
     }

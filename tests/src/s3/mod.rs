@@ -86,8 +86,6 @@ pub struct Config {
     pub cos_crc: bool,
     /// COS: whether metadata comes back under `x-cos-meta-`.
     pub cos_metadata: bool,
-    /// Smallest size of a part that is not the last, in bytes; none: the service's own.
-    pub part_bytes_min: Option<u64>,
     /// Numbers the versions of objects among the events of a test.
     pub order: Order,
 }
@@ -107,7 +105,6 @@ impl Config {
             complete_delay: Duration::from_millis(20),
             cos_crc: true,
             cos_metadata: false,
-            part_bytes_min: None,
             order: Order::default(),
         }
     }
