@@ -31,6 +31,7 @@ pub fn point(point: Point) {
 }
 
 /// Marks the moment before a request: the signal comes within the next milliseconds.
+#[expect(clippy::disallowed_methods, reason = "the real clock's milliseconds: a process that is killed has no other")]
 pub fn soon(point: Point) {
     let Some(signal) = turn(point) else { return };
     let pause = SOON_MAX.mul_f64(fastrand::f64());

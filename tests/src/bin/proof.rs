@@ -1,0 +1,179 @@
+//! `proof --json [--quick]` runs every layer of the proof and prints one JSON object of what it has just seen; `proof --seed N [--settled]` runs one
+//! simulation again and prints its trace. Without `--json` the figures come as a table. Exit 1 if a layer found anything.
+//!
+//! `--quick` takes fewer seeds, the small settings of the model and one kill at each point; the cells are all played in both. What it does not run: the
+//! tests against real servers, which `scripts/test` does.
+
+use std::process::ExitCode;
+
+use catchment_tests::model::Effort;
+use catchment_tests::simulation::plan::Scope;
+use catchment_tests::simulation::run_seed;
+use catchment_tests::{crashes, kafka_cells, model, s3_cells, sabotage, simulation};
+use serde::Serialize;
+
+/// Seeds of the simulation, and of the quick one.
+const SEEDS: (u64, u64) = (2_000, 400);
+
+#[derive(Serialize)]
+struct Proof {
+    simulation: Simulation,
+    model: Model,
+    kills: Kills,
+    s3_cells: Cells,
+    kafka_cells: Cells,
+    sabotage: Sabotage,
+}
+
+#[derive(Serialize)]
+struct Simulation {
+    seeds: u64,
+    faults: u64,
+    lost: u64,
+    duplicated: u64,
+    altered: u64,
+    deterministic: bool,
+}
+
+#[derive(Serialize)]
+struct Model {
+    states: usize,
+    violations: usize,
+    mutants: usize,
+    mutants_caught: usize,
+}
+
+#[derive(Serialize)]
+struct Kills {
+    points: usize,
+    kills: u32,
+    lost: u64,
+    duplicated: u64,
+}
+
+#[derive(Serialize)]
+struct Cells {
+    cells: usize,
+    failed: usize,
+}
+
+#[derive(Serialize)]
+struct Sabotage {
+    builds: u32,
+    caught: u32,
+    slowest_s: f64,
+}
+
+/// What was found, in words, beside the figures.
+#[derive(Default)]
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn note(&mut self, layer: &str, what: impl IntoIterator<Item = String>) {
+        self.0.extend(what.into_iter().map(|what| format!("{layer}: {what}")));
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    if let Some(at) = arguments.iter().position(|a| a == "--seed") {
+        let Some(seed) = arguments.get(at + 1).and_then(|n| n.parse().ok()) else { return usage() };
+        return replay(seed, if has("--settled") { Scope::Settled } else { Scope::Every });
+    }
+    if arguments.iter().any(|a| !["--json", "--quick"].contains(&a.as_str())) {
+        return usage();
+    }
+    let mut findings = Findings::default();
+    let proof = prove(has("--quick"), &mut findings);
+    let text = if has("--json") { serde_json::to_string(&proof) } else { serde_json::to_string_pretty(&proof) };
+    println!("{}", text.expect("figures are plain JSON"));
+    for finding in &findings.0 {
+        eprintln!("{finding}");
+    }
+    ExitCode::from(u8::from(!findings.0.is_empty()))
+}
+
+fn usage() -> ExitCode {
+    eprintln!("say --json [--quick], or --seed N [--settled]");
+    ExitCode::from(2)
+}
+
+fn replay(seed: u64, scope: Scope) -> ExitCode {
+    let outcome = run_seed(seed, scope, true);
+    outcome.trace.iter().for_each(|line| println!("{line}"));
+    ExitCode::from(u8::from(!outcome.verdict.is_good()))
+}
+
+fn prove(quick: bool, findings: &mut Findings) -> Proof {
+    Proof {
+        simulation: simulate(if quick { SEEDS.1 } else { SEEDS.0 }, findings),
+        model: check_model(if quick { Effort::Quick } else { Effort::Normal }, findings),
+        kills: kill(u32::from(!quick), findings),
+        s3_cells: play_s3(findings),
+        kafka_cells: play_kafka(findings),
+        sabotage: take_guards_out(findings),
+    }
+}
+
+fn simulate(seeds: u64, findings: &mut Findings) -> Simulation {
+    progress("simulation");
+    let report = simulation::run(0, seeds, Scope::Every);
+    findings.note("simulation", report.findings.iter().map(|(seed, what)| format!("seed {seed}: {what:?}")));
+    if !report.deterministic {
+        findings.note("simulation", ["a seed that was run twice gave two traces".to_owned()]);
+    }
+    let simulation::SimulationReport { seeds, faults, lost, duplicated, altered, deterministic, .. } = report;
+    Simulation { seeds, faults, lost, duplicated, altered, deterministic }
+}
+
+fn check_model(effort: Effort, findings: &mut Findings) -> Model {
+    progress("model");
+    let report = model::run(effort);
+    findings.note("model", report.settings.iter().flat_map(|s| s.violations.iter().map(move |v| format!("{} {:?}: {v}", s.name, s.class))));
+    findings
+        .note("model", report.broken.iter().filter(|m| m.broke.values().all(Vec::is_empty)).map(|m| format!("{} breaks nothing", m.name)));
+    let model::ModelReport { states, violations, mutants, mutants_caught, .. } = report;
+    Model { states, violations, mutants, mutants_caught }
+}
+
+fn kill(rounds: u32, findings: &mut Findings) -> Kills {
+    progress("kills");
+    let report = crashes::run("", rounds);
+    findings.note("kills", report.failures.iter().map(|f| format!("{}: {}", f.id, f.why)));
+    Kills { points: report.points, kills: report.kills, lost: report.lost, duplicated: report.duplicated }
+}
+
+fn play_s3(findings: &mut Findings) -> Cells {
+    progress("cells of the S3 server");
+    let report = s3_cells::run("", 1);
+    findings.note("s3", report.results.iter().flat_map(|cell| cell.failures.iter().map(move |why| format!("{}: {why}", cell.id))));
+    Cells { cells: report.cells, failed: report.failed }
+}
+
+fn play_kafka(findings: &mut Findings) -> Cells {
+    progress("cells of the Kafka rows");
+    let report = kafka_cells::run("");
+    findings.note("kafka", report.failures.iter().map(|f| format!("{}: {}", f.id, f.why)));
+    Cells { cells: report.cells as usize, failed: report.failed as usize }
+}
+
+fn take_guards_out(findings: &mut Findings) -> Sabotage {
+    progress("sabotage");
+    match sabotage::run("") {
+        Ok(report) => {
+            findings.note("sabotage", report.false_alarms);
+            findings
+                .note("sabotage", report.cases.iter().filter(|c| c.caught_by.is_none()).map(|c| format!("{} was not missed", c.switch)));
+            Sabotage { builds: report.builds, caught: report.caught, slowest_s: report.slowest_s }
+        }
+        Err(why) => {
+            findings.note("sabotage", [why]);
+            Sabotage { builds: 0, caught: 0, slowest_s: 0.0 }
+        }
+    }
+}
+
+fn progress(layer: &str) {
+    eprintln!("{layer} ...");
+}
