@@ -8,27 +8,26 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use catchment_formats::{Encoding, GapCause, LaneId, Missing};
+use catchment_formats::{Encoding, LaneId, Missing};
 use crossbeam_channel::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Backoff;
 use crate::commit::assembly::Assembly;
 use crate::commit::env::{ConsumerPort, LaneEnv};
+use crate::commit::fault::History;
 use crate::commit::recover::Resume;
-use crate::commit::strays::Strays;
-use crate::config::OnGap;
 use crate::consumer::ConsumerCommand;
 use crate::crash::{self, Point};
-use crate::error::{Code, Error, ErrorKind, codes};
-use crate::intent::{CommitNote, Intent};
+use crate::error::{Error, ErrorKind};
+use crate::intent::CommitNote;
 use crate::lane::LaneLease;
-use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCES_MAX, TIDY_DELAY_MAX};
+use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::sabotage::{Switch, removes};
 use crate::segment::{Run, SealedSegment, SegmentEvent};
-use crate::source::{LastRead, QueueFault};
+use crate::source::LastRead;
 use crate::topics::TopicClaim;
 
 /// Why a lane leaves what it was doing.
@@ -82,59 +81,6 @@ pub struct Lane {
     pub(super) anchor_written: Option<Duration>,
     pub(super) committed_at: Duration,
     pub(super) history: History,
-}
-
-/// What a lane remembers from one recovery to the next.
-#[derive(Debug, Default)]
-pub(super) struct History {
-    /// Faults by position: the same fault twice is not a passing one.
-    faults: Vec<(i64, QueueFault)>,
-    /// Whether it has ever read the partition: what was permitted once will be again.
-    has_read: bool,
-    /// Uploads that nobody will complete.
-    pub(super) strays: Strays,
-}
-
-impl History {
-    /// Faults that are remembered: more than the offsets at which a partition can be stuck at a time.
-    const FAULTS_MAX: usize = 32;
-
-    fn note(&mut self, position: i64, fault: QueueFault) {
-        if self.faults.len() == Self::FAULTS_MAX {
-            self.faults.remove(0);
-        }
-        self.faults.push((position, fault));
-    }
-
-    /// What was permitted once will be again: a right to the topic that is taken from a lane that has read it does not stop the lane, whatever
-    /// it asks first.
-    fn excuse(&self, exit: Exit) -> Exit {
-        match exit {
-            Exit::Stopped(error) if self.has_read && error.kind == ErrorKind::Denied && error.code == codes::NOT_AUTHORISED => {
-                Exit::Restart(error.to_string())
-            }
-            exit => exit,
-        }
-    }
-
-    /// How often the partition was silent at this offset.
-    fn silences_at(&self, position: i64) -> usize {
-        self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
-    }
-
-    /// Whether a batch was corrupt where the lane stood at this offset.
-    fn met_corrupt_at(&self, position: i64) -> bool {
-        self.faults.iter().any(|(at, f)| *at == position && matches!(f, QueueFault::Corrupt(_)))
-    }
-
-    /// The offsets at which a batch was corrupt twice.
-    fn corrupt_twice(&self) -> Vec<i64> {
-        let corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
-        let mut twice: Vec<i64> = corrupt.iter().copied().filter(|at| corrupt.iter().filter(|other| *other == at).count() > 1).collect();
-        twice.sort_unstable();
-        twice.dedup();
-        twice
-    }
 }
 
 /// Runs a lane until it is revoked or stops.
@@ -374,68 +320,6 @@ impl Lane {
         self.env.rule.object_key(&self.claim.name, self.lease.tp.partition, start, directory_ms, extension)
     }
 
-    async fn on_fault(&mut self, fault: QueueFault, position: i64, pinned: Option<&Intent>) -> Exit {
-        self.env.metrics.queue_faults.inc();
-        let seen_before =
-            self.history.faults.iter().any(|(at, f)| *at == position && std::mem::discriminant(f) == std::mem::discriminant(&fault));
-        let why = format!("{fault:?} at offset {position}");
-        match fault {
-            QueueFault::Denied(cause) => {
-                let kind = if self.history.has_read { ErrorKind::Retryable } else { ErrorKind::Denied };
-                Error::new(Code(231), kind, "reading the topic is not permitted")
-                    .because(cause)
-                    .help("grant READ and DESCRIBE on the topic to this user; a lane that has read it before goes on by itself")
-                    .into()
-            }
-            QueueFault::Corrupt(cause) if seen_before && self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Halt => {
-                Error::new(Code(428), ErrorKind::Corrupt, "a batch in Kafka is corrupt, and the rule says to halt")
-                    .with("offset", position)
-                    .because(cause)
-                    .help("restore the partition from a replica, or set on_gap.corrupt_batch = \"continue\" to list it as a gap")
-                    .into()
-            }
-            QueueFault::Truncated { cause, cut } => self.on_truncated(cut, cause, pinned).await,
-            QueueFault::TooLarge { bytes, limit } => {
-                Error::new(Code(430), ErrorKind::Invalid, "a record is larger than the memory that the budget leaves for records")
-                    .with("offset", position)
-                    .with("record_bytes", bytes)
-                    .with("memory_bytes", limit)
-                    .help("raise --budget")
-                    .into()
-            }
-            QueueFault::OldFormat(cause) => Error::new(
-                Code(431),
-                ErrorKind::Corrupt,
-                "the partition holds messages in a format before Kafka 0.11, which this client misreads",
-            )
-            .with("offset", position)
-            .because(cause)
-            .help("start the rule behind them (--start), or have the topic written anew in the format of today")
-            .into(),
-            QueueFault::Silent(_) if self.history.silences_at(position) + 1 >= SILENCES_MAX => {
-                match self.env.source.bounds(&self.lease.tp).await {
-                    Ok(bounds) if bounds.stable_end > position => silent(position, bounds.stable_end).into(),
-                    // Nothing is there to be read, or the cluster cannot be asked: then silence is no wonder.
-                    Ok(_) | Err(_) => Exit::Restart(why),
-                }
-            }
-            _ => {
-                self.history.note(position, fault);
-                Exit::Restart(why)
-            }
-        }
-    }
-
-    /// Whether the rule says to list a corrupt batch and go on.
-    fn passes_corrupt(&self) -> bool {
-        self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Continue
-    }
-
-    /// Whether a batch of the partition will be passed over.
-    pub(super) fn skips_corrupt(&self) -> bool {
-        self.passes_corrupt() && !self.history.corrupt_twice().is_empty()
-    }
-
     /// A gap is said at once: counted, logged, reported.
     pub(super) fn tell_gap(&self, gap: Missing) {
         self.env.metrics.gap(gap.cause());
@@ -477,46 +361,10 @@ impl Lane {
     }
 }
 
-fn silent(position: i64, stable_end: i64) -> Error {
-    Error::new(Code(432), ErrorKind::Corrupt, "nothing arrives from a partition that has more")
-        .with("offset", position)
-        .with("readable_end", stable_end)
-        .help("the client cannot read what lies there: messages in a format before Kafka 0.11, or a batch that it takes for cut short")
-}
-
 struct AbandonOnDrop(Arc<Run>);
 
 impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         self.0.abandoned.store(true, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stopped(kind: ErrorKind, code: Code) -> Exit {
-        Exit::Stopped(Box::new(Error::new(code, kind, "refused")))
-    }
-
-    #[test]
-    fn a_right_that_was_there_is_waited_for() {
-        let mut history = History::default();
-        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, codes::NOT_AUTHORISED)), Exit::Stopped(_)), "it never was");
-        history.has_read = true;
-        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, codes::NOT_AUTHORISED)), Exit::Restart(_)));
-        assert!(matches!(history.excuse(stopped(ErrorKind::Denied, Code(403))), Exit::Stopped(_)), "a commit's refusal is another thing");
-    }
-
-    #[test]
-    fn silence_counts_by_offset() {
-        let mut history = History::default();
-        for (position, fault) in
-            [(5, QueueFault::Silent(String::new())), (5, QueueFault::Other(String::new())), (6, QueueFault::Silent(String::new()))]
-        {
-            history.note(position, fault);
-        }
-        assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 1, 0));
     }
 }

@@ -62,9 +62,6 @@ impl Lane {
         }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
         let mut intent = pinned.clone().unwrap_or_else(|| self.new_intent(&sealed, &object_key));
-        // Less than was pinned is published by the lane's owner alone: a zombie may have read the intent, too, while the owner has it all.
-        let is_less = intent.missing != sealed.tail.missing;
-        intent.missing.clone_from(&sealed.tail.missing);
         intent.upload = note;
         if let Some(upload) = &mut upload {
             upload.named_by_intent = true;
@@ -72,16 +69,7 @@ impl Lane {
         if removes(Switch::PinFirst) {
             let _ = self.send_body(&intent, &body).await;
         }
-        crash::point(if pinned.is_none() { Point::BeforePin } else { Point::BeforeRepublish });
-        if (pinned.is_none() || is_less || intent.upload.is_some()) && !removes(Switch::Pin) {
-            intent.at = self.env.clock.wall_ms();
-            self.pin(&intent).await?;
-            crash::point(Point::AfterPin);
-        }
-        if pinned.is_none() {
-            // The intent has them now, and the object will.
-            self.pinned_missing = std::mem::take(&mut self.pending);
-        }
+        self.pin_segment(&mut intent, &sealed, pinned.is_some()).await?;
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
             crash::point(Point::BeforeRecord);
             self.write_record(&object_key, &sealed).await?;
@@ -97,17 +85,42 @@ impl Lane {
             crash::point(Point::AfterRepublish);
         }
         self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
+        if end == intent.end {
+            self.report_window(&sealed, &intent.key, requests);
+        }
+        self.go_on_behind(&intent, end, sealed.tail.last, pinned.is_some()).await
+    }
+
+    /// Step 3, unless the group has this very intent.
+    async fn pin_segment(&mut self, intent: &mut Intent, sealed: &SealedSegment, pinned: bool) -> Result<(), Exit> {
+        crash::point(if pinned { Point::BeforeRepublish } else { Point::BeforePin });
+        // Less than was pinned is published by the lane's owner alone: a zombie may have read the intent, too, while the owner has it all.
+        let is_less = intent.missing != sealed.tail.missing;
+        intent.missing.clone_from(&sealed.tail.missing);
+        if (!pinned || is_less || intent.upload.is_some()) && !removes(Switch::Pin) {
+            intent.at = self.env.clock.wall_ms();
+            self.pin(intent).await?;
+            crash::point(Point::AfterPin);
+        }
+        if !pinned {
+            // The intent has them now, and the object will.
+            self.pinned_missing = std::mem::take(&mut self.pending);
+        }
+        Ok(())
+    }
+
+    /// After step 5: the window stands up to `end`; `last` is what was read of it.
+    async fn go_on_behind(&mut self, intent: &Intent, end: i64, last: LastRead, pinned: bool) -> Result<(), Exit> {
         if end != intent.end {
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
         }
         // A log that was cut below a pinned end gives other records when the range is read again, and which copy stands is not known: what was
         // read when it was pinned finds the cut, and the records behind it are listed.
-        if pinned.is_none() || intent.end_last.is_none() {
-            self.last = sealed.tail.last;
+        if !pinned || intent.end_last.is_none() {
+            self.last = last;
         }
-        self.report_window(&sealed, &intent.key, requests);
-        if pinned.is_some() && !self.pending.is_empty() {
+        if pinned && !self.pending.is_empty() {
             self.tidy().await?;
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
