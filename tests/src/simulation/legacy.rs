@@ -36,7 +36,12 @@ impl Legacy {
 
     /// Whether it explains a gap that a later lane lists.
     pub(super) fn explains(&self, gap: Missing) -> bool {
-        gap.cause() == GapCause::TopicRecreated && self.ranges.contains(&(gap.0, gap.1))
+        gap.cause() == GapCause::TopicRecreated && self.leaves((gap.0, gap.1))
+    }
+
+    /// Whether it leaves these offsets: what it was to list of a lane before it, too.
+    pub(super) fn leaves(&self, range: (i64, i64)) -> bool {
+        self.ranges.contains(&range)
     }
 
     /// What it leaves and no later lane lists, although the group knew of it when the first of them asked.

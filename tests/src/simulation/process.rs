@@ -213,5 +213,10 @@ impl Reporter for Notes {
         {
             self.world.note_walk(tp.partition);
         }
+        if let LaneNote::Gap(gap) = note
+            && !gap.is_of_this_log()
+        {
+            self.world.note_ask(tp.partition);
+        }
     }
 }

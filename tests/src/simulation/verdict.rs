@@ -66,16 +66,18 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         let key = (id.clone(), *partition);
         let objects = lanes.get(&key).map_or(&[][..], Vec::as_slice);
         let place = ledger.incarnations().iter().position(|of| of == id).unwrap_or_default();
-        let (earlier, later) = (&ledger.incarnations()[..place], &ledger.incarnations()[place + 1..]);
+        let later = &ledger.incarnations()[place + 1..];
         let objects_of = |id: &String| lanes.get(&(id.clone(), *partition)).map_or(&[][..], Vec::as_slice);
         // An object that lands after the next lane has asked for it is listed as missing all the same.
         let stood = |asked_at: u64| {
             let writings = &writings;
             move |key: &str| writings.get(key).and_then(|w| w.first()).is_some_and(|first| first.order < asked_at)
         };
-        let asked_at = |place: usize| first_of(accepted, *partition, &ledger.incarnations()[place + 1..]);
-        let legacies: Vec<Legacy> =
-            earlier.iter().enumerate().map(|(n, id)| Legacy::of(id, *partition, accepted, stood(asked_at(n)))).collect();
+        let asked_at = |place: usize| {
+            first_of(accepted, *partition, &ledger.incarnations()[place + 1..]).min(world.asked_at(*partition, ledger.gone_at(place)))
+        };
+        let legacy_of = |(n, id): (usize, &String)| Legacy::of(id, *partition, accepted, stood(asked_at(n)));
+        let all: Vec<Legacy> = ledger.incarnations().iter().enumerate().map(legacy_of).collect();
         let owner = owner(store, id, place == 0).await;
         let mut judge = LaneJudge { lane, objects, verdict: &mut verdict, name: format!("{partition} of {id}") };
         // What the lane started from. Where nothing guards the owner record, it may say something older in the end: a claim that was on its way
@@ -84,7 +86,7 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         let first = first_start(accepted, *partition, &hash);
         let owned = owner.as_ref().and_then(|o| o.start.get(partition).copied());
         let start = if world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
-        judge.invariants(start, &legacies);
+        judge.invariants(start, &all[..place]);
         judge.records(start.unwrap_or_default(), id == ledger.current(), &world.walks(*partition));
         judge.writings(&writings);
         judge.sights(&writings, accepted, *partition, &hash, forgotten_at);
@@ -92,8 +94,7 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         let while_it_stood: Vec<Accepted> = accepted.iter().filter(|a| a.order < ledger.gone_at(place)).cloned().collect();
         judge.committed(&while_it_stood, *partition, &hash, forgotten_at);
         let later_objects: Vec<&Stored> = later.iter().flat_map(objects_of).collect();
-        let legacy = Legacy::of(id, *partition, accepted, stood(asked_at(place)));
-        judge.left(&legacy, &later_objects, asked_at(place), forgotten_at);
+        judge.left(&all[place], &all[place + 1..], &later_objects, asked_at(place), forgotten_at);
     }
     for key in ledger.lanes().keys() {
         lanes.remove(key);
@@ -300,8 +301,10 @@ impl LaneJudge<'_> {
     }
 
     /// What a lane that is gone had pinned, or was to list, is stored, or the next one lists it.
-    fn left(&mut self, legacy: &Legacy, later: &[&Stored], asked_at: u64, forgotten_at: &[u64]) {
-        for (from, to) in legacy.unlisted(later, asked_at, forgotten_at).filter(|_| asked_at < u64::MAX) {
+    fn left(&mut self, legacy: &Legacy, heirs: &[Legacy], later: &[&Stored], asked_at: u64, forgotten_at: &[u64]) {
+        let unlisted = legacy.unlisted(later, asked_at, forgotten_at).filter(|_| asked_at < u64::MAX);
+        // What the next lane was to list and could not either is its own legacy.
+        for (from, to) in unlisted.filter(|range| !heirs.iter().any(|heir| heir.leaves(*range))) {
             self.verdict.lost += 1;
             self.find(format_args!("the topic was made again, and nothing says that [{from}, {to}) is lost"));
         }

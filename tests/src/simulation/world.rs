@@ -34,6 +34,8 @@ struct Inner {
     bugs: Vec<String>,
     /// When a lane found its place behind its anchor, by partition.
     walks: Vec<(i32, u64)>,
+    /// When a lane said that it found something of a topic that is gone, by partition.
+    asks: Vec<(i32, u64)>,
     /// Every distinct content that a key has had.
     writings: BTreeMap<String, Vec<Writing>>,
     denied_until: Instant,
@@ -71,6 +73,7 @@ impl World {
             tally: Tally::default(),
             bugs: Vec::new(),
             walks: Vec::new(),
+            asks: Vec::new(),
             writings: BTreeMap::new(),
             denied_until: now,
             down_until: now,
@@ -166,6 +169,18 @@ impl World {
     /// When that was, for a partition.
     pub fn walks(&self, partition: i32) -> Vec<u64> {
         self.inner().walks.iter().filter(|(of, _)| *of == partition).map(|(_, order)| *order).collect()
+    }
+
+    /// A lane has found that something of a topic that is gone is lost.
+    pub fn note_ask(&self, partition: i32) {
+        let order = self.order.next();
+        self.inner().asks.push((partition, order));
+    }
+
+    /// When that first was for a partition, after `gone_at`; the end of all if it never was.
+    pub fn asked_at(&self, partition: i32, gone_at: u64) -> u64 {
+        let inner = self.inner();
+        inner.asks.iter().filter(|(of, order)| *of == partition && *order > gone_at).map(|(_, order)| *order).min().unwrap_or(u64::MAX)
     }
 
     /// How often each fault was felt.
