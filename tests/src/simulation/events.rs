@@ -80,13 +80,15 @@ impl Story {
         self.shared.world.trace(format_args!("slot {n}: {fault:?} for {span:?}"));
     }
 
-    /// Up to where somebody may know what was in the log: the committed offset, or the end of a window that is pinned.
+    /// Up to where somebody ever committed or pinned what was in the log, whatever the group has forgotten since.
     fn pinned_end(&self, tp: &TopicPartition) -> i64 {
-        let Some(committed) = self.group.committed(tp) else { return 0 };
-        match CommitNote::parse(&committed.metadata) {
-            Ok(CommitNote::Intent(intent)) => intent.end,
-            _ => committed.offset,
-        }
+        let of_lane = self.group.accepted().into_iter().filter(|a| a.tp == *tp);
+        let ends = of_lane.filter_map(|a| match CommitNote::parse(&a.commit.metadata).ok()? {
+            note if !self.is_current(note.topic_hash()) => None,
+            CommitNote::Intent(intent) => Some(intent.end),
+            CommitNote::Tidy(_) => Some(a.commit.offset),
+        });
+        ends.max().unwrap_or_default()
     }
 
     fn retention(&mut self) {

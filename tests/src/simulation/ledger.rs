@@ -97,8 +97,8 @@ impl Lane {
     /// it; or the group forgot its offsets, and the lane went (at one of `walks`) over objects behind its anchor, which name no leader epoch.
     pub fn hides(&self, offset: i64, walks: &[u64]) -> bool {
         let is_gone = self.due(offset).is_some_and(|due| due.taken == Some(Taken::Retention));
-        let is_forgotten = |cut: &Cut| walks.iter().any(|walk| *walk > cut.order);
-        self.cuts.iter().any(|cut| (cut.offsets.start..cut.read_to).contains(&offset) && (is_gone || is_forgotten(cut)))
+        let is_hidden = |cut: &Cut| (is_gone && offset < cut.read_to) || walks.iter().any(|walk| *walk > cut.order);
+        self.cuts.iter().any(|cut| cut.offsets.contains(&offset) && is_hidden(cut))
     }
 
     /// Whether a new leader ever lacked what stood at an offset.

@@ -190,7 +190,7 @@ impl Story {
         })
     }
 
-    fn is_current(&self, topic_hash: &str) -> bool {
+    pub(super) fn is_current(&self, topic_hash: &str) -> bool {
         catchment::intent::note_hash(self.ledger.current()) == topic_hash
     }
 
