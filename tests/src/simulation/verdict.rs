@@ -94,7 +94,10 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         let while_it_stood: Vec<Accepted> = accepted.iter().filter(|a| a.order < ledger.gone_at(place)).cloned().collect();
         judge.committed(&while_it_stood, *partition, &hash, forgotten_at);
         let later_objects: Vec<&Stored> = later.iter().flat_map(objects_of).collect();
-        judge.left(&all[place], &all[place + 1..], &later_objects, asked_at(place), forgotten_at);
+        // Whoever is refused by the group asks in vain: what the next lane must list is what it found before its first commit.
+        let taken_over_at = first_of(accepted, *partition, later);
+        let legacy = Legacy::of(id, *partition, accepted, stood(taken_over_at));
+        judge.left(&legacy, &all[place + 1..], &later_objects, taken_over_at, forgotten_at);
     }
     for key in ledger.lanes().keys() {
         lanes.remove(key);
