@@ -20,8 +20,6 @@ pub enum Switch {
     TidyLast,
     /// Step 6: the offset is that of the last record, not the one behind it.
     OffsetBehind,
-    /// Rule A1: dead lanes commit.
-    Fence,
     /// Rule A5: leader epochs are not asked for.
     LeaderEpoch,
     /// The topic's UUID is not asked for before a pin.
@@ -32,12 +30,8 @@ pub enum Switch {
     RetentionGap,
     /// Rule R5b: recovery reads on and closes its windows anew, instead of reading the pinned range.
     PinnedRange,
-    /// Rule R5c: less than was pinned is published without a wait for the full copy.
-    FullCopyFirst,
     /// The last block of a window goes missing.
     WindowTail,
-    /// Guards of the store: objects are written over.
-    CreateOnly,
     /// librdkafka does not check the CRC of batches.
     BatchChecksum,
     /// Records of aborted transactions are read.
@@ -46,7 +40,7 @@ pub enum Switch {
 
 impl Switch {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 18] = [
+    pub const ALL: [(&'static str, Self); 15] = [
         ("pin", Self::Pin),
         ("pin-first", Self::PinFirst),
         ("old-pin", Self::OldPin),
@@ -54,15 +48,12 @@ impl Switch {
         ("comparison", Self::Comparison),
         ("tidy-last", Self::TidyLast),
         ("offset-behind", Self::OffsetBehind),
-        ("fence", Self::Fence),
         ("leader-epoch", Self::LeaderEpoch),
         ("topic-identity", Self::TopicIdentity),
         ("first-look", Self::FirstLook),
         ("retention-gap", Self::RetentionGap),
         ("pinned-range", Self::PinnedRange),
-        ("full-copy-first", Self::FullCopyFirst),
         ("window-tail", Self::WindowTail),
-        ("create-only", Self::CreateOnly),
         ("batch-checksum", Self::BatchChecksum),
         ("committed", Self::Committed),
     ];

@@ -289,7 +289,7 @@ impl Lane {
     }
 
     async fn send_body(&self, intent: &Intent, body: &Body) -> StoreResult<()> {
-        let (store, guard) = (&self.env.store, if removes(Switch::CreateOnly) { Guard::Overwrite } else { self.env.rule.guard() });
+        let (store, guard) = (&self.env.store, self.env.rule.guard());
         match body {
             Body::Put { payload, metadata } => store.put(&intent.key, payload.clone(), metadata, guard).await?,
             Body::Complete { id, parts } => store.complete_upload(&intent.key, id, parts, guard).await?,

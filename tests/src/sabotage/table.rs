@@ -50,24 +50,24 @@ const fn case(switch: &'static str, layers: &'static [Layer]) -> Case {
 /// As many as find each guard's absence with room to spare.
 const SEEDS: Layer = Layer::Simulation(400);
 
+/// For what needs a coincidence: the group's offsets are forgotten behind a window that stands.
+const MORE_SEEDS: Layer = Layer::Simulation(1_200);
+
 /// All of them.
-pub const CASES: [Case; 18] = [
+pub const CASES: [Case; 15] = [
     case("pin", &[SEEDS]),
     case("pin-first", &[SEEDS]),
     case("old-pin", &[Layer::KafkaCells("k19.pin-again")]),
     case("unknown-answer", &[SEEDS]),
-    case("comparison", &[SEEDS]),
+    case("comparison", &[Layer::S3Cells("PutObject/conflict")]),
     case("tidy-last", &[SEEDS]),
     case("offset-behind", &[SEEDS]),
-    case("fence", &[SEEDS, Layer::KafkaCells("k1")]),
     case("leader-epoch", &[Layer::KafkaCells("k5.")]),
     case("topic-identity", &[SEEDS]),
-    case("first-look", &[SEEDS]),
+    case("first-look", &[MORE_SEEDS]),
     case("retention-gap", &[SEEDS]),
     case("pinned-range", &[SEEDS]),
-    case("full-copy-first", &[SEEDS]),
     case("window-tail", &[SEEDS]),
-    case("create-only", &[SEEDS]),
     case("batch-checksum", &[Layer::KafkaCells("k15.bit")]),
     case("committed", &[Layer::KafkaCells("k11.")]),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use catchment::config::Accept;
 use kafka_protocol::messages::ApiKey;
 
-use crate::broker::cluster::code;
+use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When, is_pin};
 use crate::broker::offsets::Commit;
 use crate::kafka_cells::Cells;
@@ -217,12 +217,14 @@ fn old_pins(cells: &mut Cells) {
             bench.store.hold(true);
             let run = bench.start()?;
             let pinned_at = |c: &Commit| serde_json::from_str::<serde_json::Value>(&c.metadata).ok()?.get("at")?.as_i64();
-            bench
-                .await_state("the first window pinned again", move |c| {
-                    let at: Vec<i64> = c.groups.group(GROUP).offsets.history(TOPIC, 0).filter_map(pinned_at).collect();
-                    at.last().zip(at.first()).is_some_and(|(last, first)| last - first > 60_000)
-                })
-                .await?;
+            let is_pinned_again = move |c: &mut Cluster| {
+                let at: Vec<i64> = c.groups.group(GROUP).offsets.history(TOPIC, 0).filter_map(pinned_at).collect();
+                at.last().zip(at.first()).is_some_and(|(last, first)| last - first > 60_000)
+            };
+            // Six minutes of the pipeline's clock.
+            if !bench.broker.wait_until(Duration::from_secs(18), is_pinned_again).await {
+                return Err("the window was not pinned again".to_owned());
+            }
             bench.store.hold(false);
             bench.await_committed().await?;
             run.stop().await?;
