@@ -66,8 +66,10 @@ pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
 /// would take a slow one for a client that is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How often a partition may be silent at the same offset while the cluster says that there is more. Each time it is opened anew.
-pub const SILENCES_MAX: usize = 3;
+/// How often a partition may be silent at the same offset while the cluster says that there is more. Each time it is opened anew and waited for twice
+/// as long, for it may also be that the client reads over an aborted transaction, of which it shows nothing. Fewer would stop a lane for one that
+/// is long; more would leave one that the client cannot read without an answer for hours.
+pub const SILENCES_MAX: usize = 4;
 
 /// How long a topic may be unknown to the cluster before it counts as deleted: a broker that starts learns of its topics late.
 pub const TOPIC_ABSENT_WAIT: Duration = Duration::from_secs(60);

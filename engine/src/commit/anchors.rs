@@ -92,6 +92,7 @@ impl Lane {
                         self.pending.push(gap);
                     }
                 }
+                self.pending.sort_by_key(|m| m.0);
                 let end = self.walk(anchor.end).await?;
                 last = anchor.last.filter(|_| end == anchor.end);
                 self.env.reporter.lane(&self.lease.tp, LaneNote::ResumedFromAnchor { anchor: anchor.end, position: end });

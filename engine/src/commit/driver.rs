@@ -22,7 +22,7 @@ use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind};
 use crate::intent::CommitNote;
 use crate::lane::LaneLease;
-use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, TIDY_DELAY_MAX};
+use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::sabotage::{Switch, removes};
@@ -208,6 +208,7 @@ impl Lane {
             match event {
                 SegmentEvent::Part(part, directory_ms) => assembly.add(self, part, directory_ms).await?,
                 SegmentEvent::Sealed(sealed) => {
+                    self.history.has_read |= sealed.proof.counts.records > 0;
                     let done = std::mem::replace(&mut assembly, Assembly::new(None));
                     self.commit_segment(done, *sealed, pinned.take()).await?;
                     run.sealed.fetch_sub(1, Ordering::Relaxed);
@@ -281,6 +282,7 @@ impl Lane {
             start: resume.start,
             position: resume.position,
             last,
+            patience: SILENCE_MAX * 2_u32.saturating_pow(self.history.silences_from(resume.position)),
             written_anew_from: resume.written_anew_from(),
             encoding: self.encoding(),
             missing: resume.missing.clone(),

@@ -25,8 +25,9 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Faults that are remembered: more than the offsets at which a partition can be stuck at a time.
-    const FAULTS_MAX: usize = 32;
+    /// Faults that are remembered: two for each corrupt batch that a pinned window may hold. Fewer, and a window with more of them would never
+    /// come to its end, the first being forgotten when the last is met.
+    const FAULTS_MAX: usize = 4_096;
 
     fn note(&mut self, position: i64, fault: QueueFault) {
         if self.faults.len() == Self::FAULTS_MAX {
@@ -44,6 +45,12 @@ impl History {
             }
             exit => exit,
         }
+    }
+
+    /// How often the partition was silent at the same offset, from this one on: each time it is waited for twice as long.
+    pub(super) fn silences_from(&self, position: i64) -> u32 {
+        let later = self.faults.iter().filter(|(at, f)| *at >= position && matches!(f, QueueFault::Silent(_)));
+        later.map(|(at, _)| self.silences_at(*at)).max().and_then(|silences| u32::try_from(silences).ok()).unwrap_or_default()
     }
 
     /// How often the partition was silent at this offset.
@@ -135,7 +142,8 @@ fn silent(position: i64, stable_end: i64) -> Error {
     Error::new(Code(432), ErrorKind::Corrupt, "nothing arrives from a partition that has more")
         .with("offset", position)
         .with("readable_end", stable_end)
-        .help("the client cannot read what lies there: messages in a format before Kafka 0.11, or a batch that it takes for cut short")
+        .help("the client cannot read what lies there: messages in a format before Kafka 0.11, a batch that it takes for cut short, or an aborted transaction \
+             that is too long for the time")
 }
 
 #[cfg(test)]
@@ -163,6 +171,8 @@ mod tests {
         {
             history.note(position, fault);
         }
-        assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 1, 0));
+        history.note(6, QueueFault::Silent(String::new()));
+        assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 2, 0));
+        assert_eq!((history.silences_from(0), history.silences_from(6), history.silences_from(7)), (2, 2, 0));
     }
 }

@@ -76,7 +76,8 @@ impl Lane {
     pub(super) async fn on_truncated(&mut self, cut: Option<LastRead>, cause: String, pinned: Option<&Intent>) -> Exit {
         let cut = match (cut, self.env.source.bounds(&self.lease.tp).await) {
             (Some(cut), _) => cut,
-            (None, Ok(bounds)) => LastRead::unknown(bounds.end),
+            // The leader knows nothing of the epoch that was asked for: it is another log, wherever it ends.
+            (None, Ok(bounds)) => LastRead::unknown(bounds.start.min(self.position)),
             (None, Err(e)) => return e.into(),
         };
         let log_end = cut.end;
@@ -90,7 +91,9 @@ impl Lane {
             }
             self.lose_from(log_end, pinned);
         }
-        self.last = cut.within(0, self.position);
+        if log_end <= self.position {
+            self.last = cut.within(0, self.position);
+        }
         if let Err(exit) = self.note_again(pinned).await {
             return exit;
         }

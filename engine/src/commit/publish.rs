@@ -88,7 +88,7 @@ impl Lane {
         if end == intent.end {
             self.report_window(&sealed, &intent.key, requests);
         }
-        self.go_on_behind(&intent, end, sealed.tail.last, pinned.is_some()).await
+        self.go_on_behind(&intent, end, &sealed, pinned.is_some()).await
     }
 
     /// Step 3, unless the group has this very intent.
@@ -109,22 +109,32 @@ impl Lane {
         Ok(())
     }
 
-    /// After step 5: the window stands up to `end`; `last` is what was read of it.
-    async fn go_on_behind(&mut self, intent: &Intent, end: i64, last: LastRead, pinned: bool) -> Result<(), Exit> {
+    /// After step 5: the window stands up to `end`.
+    async fn go_on_behind(&mut self, intent: &Intent, end: i64, sealed: &SealedSegment, pinned: bool) -> Result<(), Exit> {
         if end != intent.end {
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
         }
-        // A log that was cut below a pinned end gives other records when the range is read again, and which copy stands is not known: what was
-        // read when it was pinned finds the cut, and the records behind it are listed.
-        if !pinned || intent.end_last.is_none() {
-            self.last = last;
+        // A log that was cut below a pinned end gives other records when the range is read again. If the copy of whoever pinned it stands, recovery
+        // asks the log by what that one had read, finds the cut, and lists the records behind it.
+        let ends_otherwise = pinned && intent.end_last.is_some_and(|then| then != sealed.tail.last);
+        if ends_otherwise && !self.stands_as_read(intent, sealed).await? {
+            self.tidy().await?;
+            return Err(Exit::Restart("the pinned range was read from another log than this one".into()));
         }
+        self.last = sealed.tail.last;
         if pinned && !self.pending.is_empty() {
             self.tidy().await?;
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
         Ok(())
+    }
+
+    /// Whether the object of an intent holds the records that were read for it now.
+    async fn stands_as_read(&self, intent: &Intent, sealed: &SealedSegment) -> Result<bool, Exit> {
+        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
+        let stored = found.and_then(|(_, proof)| proof);
+        Ok(stored.is_some_and(|p| (p.digest, p.counts) == (sealed.proof.digest, sealed.proof.counts)))
     }
 
     /// A topic that was deleted and created again has new records at the old offsets. If the UUID is still the lane's after the last

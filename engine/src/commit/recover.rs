@@ -162,7 +162,6 @@ impl Lane {
     /// R3 to R5.
     async fn resume_at_intent(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Recovering(&intent));
-        self.abort_stale_uploads(&intent.key, intent.upload.as_ref().map(|u| u.id.as_str())).await?;
         crash::point(Point::BeforeIntentLook);
         match self.find(&intent).await? {
             Finding::Ours => return self.adopt(&intent, intent.end).await,
@@ -170,6 +169,8 @@ impl Lane {
             Finding::Foreign(why) => return Err(intent_taken(&intent, &why).into()),
             Finding::Absent => {}
         }
+        // Only now: a store may go on listing the upload that has made an object, and a note without its name says nothing of it.
+        self.abort_stale_uploads(&intent.key, intent.upload.as_ref().map(|u| u.id.as_str())).await?;
         if let Some(upload) = intent.upload.clone()
             && self.has_proof_without_reading(&intent, &upload).await?
             && let Some(end) = self.complete_upload(&mut intent, &upload).await?
@@ -185,6 +186,9 @@ impl Lane {
     async fn adopt(&mut self, intent: &Intent, end: i64) -> Result<Resume, Exit> {
         crash::point(Point::BeforeAdopt);
         self.settled(intent, end);
+        if intent.upload.is_some() {
+            self.history.strays.expect(&intent.key, None);
+        }
         self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
         self.tidy_and_sweep().await?;
         crash::point(Point::AfterAdopt);
@@ -218,7 +222,7 @@ impl Lane {
             }
         };
         if let Some(parts) = parts {
-            let bytes: u64 = parts.iter().map(|p| p.size).sum();
+            let bytes = parts.iter().fold(0_u64, |sum, p| sum.saturating_add(p.size));
             if parts.len() == upload.parts as usize && bytes == upload.bytes && parts_digest(&parts) == upload.digest {
                 crash::point(Point::BeforeLateComplete);
                 let mut body = Body::Complete { id: upload.id.clone(), parts };

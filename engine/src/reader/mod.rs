@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::consumer::ConsumerShared;
 use crate::lane::LaneLease;
-use crate::limits::{LOG_END_WAIT, SEALED_WINDOWS_MAX, SILENCE_MAX};
+use crate::limits::{LOG_END_WAIT, SEALED_WINDOWS_MAX};
 use crate::segment::{BuilderMessage, Run, SegmentEvent};
 use crate::source::{LastRead, PartitionQueue, QueueEvent, QueueFault};
 use crate::window::CloseReason;
@@ -61,6 +61,8 @@ pub struct RunStart {
     pub written_anew_from: i64,
     /// Corrupt batches that are listed as missing and passed over; all others end the run.
     pub corrupt_skipped: Option<CorruptSkip>,
+    /// How long the queue may have nothing, not even its end, for a reader that could take it.
+    pub patience: Duration,
     /// Where segments go.
     pub events: mpsc::Sender<SegmentEvent>,
     /// Dropped when the queue is closed: a partition is opened by one run at a time.
@@ -112,6 +114,7 @@ pub struct LaneReader {
     at_end: bool,
     /// Since when the queue has had nothing for a reader that could take it.
     silent_since: Option<Duration>,
+    patience: Duration,
     end_short_since: Option<Duration>,
     corrupt_skipped: Option<CorruptSkip>,
     /// A corrupt batch is being passed over.
@@ -145,6 +148,7 @@ impl LaneReader {
             taken: Taken::default(),
             at_end: false,
             silent_since: None,
+            patience: start.patience,
             end_short_since: None,
             corrupt_skipped: start.corrupt_skipped,
             search: None,
@@ -318,10 +322,10 @@ impl LaneReader {
         }
         let now = stage.shared.clock.steady();
         let since = *self.silent_since.get_or_insert(now);
-        if now.saturating_sub(since) < SILENCE_MAX {
+        if now.saturating_sub(since) < self.patience {
             return false;
         }
-        self.give_up(QueueFault::Silent(format!("nothing has arrived for {} s", SILENCE_MAX.as_secs())), stage);
+        self.give_up(QueueFault::Silent(format!("nothing has arrived for {} s", self.patience.as_secs())), stage);
         true
     }
 
