@@ -109,6 +109,11 @@ pub enum NoteError {
 }
 
 impl Intent {
+    /// The upload that it names.
+    pub fn upload_id(&self) -> Option<&str> {
+        self.upload.as_ref().map(|upload| upload.id.as_str())
+    }
+
     /// What the object lists of what lies before `position`, and so before the object, or is of an earlier incarnation: ranges that nobody can
     /// find by reading.
     pub fn missing_before(&self, position: i64) -> impl Iterator<Item = Missing> {

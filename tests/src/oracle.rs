@@ -124,11 +124,6 @@ impl Truth {
         Self { records: records.into_iter().map(|(place, hash, value)| (place, entry(hash, value))).collect() }
     }
 
-    /// Adds a record that a script knows to be visible, by the hash of the whole; its bare value is not kept.
-    pub fn insert(&mut self, place: Place, hash: RecordHash) {
-        self.records.insert(place, Entry { hash, value: None });
-    }
-
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -30,6 +30,13 @@ pub fn crashing_binary() -> &'static Path {
     BINARY.get_or_init(|| std::env::var_os("CATCHMENT_CRASHING_BIN").map_or_else(build, PathBuf::from))
 }
 
+/// The path of this harness with an engine whose guards can be taken out.
+pub fn sabotaged_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || build(&["--features", "catchment-tests/sabotage", "--bin", "sabotaged"]);
+    BINARY.get_or_init(|| std::env::var_os("CATCHMENT_SABOTAGED_BIN").map_or_else(build, PathBuf::from))
+}
+
 /// Builds what the last of these arguments names.
 fn build(target: &[&str]) -> PathBuf {
     let name = target.last().expect("a target is named");

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use catchment::store::layer::StoreLayer;
 use catchment::store::{
-    BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind,
-    StoreLimits, StoreResult,
+    BoxFuture, Guard, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind, StoreLimits,
+    StoreResult,
 };
 
 /// A store as one process sees it.
@@ -47,25 +48,13 @@ impl Tether {
     }
 }
 
-impl ObjectStore for Tether {
-    fn url(&self) -> &str {
-        self.store.url()
-    }
-
-    fn identity(&self) -> String {
-        self.store.identity()
+impl StoreLayer for Tether {
+    fn inner(&self) -> &dyn ObjectStore {
+        &*self.store
     }
 
     fn limits(&self) -> StoreLimits {
         self.limits
-    }
-
-    fn guard_name(&self) -> &'static str {
-        self.store.guard_name()
-    }
-
-    fn guard_class_best(&self) -> GuardClass {
-        self.store.guard_class_best()
     }
 
     fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {

@@ -4,7 +4,7 @@ use catchment_tests::sabotage;
 
 #[test]
 fn the_absence_of_each_guard_is_seen() {
-    let report = sabotage::run(&std::env::var("SABOTAGE").unwrap_or_default()).expect("the sabotaged harness is built");
+    let report = sabotage::run(&std::env::var("SABOTAGE").unwrap_or_default());
     println!("{report}");
     assert_eq!(report.false_alarms, [""; 0], "nothing is found with every guard in place");
     assert!(report.builds > 0 && report.caught == report.builds, "{} of {} caught", report.caught, report.builds);

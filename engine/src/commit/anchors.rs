@@ -23,20 +23,20 @@ impl Lane {
     /// missing, and nothing else in the store says so, is written until it stands.
     pub(super) async fn keep_anchor(&mut self) -> Result<(), Exit> {
         let (anchor_key, anchor) = self.anchor();
+        let must_stand = !anchor.missing.is_empty();
         self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
         let now = self.env.clock.steady();
         if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
             crash::point(Point::BeforeAnchor);
             match self.write_anchor().await {
-                Ok(()) => {
+                Err(e) if !must_stand => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
+                answer => {
+                    if answer.is_err() {
+                        self.until_answered("PutObject", || self.write_anchor()).await?;
+                    }
                     crash::point(Point::AfterAnchor);
                     self.anchor_written = Some(now);
                 }
-                Err(_) if !self.anchor().1.missing.is_empty() => {
-                    self.until_answered("PutObject", || self.write_anchor()).await?;
-                    self.anchor_written = Some(now);
-                }
-                Err(e) => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
             }
             self.check_owner().await?;
         }

@@ -65,11 +65,9 @@ impl History {
 
     /// The offsets at which a batch was corrupt twice.
     pub(super) fn corrupt_twice(&self) -> Vec<i64> {
-        let corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
-        let mut twice: Vec<i64> = corrupt.iter().copied().filter(|at| corrupt.iter().filter(|other| *other == at).count() > 1).collect();
-        twice.sort_unstable();
-        twice.dedup();
-        twice
+        let mut corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
+        corrupt.sort_unstable();
+        corrupt.chunk_by(|one, other| one == other).filter(|same| same.len() > 1).map(|same| same[0]).collect()
     }
 }
 

@@ -1,9 +1,9 @@
 //! A topic that was deleted and created again: what its old lane leaves to the new one.
 //!
-//! Place in the flow: the end of rule R1, once the claim has settled that the new incarnation was accepted. Guarantee: what the old lane had pinned
-//! or was to list is an object of its directory, or is listed by the new lane's first object, as long as the group has the old lane's note: Kafka drops a group's
-//! offsets of a topic with the topic, and what was pinned then is known to nobody. Both only if a PUT of a process that died lands after
-//! this has looked: nobody waits an hour for that before the new topic is backed up.
+//! Place in the flow: the end of rule R1, once the claim has settled that the new incarnation was accepted. Guarantee: what the old lane had
+//! pinned or was to list is an object of its directory, or is listed by the new lane's first object, as long as the group has the old lane's
+//! note: Kafka drops a group's offsets of a topic with the topic, and what was pinned then is known to nobody. Both only if a PUT of a process
+//! that died lands after this has looked: nobody waits an hour for that before the new topic is backed up.
 
 use catchment_formats::{GapCause, LaneId, Missing};
 

@@ -74,11 +74,13 @@ impl Lane {
 
     /// The client found by the leader's epoch that the log was cut and written anew.
     pub(super) async fn on_truncated(&mut self, cut: Option<LastRead>, cause: String, pinned: Option<&Intent>) -> Exit {
-        let cut = match (cut, self.env.source.bounds(&self.lease.tp).await) {
-            (Some(cut), _) => cut,
+        let cut = match cut {
+            Some(cut) => cut,
             // The leader knows nothing of the epoch that was asked for: it is another log, wherever it ends.
-            (None, Ok(bounds)) => LastRead::unknown(bounds.start.min(self.position)),
-            (None, Err(e)) => return e.into(),
+            None => match self.env.source.bounds(&self.lease.tp).await {
+                Ok(bounds) => LastRead::unknown(bounds.start.min(self.position)),
+                Err(e) => return e.into(),
+            },
         };
         let log_end = cut.end;
         // Above the position nothing is visible yet: what was read is dropped, and read again as it is now.

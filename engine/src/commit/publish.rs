@@ -84,7 +84,7 @@ impl Lane {
         if pinned.is_some() {
             crash::point(Point::AfterRepublish);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
+        self.history.strays.note_standing(&intent.key, intent.upload_id());
         if end == intent.end {
             self.report_window(&sealed, &intent.key, requests);
         }
@@ -195,7 +195,7 @@ impl Lane {
             nonce: format!("{:08x}", (self.env.clock.random() * f64::from(u32::MAX)) as u32),
             last: None,
             pending: Vec::new(),
-            end_last: Some(sealed.tail.last).filter(|last| last.epoch >= 0),
+            end_last: sealed.tail.last.known(),
             upload: None,
         }
     }

@@ -170,7 +170,7 @@ impl Lane {
             Finding::Absent => {}
         }
         // Only now: a store may go on listing the upload that has made an object, and a note without its name says nothing of it.
-        self.abort_stale_uploads(&intent.key, intent.upload.as_ref().map(|u| u.id.as_str())).await?;
+        self.abort_stale_uploads(&intent.key, intent.upload_id()).await?;
         if let Some(upload) = intent.upload.clone()
             && self.has_proof_without_reading(&intent, &upload).await?
             && let Some(end) = self.complete_upload(&mut intent, &upload).await?
@@ -189,7 +189,7 @@ impl Lane {
         if intent.upload.is_some() {
             self.history.strays.expect(&intent.key, None);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload.as_ref().map(|upload| upload.id.as_str()));
+        self.history.strays.note_standing(&intent.key, intent.upload_id());
         self.tidy_and_sweep().await?;
         crash::point(Point::AfterAdopt);
         self.env.metrics.recovered();

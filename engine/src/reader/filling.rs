@@ -108,7 +108,7 @@ impl Filling {
         if record.offset >= pinned.end {
             return Some(Step::Close(pinned.end, CloseReason::Recovery));
         }
-        self.missing.iter().any(|m| m.covers(record.offset)).then_some(Step::Skip(LastRead { end: record.offset + 1, epoch: leader_epoch }))
+        self.missing.iter().any(|m| m.covers(record.offset)).then_some(Step::Skip(LastRead::of(record.offset, leader_epoch)))
     }
 
     /// Whether the window must end behind the record just taken: it reached the size limit, or it must go to multipart and

@@ -241,7 +241,7 @@ impl LaneReader {
             QueueEvent::Record(record, _) if record.offset < self.written_anew_from => {
                 Step::Fault(written_anew(record.offset, self.began_at, self.last))
             }
-            QueueEvent::Record(record, epoch) if record.offset < self.position => Step::Skip(LastRead { end: record.offset + 1, epoch }),
+            QueueEvent::Record(record, epoch) if record.offset < self.position => Step::Skip(LastRead::of(record.offset, epoch)),
             QueueEvent::End(offset) if offset < self.began_at => Step::Fault(ends_short(offset, self.began_at)),
             QueueEvent::Record(record, epoch) => self.filling.judge(&record, epoch, &self.run, &self.events, stage),
             QueueEvent::End(offset) => Step::End(offset),
@@ -271,7 +271,7 @@ impl LaneReader {
     fn on_taken(&mut self, record: TakenRecord, stage: &Stage<'_>) -> Option<Turn> {
         self.queue.pop();
         self.position = record.offset + 1;
-        self.last = LastRead { end: self.position, epoch: record.leader_epoch };
+        self.last = LastRead::of(record.offset, record.leader_epoch);
         self.at_end = false;
         self.taken.add(&record);
         if self.filling.is_full(stage.shared) {

@@ -174,6 +174,11 @@ pub struct LastRead {
 }
 
 impl LastRead {
+    /// The record at `offset`.
+    pub fn of(offset: i64, epoch: i32) -> Self {
+        Self { end: offset + 1, epoch }
+    }
+
     /// Nothing is known of what was read before `position`.
     pub fn unknown(position: i64) -> Self {
         Self { end: position, epoch: -1 }
@@ -184,15 +189,20 @@ impl LastRead {
         if self.end == position { self.epoch } else { -1 }
     }
 
+    /// Itself, if its epoch is known.
+    pub fn known(self) -> Option<Self> {
+        (self.epoch >= 0).then_some(self)
+    }
+
     /// What a note must say, because the commit's own leader epoch cannot.
     pub fn before(self, position: i64) -> Option<Self> {
-        (self.epoch >= 0 && self.end < position).then_some(self)
+        self.known().filter(|last| last.end < position)
     }
 
     /// The same, if it is of use to who reads from `position` on in a log that starts at `log_start`.
     #[must_use]
     pub fn within(self, log_start: i64, position: i64) -> Self {
-        if self.epoch >= 0 && self.end >= log_start && self.end <= position { self } else { Self::unknown(position) }
+        self.known().filter(|last| (log_start..=position).contains(&last.end)).unwrap_or(Self::unknown(position))
     }
 }
 

@@ -8,6 +8,7 @@
 mod errors;
 pub mod file;
 pub mod key;
+pub mod layer;
 pub mod memory;
 pub mod open;
 pub mod parts;

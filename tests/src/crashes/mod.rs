@@ -38,17 +38,10 @@ use tokio::runtime::{Handle, Runtime};
 use bench::{Bench, Compared, Form};
 use cells::Cell;
 
+pub use crate::kafka_cells::CellFailure;
+
 /// Cells that run at a time. Most of a cell is waiting; many more would make the machine late, not the protocol.
 const CELLS_AT_ONCE: usize = 12;
-
-/// A cell that failed.
-#[derive(Clone, Debug, Serialize)]
-pub struct CellFailure {
-    /// Its id, by which it is run alone.
-    pub id: String,
-    /// Why.
-    pub why: String,
-}
 
 /// What the kills came to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -173,10 +166,13 @@ pub fn comes_to_the_end(binary: &Path, order: &str) -> Result<(), String> {
 
 fn run_cell(handle: &Handle, cell: &Cell) -> Found {
     let mut found = Found::default();
-    found.failure = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| kill_and_finish(handle, cell, &mut found)))
-        .unwrap_or_else(|panic| Err(panic_text(&*panic)))
-        .err();
+    found.failure = failure_of(|| kill_and_finish(handle, cell, &mut found));
     found
+}
+
+/// Why a cell failed, if it did; a panic is a failure, too.
+fn failure_of(run: impl FnOnce() -> Result<(), String>) -> Option<String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panic_text(&*panic))).err()
 }
 
 /// What a panic says.

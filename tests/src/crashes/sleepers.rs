@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::bench::{Bench, Compared, Form, Format, Sending, tail};
 use super::scenario::{self, Scenario};
-use super::{CellFailure, at_once, panic_text};
+use super::{CellFailure, at_once, failure_of};
 use crate::process::Process;
 
 /// Cells that run at a time. A cell is asleep, or waits for a session's end, nearly all of the time.
@@ -124,9 +124,7 @@ pub fn run(filter: &str) -> SleepersReport {
 
 fn run_cell(handle: &Handle, cell: &Cell) -> Found {
     let mut found = Found::default();
-    found.failure = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sleep_and_wake(handle, cell, &mut found)))
-        .unwrap_or_else(|panic| Err(panic_text(&*panic)))
-        .err();
+    found.failure = failure_of(|| sleep_and_wake(handle, cell, &mut found));
     found
 }
 

@@ -330,6 +330,11 @@ impl Bench {
         Err(format!("not within {PATIENCE:?}: {what}; {}", told.join(" || ")))
     }
 
+    /// Waits until partition 0 has had a window pinned.
+    pub(crate) async fn await_pin(&self) -> Check {
+        self.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await
+    }
+
     /// Waits until each fault has fired.
     pub(crate) async fn await_faults(&self) -> Check {
         let numbers: Vec<usize> = self.faults.iter().map(|(number, _)| *number).collect();

@@ -39,11 +39,7 @@ impl Expected {
     }
 
     fn truth(&self) -> Truth {
-        let mut truth = Truth::default();
-        for (place, visible) in &self.records {
-            truth.insert(*place, hash(*place, visible));
-        }
-        truth
+        Truth::of(self.records.iter().map(|(place, visible)| (*place, hash(*place, visible), None)))
     }
 
     fn values(&self, partition: i32, from: i64, to: i64) -> impl Iterator<Item = (Place, &Visible)> {

@@ -11,16 +11,18 @@
 pub mod table;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::process::{Program, sabotaged_binary};
 use table::{CASES, Case, Layer};
 
 /// How long a guard's absence may stay unseen.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long one layer may take to end: many times what it needs with every guard in place.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Exit code of `sabotaged` when a layer has found something.
 pub const FOUND: i32 = 1;
@@ -65,40 +67,39 @@ impl fmt::Display for SabotageReport {
 
 /// Takes out each guard whose name contains `filter`, one after the other.
 ///
-/// # Errors
-/// If the build fails.
-pub fn run(filter: &str) -> Result<SabotageReport, String> {
-    let program = build()?;
+/// # Panics
+/// If the build fails, or a layer does not come to an end.
+pub fn run(filter: &str) -> SabotageReport {
     let cases: Vec<&Case> = CASES.iter().filter(|case| case.switch.contains(filter)).collect();
-    let mut report = SabotageReport { false_alarms: false_alarms(&program, &cases), ..SabotageReport::default() };
+    let mut report = SabotageReport { false_alarms: false_alarms(&cases), ..SabotageReport::default() };
     for case in cases {
-        let outcome = run_case(&program, case);
+        let outcome = run_case(case);
         report.builds += 1;
         report.caught += u32::from(outcome.caught_by.is_some() && outcome.seconds < LIMIT.as_secs_f64());
         report.slowest_s = report.slowest_s.max(outcome.seconds);
         report.cases.push(outcome);
     }
-    Ok(report)
+    report
 }
 
 /// The layers that find something although nothing is taken out.
-fn false_alarms(program: &PathBuf, cases: &[&Case]) -> Vec<String> {
+fn false_alarms(cases: &[&Case]) -> Vec<String> {
     let mut layers: Vec<Layer> = cases.iter().flat_map(|case| case.layers.iter().copied()).collect();
     layers.sort_unstable();
     layers.dedup();
     layers
         .into_iter()
-        .map(|layer| (layer, play(program, layer, None)))
+        .map(|layer| (layer, play(layer, None)))
         .filter(|(_, run)| run.found)
         .map(|(layer, run)| format!("{layer}: {}", run.what))
         .collect()
 }
 
-fn run_case(program: &PathBuf, case: &Case) -> SabotageCase {
+fn run_case(case: &Case) -> SabotageCase {
     let began = Instant::now();
     let mut outcome = SabotageCase { switch: case.switch, caught_by: None, seconds: 0.0, what: String::new() };
     for layer in case.layers {
-        let run = play(program, *layer, Some(case.switch));
+        let run = play(*layer, Some(case.switch));
         outcome.what = run.what;
         if run.found {
             outcome.caught_by = Some(layer.to_string());
@@ -115,31 +116,10 @@ struct Played {
 }
 
 /// One layer in a process of its own. Whatever it ends with, but success and its own usage error, was seen: a finding, or an assertion.
-fn play(program: &PathBuf, layer: Layer, switch: Option<&str>) -> Played {
-    let mut command = Command::new(program);
-    command.args(layer.arguments()).env_remove("CATCHMENT_SABOTAGE").stdin(Stdio::null());
-    if let Some(switch) = switch {
-        command.env("CATCHMENT_SABOTAGE", switch);
-    }
-    let output = command.output().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-    assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = if output.status.code() == Some(FOUND) { &output.stdout } else { &output.stderr };
-    let what: String = String::from_utf8_lossy(text).lines().next().unwrap_or_default().chars().take(160).collect();
-    Played { found: !output.status.success(), what }
-}
-
-/// Builds the harness with the switches, and answers where it is.
-fn build() -> Result<PathBuf, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--workspace", "--features", "catchment-tests/sabotage", "--bin", "sabotaged"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .map_err(|e| format!("cargo cannot be run: {e}"))?;
-    if !status.success() {
-        return Err(format!("the sabotaged harness cannot be built: {status}"));
-    }
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let release = own.ancestors().find(|path| path.ends_with("release")).ok_or("the tests run from no release build")?;
-    Ok(release.join("sabotaged"))
+fn play(layer: Layer, switch: Option<&str>) -> Played {
+    let program = Program::of(sabotaged_binary(), layer.arguments());
+    let exit = program.envs(switch.map(|switch| ("CATCHMENT_SABOTAGE", switch))).run(PATIENCE);
+    assert_ne!(exit.code(), Some(2), "{}", exit.stderr);
+    let text = if exit.code() == Some(FOUND) { &exit.stdout } else { &exit.stderr };
+    Played { found: !exit.status.success(), what: text.lines().next().unwrap_or_default().chars().take(160).collect() }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use catchment::store::layer::StoreLayer;
 use catchment::store::memory::MemoryStore;
 use catchment::store::{
     BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind,
-    StoreLimits, StoreResult,
+    StoreResult,
 };
 use crc_fast::CrcAlgorithm;
 use tokio::sync::oneshot;
@@ -235,21 +236,9 @@ fn brief(result: &impl fmt::Debug) -> String {
     }
 }
 
-impl ObjectStore for FaultyStore {
-    fn url(&self) -> &str {
-        self.inner.url()
-    }
-
-    fn identity(&self) -> String {
-        self.inner.identity()
-    }
-
-    fn limits(&self) -> StoreLimits {
-        self.inner.limits()
-    }
-
-    fn guard_name(&self) -> &'static str {
-        self.inner.guard_name()
+impl StoreLayer for FaultyStore {
+    fn inner(&self) -> &dyn ObjectStore {
+        &*self.inner
     }
 
     fn guard_class_best(&self) -> GuardClass {

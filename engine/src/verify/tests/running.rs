@@ -3,7 +3,8 @@
 
 use super::compare::Topic;
 use super::*;
-use crate::store::{GuardClass, ListPage, ObjectInfo, OpenUpload, Part, StoreLimits, StoreResult};
+use crate::store::layer::StoreLayer;
+use crate::store::{ListPage, OpenUpload, Part, StoreResult};
 
 /// A store that is listed before `late` was written, and read afterwards.
 #[derive(Debug)]
@@ -21,33 +22,9 @@ impl Running {
     }
 }
 
-impl ObjectStore for Running {
-    fn url(&self) -> &str {
-        self.store.url()
-    }
-
-    fn identity(&self) -> String {
-        self.store.identity()
-    }
-
-    fn limits(&self) -> StoreLimits {
-        self.store.limits()
-    }
-
-    fn guard_name(&self) -> &'static str {
-        self.store.guard_name()
-    }
-
-    fn guard_class_best(&self) -> GuardClass {
-        self.store.guard_class_best()
-    }
-
-    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Option<ObjectInfo>>> {
-        self.store.head(key)
-    }
-
-    fn get<'a>(&'a self, key: &'a str, range: Option<std::ops::Range<u64>>) -> BoxFuture<'a, StoreResult<Option<bytes::Bytes>>> {
-        self.store.get(key, range)
+impl StoreLayer for Running {
+    fn inner(&self) -> &dyn ObjectStore {
+        &*self.store
     }
 
     fn list<'a>(&'a self, prefix: &'a str, delimiter: bool, after: Option<&'a str>) -> BoxFuture<'a, StoreResult<ListPage>> {

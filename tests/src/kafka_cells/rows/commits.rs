@@ -6,7 +6,7 @@ use catchment::config::Accept;
 use kafka_protocol::messages::ApiKey;
 
 use crate::broker::cluster::{Cluster, code};
-use crate::broker::faults::{Act, Fault, When, is_pin};
+use crate::broker::faults::{Act, Fault, When};
 use crate::broker::offsets::Commit;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::{GROUP, TOPIC};
@@ -240,7 +240,7 @@ fn old_pins(cells: &mut Cells) {
                 bench.filled(150);
                 bench.store.hold(true);
                 let run = bench.start()?;
-                bench.await_state("a pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|c| is_pin(&c.metadata))).await?;
+                bench.await_pin().await?;
                 bench.fault(Fault::always(When::Every(ApiKey::OffsetCommit), Act::Code(code::FENCED_INSTANCE_ID)));
                 run.must_fail(205).await?;
                 bench.store.hold(false);

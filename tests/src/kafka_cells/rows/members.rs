@@ -5,9 +5,9 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 
 use crate::broker::cluster::code;
-use crate::broker::faults::{Act, Fault, When, is_pin};
-use crate::kafka_cells::Cells;
-use crate::kafka_cells::bench::{Bench, Ended, GROUP, Settings, TOPIC};
+use crate::broker::faults::{Act, Fault, When};
+use crate::kafka_cells::bench::{Bench, Ended, GROUP, Run, Settings};
+use crate::kafka_cells::{Cells, Check};
 
 /// How a member takes part.
 #[derive(Clone, Copy)]
@@ -63,6 +63,14 @@ fn slow(bench: &Bench, partitions: usize) {
     (0..partitions).for_each(|partition| bench.fill(partition, 300));
 }
 
+/// What comes later to two partitions must come through the membership as it is then.
+async fn goes_on(bench: &mut Bench, run: Run) -> Check {
+    (0..2).for_each(|partition| bench.fill(partition, 60));
+    bench.await_committed().await?;
+    run.stop().await?;
+    bench.compare().await
+}
+
 /// Requests of the membership that are refused once or some times.
 fn refusals(cells: &mut Cells) {
     for (api, name) in [(ApiKey::Heartbeat, "heartbeat"), (ApiKey::JoinGroup, "join"), (ApiKey::SyncGroup, "sync")] {
@@ -91,13 +99,8 @@ fn refusals(cells: &mut Cells) {
                         bench.fault(Fault::once(When::Every(api), act));
                         let run = bench.start()?;
                         bench.await_committed().await?;
-                        let fired = move |c: &mut crate::broker::cluster::Cluster| c.fired(0) > 0;
-                        bench.await_state("the fault", fired).await?;
-                        // What comes later must come through the membership as it is then.
-                        (0..2).for_each(|partition| bench.fill(partition, 60));
-                        bench.await_committed().await?;
-                        run.stop().await?;
-                        bench.compare().await
+                        bench.await_faults().await?;
+                        goes_on(bench, run).await
                     })
                 },
             );
@@ -189,7 +192,7 @@ fn pairs(cells: &mut Cells) {
                 let (mut one, mut two) = (member.settings(bench, "member-1"), member.settings(bench, "member-2"));
                 (one.until_end, two.until_end) = (false, false);
                 let first = bench.start_as(&one)?;
-                bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+                bench.await_pin().await?;
                 let second = bench.start_as(&two)?;
                 let fetches_of = move |c: &mut crate::broker::cluster::Cluster| c.groups.members(GROUP) == 2;
                 bench.await_state("two members", fetches_of).await?;
@@ -213,7 +216,7 @@ fn pairs(cells: &mut Cells) {
                 bench.settings.until_end = false;
                 let (one, two) = (Member::Static.settings(bench, "member-1"), Member::Static.settings(bench, "member-2"));
                 let zombie = bench.start_as(&one)?;
-                bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+                bench.await_pin().await?;
                 for api in [ApiKey::Heartbeat, ApiKey::JoinGroup] {
                     // Joins may not come at all; heartbeats do.
                     let fault = Fault::always(When::Member(api, "member-1"), act.clone());
@@ -270,15 +273,12 @@ fn returns(cells: &mut Cells) {
                 slow(bench, 2);
                 bench.settings.until_end = false;
                 let run = bench.start()?;
-                bench.await_state("a first pin", |c| c.groups.group(GROUP).offsets.history(TOPIC, 0).any(|o| is_pin(&o.metadata))).await?;
+                bench.await_pin().await?;
                 bench.fault(Fault::once(When::Every(ApiKey::JoinGroup), Act::Code(code::UNKNOWN_MEMBER_ID)));
                 bench.group(crate::broker::groups::Group::rebalance);
                 bench.await_faults().await?;
                 bench.await_committed().await?;
-                (0..2).for_each(|partition| bench.fill(partition, 60));
-                bench.await_committed().await?;
-                run.stop().await?;
-                bench.compare().await
+                goes_on(bench, run).await
             })
         },
     );
@@ -305,11 +305,8 @@ fn returns(cells: &mut Cells) {
                 bench.fault(Fault::once(When::Every(ApiKey::ConsumerGroupHeartbeat), Act::Code(code::FENCED_MEMBER_EPOCH)).after(4));
                 let run = bench.start()?;
                 bench.await_committed().await?;
-                bench.await_state("the fault", |c| c.fired(0) > 0).await?;
-                (0..2).for_each(|partition| bench.fill(partition, 60));
-                bench.await_committed().await?;
-                run.stop().await?;
-                bench.compare().await
+                bench.await_faults().await?;
+                goes_on(bench, run).await
             })
         },
     );
