@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use catchment::descriptors::FILES_MIN;
-use catchment_tests::exhaustion::{few_files, full_disk, stalled_store, two_of_one_name};
+use catchment_tests::exhaustion::{Batches, few_files, full_disk, stalled_store, two_of_one_name};
 
 /// Three minutes before a release, less each time.
 fn stalled_for() -> Duration {
     Duration::from_secs(if std::env::var_os("CATCHMENT_TEST_FULL").is_some() { 180 } else { 20 })
 }
 
-#[test]
-fn a_stalled_store_and_64_partitions_stay_within_the_budget() {
-    let report = stalled_store(stalled_for()).unwrap_or_else(|why| panic!("{why}"));
+fn stays_within_the_budget(batches: Batches) {
+    let report = stalled_store(batches, stalled_for()).unwrap_or_else(|why| panic!("{why}"));
     println!("{report:?}");
     assert_eq!((report.kills, report.differing), (0, 0));
     assert!(report.hung > 0 && report.compared > 0);
@@ -20,6 +19,21 @@ fn a_stalled_store_and_64_partitions_stay_within_the_budget() {
     assert!(report.peak > report.budget / 2, "the budget was never needed: peak {} MiB", report.peak >> 20);
     // Without a group the kernel ends nobody, and the peak alone says what it came to.
     println!("cgroup: {}", report.group);
+}
+
+#[test]
+fn a_stalled_store_and_64_partitions_stay_within_the_budget() {
+    stays_within_the_budget(Batches::Plain);
+}
+
+#[test]
+fn batches_that_unfold_a_thousand_times_stay_within_the_budget() {
+    stays_within_the_budget(Batches::Alike);
+}
+
+#[test]
+fn batches_that_unfold_only_later_stay_within_the_budget() {
+    stays_within_the_budget(Batches::AlikeLater);
 }
 
 #[test]

@@ -37,6 +37,8 @@ struct Filling {
     committed: bool,
     cut: bool,
     batches_max: usize,
+    /// Nothing was put into the response so far.
+    is_empty: bool,
     room: usize,
     damaged: u32,
 }
@@ -49,6 +51,7 @@ impl Cluster {
             committed: request.isolation_level == 1,
             cut: self.cuts_batches,
             batches_max: self.batches_per_fetch.unwrap_or(usize::MAX),
+            is_empty: true,
             room: usize::try_from(request.max_bytes).unwrap_or_default(),
             damaged: 0,
         };
@@ -168,8 +171,9 @@ fn fetch_partition(partition: &mut Partition, asked: &FetchPartition, filling: &
     if filling.room == 0 {
         return bounds;
     }
-    let Filling { committed, cut, batches_max, .. } = *filling;
-    let Slice { bytes, aborted, damaged } = log.slice(Extent { offset, bytes_max, batches_max, committed, cut, replica_end });
+    let Filling { committed, cut, batches_max, is_empty: at_least_one, .. } = *filling;
+    let Slice { bytes, aborted, damaged } = log.slice(Extent { offset, bytes_max, at_least_one, batches_max, committed, cut, replica_end });
+    filling.is_empty &= bytes.is_empty();
     filling.room = filling.room.saturating_sub(bytes.len());
     filling.damaged += damaged;
     let aborted = aborted.iter().map(|t| AbortedTransaction::default().with_producer_id(ProducerId(t.producer)).with_first_offset(t.first));

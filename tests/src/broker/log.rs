@@ -57,8 +57,10 @@ pub struct Slice {
 pub struct Extent {
     /// From here on.
     pub offset: i64,
-    /// Bytes; the first batch is sent whatever it takes.
+    /// Bytes.
     pub bytes_max: usize,
+    /// Whether the first batch is sent whatever it takes, as the first one of a response is.
+    pub at_least_one: bool,
     /// Batches.
     pub batches_max: usize,
     /// Whether nothing at or above the last stable offset is wanted.
@@ -237,14 +239,15 @@ impl PartitionLog {
         let mut bytes = BytesMut::new();
         let (mut upper, mut damaged) = (want.offset, 0);
         for placed in self.batches.iter_mut().filter(|b| b.last >= want.offset && b.base < until).take(want.batches_max) {
-            let served = placed.serve();
-            if !bytes.is_empty() && bytes.len() + served.0.len() > want.bytes_max {
-                if want.cut {
-                    let room = want.bytes_max.saturating_sub(bytes.len()).min(served.0.len() - 1);
-                    bytes.extend_from_slice(&served.0[..room]);
+            let is_owed = want.at_least_one && bytes.is_empty();
+            if !is_owed && bytes.len() + placed.bytes.len() > want.bytes_max {
+                if want.cut && !bytes.is_empty() {
+                    let room = want.bytes_max.saturating_sub(bytes.len()).min(placed.bytes.len() - 1);
+                    bytes.extend_from_slice(&placed.bytes[..room]);
                 }
                 break;
             }
+            let served = placed.serve();
             damaged += served.1;
             bytes.extend_from_slice(&served.0);
             upper = placed.last + 1;
@@ -320,8 +323,15 @@ mod tests {
         log.visible().iter().map(|v| v.offset).collect()
     }
 
-    const ALL: Extent =
-        Extent { offset: 0, bytes_max: usize::MAX, batches_max: usize::MAX, committed: true, cut: false, replica_end: i64::MAX };
+    const ALL: Extent = Extent {
+        offset: 0,
+        bytes_max: usize::MAX,
+        at_least_one: true,
+        batches_max: usize::MAX,
+        committed: true,
+        cut: false,
+        replica_end: i64::MAX,
+    };
 
     #[test]
     fn aborted_and_open_transactions_are_not_visible() {
@@ -373,6 +383,7 @@ mod tests {
             log.append(batch(5));
         }
         let whole = log.slice(Extent { bytes_max: 1, ..ALL }).bytes.len();
+        assert!(whole > 0 && log.slice(Extent { bytes_max: 1, at_least_one: false, ..ALL }).bytes.is_empty());
         assert_eq!(log.slice(ALL).bytes.len(), 3 * whole);
         assert_eq!(log.slice(Extent { bytes_max: whole + 10, ..ALL }).bytes.len(), whole);
         assert_eq!(log.slice(Extent { bytes_max: whole + 10, cut: true, ..ALL }).bytes.len(), whole + 10);

@@ -1,4 +1,5 @@
-//! A store that has stalled, 64 partitions that go on, and no more memory than 768 MiB.
+//! A store that has stalled, 64 partitions that go on, and no more memory than 768 MiB; their batches as they are, and compressed to a thousandth or, later, to a
+//! hundredth.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::cgroup::MemoryGroup;
 use crate::broker::Broker;
 use crate::broker::batches::{Batch, Record};
+use crate::broker::codecs::Codec;
 use crate::kafka_cells::bench::QUICK;
 use crate::kafka_cells::contents::{Expected, compare};
 use crate::kafka_cells::data::FIRST_MS;
@@ -29,6 +31,9 @@ const RECORDS: i64 = 160;
 
 const VALUE_BYTES: usize = 64 << 10;
 
+/// Records of a partition that are noise: 2 MiB, so that the process has seen many before it sees others.
+const NOISE_RECORDS: i64 = 32;
+
 /// How long the process may take to store everything once the store is back.
 const CATCH_UP: Duration = Duration::from_secs(240);
 
@@ -37,6 +42,17 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// How often the process is looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How far the batches of the topic unfold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batches {
+    /// Not compressed.
+    Plain,
+    /// Equal bytes, compressed: a thousand times.
+    Alike,
+    /// Noise first, and then a hundred times.
+    AlikeLater,
+}
 
 /// What a stalled store did to a process.
 #[derive(Clone, Debug, Serialize)]
@@ -70,12 +86,12 @@ pub struct MemoryReport {
 ///
 /// # Panics
 /// If no sockets can be had.
-pub fn stalled_store(stalled: Duration) -> Result<MemoryReport, String> {
+pub fn stalled_store(batches: Batches, stalled: Duration) -> Result<MemoryReport, String> {
     let runtime = super::runtime();
     let (broker, server) = runtime.block_on(async {
         (Broker::start(1).await, S3Server::start(Config::new(Personality::Minio)).await.expect("a loopback port can be had"))
     });
-    fill(&broker);
+    fill(&broker, batches);
     let hung = stall(&server);
     let group = MemoryGroup::new(LIMIT);
     let start = || match &group {
@@ -145,24 +161,31 @@ fn watch(process: &mut Process, time: Duration) -> Result<u64, String> {
     Ok(peak)
 }
 
-/// Batches that are not compressed: how far a fetch may pass the budget when its batches unfold to a multiple is another question, see
-/// `docs/TESTING.md`.
-fn fill(broker: &Broker) {
+fn fill(broker: &Broker, batches: Batches) {
     const BATCH: i64 = 16;
+    let codec = if batches == Batches::Plain { Codec::None } else { Codec::Zstd };
     broker.with(|cluster| {
         cluster.make_topic("t", PARTITIONS);
         for partition in 0..PARTITIONS {
             let log = &mut cluster.partition("t", partition).log;
             while log.end() < RECORDS {
                 let next = log.end();
-                log.append(Batch::of((next..next + BATCH).map(|n| record(partition, n)).collect()));
+                log.append(Batch::of((next..next + BATCH).map(|n| record(batches, partition, n)).collect()).with_codec(codec));
             }
         }
     });
 }
 
-fn record(partition: usize, n: i64) -> Record {
-    let value = format!("{partition}/{n} ").into_bytes().into_iter().cycle().take(VALUE_BYTES).collect();
+fn record(batches: Batches, partition: usize, n: i64) -> Record {
+    let mut noise = fastrand::Rng::with_seed(u64::try_from(n).unwrap_or_default() * 1024 + partition as u64);
+    let repeated: Vec<u8> = match batches {
+        Batches::Plain | Batches::Alike => format!("{partition}/{n} ").into_bytes(),
+        Batches::AlikeLater => {
+            let length = if n < NOISE_RECORDS { VALUE_BYTES } else { VALUE_BYTES / 100 };
+            std::iter::repeat_with(|| noise.u8(..)).take(length).collect()
+        }
+    };
+    let value = repeated.into_iter().cycle().take(VALUE_BYTES).collect();
     Record { timestamp: FIRST_MS + n, value: Some(value), ..Record::default() }
 }
 

@@ -14,7 +14,7 @@ use catchment::store::open::{OpenOptions, open};
 use tokio::runtime::Runtime;
 
 pub use cgroup::MemoryGroup;
-pub use memory::{MemoryReport, stalled_store};
+pub use memory::{Batches, MemoryReport, stalled_store};
 pub use small_disk::SmallDisk;
 
 use crate::crashes::bench::{Bench, Form, Format, Sending};

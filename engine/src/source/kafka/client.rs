@@ -18,12 +18,16 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as K};
 use rdkafka::statistics::Statistics;
+use tokio::time::Instant;
 
+use crate::clock;
 use crate::error::{Error, ErrorKind};
 
 use super::errors::{Diagnostics, OPEN_FAILED, client_error};
+use super::limits::FetchLimits;
 use super::properties::ClientProperties;
 use super::token::TokenSource;
+use super::unfolding::{Received, Unfolding};
 use crate::config::KafkaSettings;
 
 /// How long a poll thread waits for an event, and so how late it sees that it should end.
@@ -79,7 +83,11 @@ pub(crate) fn create<C: ConsumerContext>(properties: &ClientProperties, context:
 
 /// The reader client's callbacks.
 #[derive(Debug)]
-pub(crate) struct ReaderContext(Shared);
+pub(crate) struct ReaderContext {
+    shared: Shared,
+    unfolding: Arc<Unfolding>,
+    made: Instant,
+}
 
 impl ClientContext for ReaderContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
@@ -91,15 +99,18 @@ impl ClientContext for ReaderContext {
     fn stats(&self, _statistics: Statistics) {}
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::debug!(target: "librdkafka", "statistics {}", String::from_utf8_lossy(statistics));
+        tracing::trace!(target: "librdkafka", "statistics {}", String::from_utf8_lossy(statistics));
+        if let Some(received) = Received::of_statistics(statistics) {
+            self.unfolding.note(received, clock::now() - self.made);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(&error, reason);
+        self.shared.error(&error, reason);
     }
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn StdError>> {
-        self.0.token()
+        self.shared.token()
     }
 }
 
@@ -108,6 +119,10 @@ impl ConsumerContext for ReaderContext {}
 /// A reader client and the thread that serves its main queue. Lives as long as any queue opened from it.
 pub(crate) struct Reader {
     pub(crate) consumer: Arc<BaseConsumer<ReaderContext>>,
+    /// What it sees of the data.
+    pub(crate) unfolding: Arc<Unfolding>,
+    /// Another client has taken its place.
+    is_retired: AtomicBool,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,8 +134,10 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(properties: &ClientProperties, shared: Shared) -> Result<Self, Error> {
-        let consumer = Arc::new(create(properties, ReaderContext(shared))?);
+    pub(crate) fn new(properties: &ClientProperties, limits: &FetchLimits, shared: Shared) -> Result<Self, Error> {
+        let unfolding = Arc::new(Unfolding::new(limits));
+        let context = ReaderContext { shared, unfolding: Arc::clone(&unfolding), made: clock::now() };
+        let consumer = Arc::new(create(properties, context)?);
         let ends = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name("kafka-reader".into())
@@ -134,7 +151,17 @@ impl Reader {
                 }
             })
             .map_err(|e| Error::new(OPEN_FAILED, ErrorKind::Retryable, "a thread cannot be started").because(e))?;
-        Ok(Self { consumer, ends, thread: Some(thread) })
+        Ok(Self { consumer, unfolding, is_retired: AtomicBool::new(false), ends, thread: Some(thread) })
+    }
+
+    /// Queues move to another client from now on.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+
+    /// Whether queues should move to another client.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire) || self.unfolding.has_verdict()
     }
 }
 

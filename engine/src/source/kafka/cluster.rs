@@ -21,10 +21,10 @@ use crate::store::BoxFuture;
 use super::client::{Reader, ReaderContext, Shared};
 use super::deadline::Deadline;
 use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
-use super::limits::FetchLimits;
+use super::fetching::{Fetching, ReadShare};
 use super::native::admin::{self, OffsetSpec};
 use super::native::{self, Broker};
-use super::queue::{self, OpenPartitions};
+use super::queue;
 
 /// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -43,26 +43,14 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// How many advertised addresses are tried at the start; the rest shows in use.
 const PROBES_MAX: usize = 16;
 
-/// How much memory the fetch queues may take, and how many partitions share it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadShare {
-    /// Bytes.
-    pub bytes: u64,
-    /// Partitions open at a time.
-    pub partitions: u32,
-}
-
 /// A cluster to read from.
 pub struct KafkaCluster {
     config: KafkaSettings,
     cluster_id: String,
     diagnostics: Arc<Diagnostics>,
-    open: Arc<OpenPartitions>,
-    /// The share of the last [`resize`](Self::resize).
-    share: Mutex<ReadShare>,
     /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
     incarnations: Mutex<HashMap<String, String>>,
-    reader: Mutex<(FetchLimits, Arc<Reader>)>,
+    fetching: Arc<Fetching>,
 }
 
 impl fmt::Debug for KafkaCluster {
@@ -126,13 +114,10 @@ impl KafkaCluster {
     pub async fn connect(config: KafkaSettings, share: ReadShare) -> Result<Arc<Self>, Error> {
         config.validate()?;
         let diagnostics = Arc::new(Diagnostics::default());
-        let limits = FetchLimits::new(share.bytes, share.partitions);
-        let reader = Arc::new(Self::make_reader(&config, &limits, &diagnostics)?);
-        let (client, heard, settings) = (Arc::clone(&reader.consumer), Arc::clone(&diagnostics), config.clone());
-        let cluster_id = blocking(move || first_contact(&client, &heard, &settings)).await?;
-        let reader = Mutex::new((limits, reader));
-        let (share, open, incarnations) = (Mutex::new(share), Arc::default(), Mutex::default());
-        let cluster = Arc::new(Self { config, cluster_id, diagnostics, open, share, incarnations, reader });
+        let fetching = Arc::new(Fetching::new(config.clone(), Arc::clone(&diagnostics), share)?);
+        let (reader, heard, settings) = (fetching.reader(), Arc::clone(&diagnostics), config.clone());
+        let cluster_id = blocking(move || first_contact(&reader.consumer, &heard, &settings)).await?;
+        let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations: Mutex::default(), fetching });
         watch_topics(&cluster)?;
         Ok(cluster)
     }
@@ -143,7 +128,7 @@ impl KafkaCluster {
 
     /// Faults the queues of topics that are gone or were made anew. A topic must be absent twice: metadata has hiccups.
     fn look_after_topics(&self, absent: &mut HashSet<String>) {
-        let topics = self.open.topics();
+        let topics = self.fetching.open.topics();
         if topics.is_empty() {
             return;
         }
@@ -155,7 +140,7 @@ impl KafkaCluster {
         for topic in described {
             if is_absent(topic.code) {
                 if !absent.insert(topic.name.clone()) {
-                    self.open.fault(&topic.name, &QueueFault::Gone(format!("the topic {} does not exist any more", topic.name)));
+                    self.fetching.open.fault(&topic.name, &QueueFault::Gone(format!("the topic {} does not exist any more", topic.name)));
                 }
                 continue;
             }
@@ -164,29 +149,18 @@ impl KafkaCluster {
                 let known = self.incarnations().entry(topic.name.clone()).or_insert_with(|| topic.id.clone()).clone();
                 if known != topic.id {
                     let fault = QueueFault::Gone(format!("the topic {} was made anew: its id was {known} and is {}", topic.name, topic.id));
-                    self.open.fault(&topic.name, &fault);
+                    self.fetching.open.fault(&topic.name, &fault);
                 }
             }
         }
     }
 
-    fn make_reader(config: &KafkaSettings, limits: &FetchLimits, diagnostics: &Arc<Diagnostics>) -> Result<Reader, Error> {
-        Reader::new(&config.reader_properties(limits)?, Shared::new(config, Arc::clone(diagnostics)))
-    }
-
-    /// Adapts to another number of partitions: partitions opened from now on come from a client with the limits for it. Those that
-    /// are open keep theirs.
+    /// Adapts to another number of partitions, or another amount of memory.
     ///
     /// # Errors
     /// As [`connect`](Self::connect), less the network.
     pub fn resize(&self, share: ReadShare) -> Result<(), Error> {
-        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = share;
-        let limits = FetchLimits::new(share.bytes, share.partitions);
-        let mut current = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0 != limits {
-            *current = (limits, Arc::new(Self::make_reader(&self.config, &limits, &self.diagnostics)?));
-        }
-        Ok(())
+        self.fetching.resize(share)
     }
 
     pub(crate) fn config(&self) -> &KafkaSettings {
@@ -198,7 +172,7 @@ impl KafkaCluster {
     }
 
     fn reader(&self) -> Arc<Reader> {
-        Arc::clone(&self.reader.lock().unwrap_or_else(PoisonError::into_inner).1)
+        self.fetching.reader()
     }
 
     pub(crate) fn explain(&self, what: &str, code: K) -> Error {
@@ -255,6 +229,7 @@ fn watch_topics(cluster: &Arc<KafkaCluster>) -> Result<(), Error> {
             crate::clock::block_for(WATCH_INTERVAL);
             let Some(cluster) = cluster.upgrade() else { return };
             cluster.look_after_topics(&mut absent);
+            cluster.fetching.close_unused();
         }
     };
     match std::thread::Builder::new().name("kafka-watch".into()).spawn(watch) {
@@ -389,19 +364,11 @@ impl Source for KafkaCluster {
 
     fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
         check_topic_name(&tp.topic)?;
-        Ok(Box::new(queue::open(self.reader(), &self.open, tp, offset, leader_epoch, wake)?))
+        Ok(Box::new(queue::open(&self.fetching, tp, offset, leader_epoch, wake)?))
     }
 
     fn expect_partitions(&self, partitions: usize) {
-        let share = *self.share.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = u32::try_from(partitions).unwrap_or(u32::MAX);
-        if wanted > share.partitions {
-            // In powers of two: a client for each new partition would cost more than it bounds.
-            let share = ReadShare { partitions: wanted.checked_next_power_of_two().unwrap_or(u32::MAX), ..share };
-            if let Err(e) = self.resize(share) {
-                tracing::warn!(error = %e, partitions, "the fetch limits could not be adapted");
-            }
-        }
+        self.fetching.expect_partitions(partitions);
     }
 
     fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {

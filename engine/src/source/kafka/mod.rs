@@ -21,6 +21,7 @@ mod cluster;
 mod committer;
 mod deadline;
 pub mod errors;
+mod fetching;
 mod group;
 pub mod limits;
 pub mod membership;
@@ -30,6 +31,8 @@ pub mod properties;
 mod queue;
 mod slot;
 mod token;
+mod unfolding;
 
-pub use cluster::{KafkaCluster, ReadShare, check_topic_name};
+pub use cluster::{KafkaCluster, check_topic_name};
+pub use fetching::ReadShare;
 pub use group::{GroupHandle, Joined, KafkaGroup};

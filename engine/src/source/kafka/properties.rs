@@ -37,6 +37,7 @@ const OWNED: &[(&str, &str)] = &[
     ("fetch.message.max.bytes", "it is derived from the memory budget"),
     ("max.partition.fetch.bytes", "it is derived from the memory budget"),
     ("fetch.max.bytes", "it is derived from the memory budget"),
+    ("message.max.bytes", "it is a limit of producers; batches of any size are read"),
     ("consume.callback.max.messages", "records are drained in batches"),
     ("log.queue", "logs are served by the engine's threads"),
     ("topic.metadata.refresh.interval.ms", "it bounds how late a new partition is seen"),
@@ -58,6 +59,9 @@ const GROUP_ONLY: &[&str] = &[
 /// How often metadata is refreshed, ms: bounds how late a new partition or topic is seen. Shorter: more requests on large
 /// clusters. Longer: records of a new partition wait for that long.
 const METADATA_REFRESH_MS: u32 = 10_000;
+
+/// librdkafka's default of `message.max.bytes`.
+const MESSAGE_MAX_BYTES: u64 = 1_000_000;
 
 /// A client's properties, with secrets in clear. Its `Debug` masks them.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -144,6 +148,15 @@ impl KafkaSettings {
         p.set("queued.min.messages", limits.queue_records);
         p.set("fetch.message.max.bytes", limits.slice);
         p.set("fetch.max.bytes", limits.response);
+        // librdkafka refuses a response that is smaller than this limit of a producer's.
+        p.set("message.max.bytes", limits.response.min(MESSAGE_MAX_BYTES));
+        // An operator who wants them more often has them; less often, and the limits above would follow too late. What is no number is librdkafka's to
+        // refuse.
+        match p.get("statistics.interval.ms").map(|ms| ms.trim().parse::<u64>()) {
+            Some(Err(_)) => {}
+            Some(Ok(ms)) if (1..limits.statistics_ms).contains(&ms) => {}
+            Some(Ok(_)) | None => p.set("statistics.interval.ms", limits.statistics_ms),
+        }
         // Also caps a decompressed batch. Not part of the budget: it is a limit for one response, and a broker that honours
         // fetch.max.bytes comes near it only for a batch that is itself that large.
         p.set_default("receive.message.max.bytes", 100_000_000.max(limits.response + 512));

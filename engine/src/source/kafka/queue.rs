@@ -8,6 +8,7 @@
 //!   ends that before the queue is destroyed.
 //! - Anything but a record or an end of partition becomes a [`QueueFault`]; nothing is skipped silently. Records come in order of their
 //!   offsets, none below the offset asked for.
+//! - A queue follows its cluster to another reader client between two drains, from the position where it stands.
 //! - At most one queue of a partition fetches. Opening a partition again takes it over from an older queue, which faults from then on.
 //!
 //! Ownership: [`Opening`] owns the topic handle and keeps the client alive; [`KafkaQueue`] owns the native queue, the messages taken
@@ -34,6 +35,7 @@ use crate::source::{LastRead, PartitionQueue, QueueEvent, QueueFault, TopicParti
 
 use super::client::Reader;
 use super::errors::OPEN_FAILED;
+use super::fetching::Fetching;
 use super::native;
 
 /// Records taken from librdkafka at a time. Fewer: a lock and two clock reads are paid more often. More: their ops (320 bytes each) fall
@@ -93,6 +95,14 @@ impl OpenPartitions {
         topics.into_iter().map(str::to_owned).collect()
     }
 
+    /// Wakes the readers of all of them.
+    pub(crate) fn wake(&self) {
+        let open: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for opening in open {
+            (opening.wake)();
+        }
+    }
+
     /// Makes every queue of a topic fault. The batch API swallows what librdkafka says of a topic that is gone.
     pub(crate) fn fault(&self, topic: &str, fault: &QueueFault) {
         let hit: Vec<_> = {
@@ -117,13 +127,15 @@ impl fmt::Debug for OpenPartitions {
 pub(crate) struct KafkaQueue {
     tp: TopicPartition,
     opening: Arc<Opening>,
-    registry: Arc<OpenPartitions>,
+    fetching: Arc<Fetching>,
     queue: *mut sys::rd_kafka_queue_t,
     /// Messages taken; those before `next` are destroyed.
     batch: Vec<*mut sys::rd_kafka_message_t>,
     next: usize,
     /// No record below this offset may come.
     position: i64,
+    /// The leader epoch of the record before `position`; -1: not known.
+    leader_epoch: i32,
     headers: HeadersBuf,
     /// Not from librdkafka: the queue was taken over, or a drain failed.
     own_fault: Option<QueueFault>,
@@ -151,14 +163,7 @@ unsafe extern "C" fn call_wake(_client: *mut sys::rd_kafka_t, opaque: *mut c_voi
 ///
 /// # Errors
 /// `C0207` if librdkafka refuses.
-pub(crate) fn open(
-    reader: Arc<Reader>,
-    registry: &Arc<OpenPartitions>,
-    tp: &TopicPartition,
-    offset: i64,
-    leader_epoch: i32,
-    wake: Wake,
-) -> Result<KafkaQueue, Error> {
+pub(crate) fn open(fetching: &Arc<Fetching>, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<KafkaQueue, Error> {
     let refused = |what: &str, code: K| {
         Error::new(OPEN_FAILED, ErrorKind::Retryable, what).with("partition", tp).with("offset", offset).because(code)
     };
@@ -166,7 +171,8 @@ pub(crate) fn open(
         return Err(Error::new(OPEN_FAILED, ErrorKind::Bug, "a partition is opened at a negative offset").with("partition", tp));
     }
     let name = CString::new(&*tp.topic).map_err(|_| refused("the topic's name holds a zero byte", K::InvalidTopic))?;
-    let mut open = registry.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let reader = fetching.reader();
+    let mut open = fetching.open.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(older) = open.remove(tp) {
         older.stop();
     }
@@ -190,11 +196,12 @@ pub(crate) fn open(
     let this = KafkaQueue {
         tp: tp.clone(),
         opening: Arc::clone(&opening),
-        registry: Arc::clone(registry),
+        fetching: Arc::clone(fetching),
         queue,
         batch: Vec::with_capacity(BATCH),
         next: 0,
         position: offset,
+        leader_epoch,
         headers: HeadersBuf::default(),
         own_fault: None,
         wake: Box::into_raw(Box::new(wake)),
@@ -234,10 +241,21 @@ impl KafkaQueue {
             .because(code)
     }
 
+    /// Goes on with the client that has taken the place of this queue's. What was fetched and not drained is fetched again.
+    fn follow(&mut self) {
+        if self.fetching.successor(&self.opening.reader).is_none() {
+            return;
+        }
+        match open(&self.fetching, &self.tp, self.position, self.leader_epoch, Arc::clone(&self.opening.wake)) {
+            Ok(moved) => *self = moved,
+            Err(e) => self.own_fault = Some(QueueFault::Other(format!("the fetch cannot be moved to other limits: {e}"))),
+        }
+    }
+
     /// Stops the fetch and starts it at `offset`, onto the same queue.
     fn start_again(&mut self, offset: i64) -> Result<(), Error> {
         // Under the lock no other opening of the partition stops or starts it meanwhile.
-        let _open = self.registry.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _open = self.fetching.open.0.lock().unwrap_or_else(PoisonError::into_inner);
         if self.opening.stopped.swap(true, Ordering::AcqRel) {
             return Err(self.cannot_move(offset, K::State));
         }
@@ -267,6 +285,12 @@ impl PartitionQueue for KafkaQueue {
         if self.opening.stopped.load(Ordering::Acquire) {
             self.own_fault = Some(QueueFault::Other("the partition was opened again elsewhere in this process".into()));
             return true;
+        }
+        if self.opening.reader.is_outdated() {
+            self.follow();
+            if self.own_fault.is_some() {
+                return true;
+            }
         }
         self.batch.clear();
         self.next = 0;
@@ -336,6 +360,7 @@ impl PartitionQueue for KafkaQueue {
         unsafe {
             if ptr::addr_of!((*message).err).cast::<i32>().read() == 0 {
                 self.position = self.position.max((*message).offset + 1);
+                self.leader_epoch = sys::rd_kafka_message_leader_epoch(message);
             }
             sys::rd_kafka_message_destroy(message);
         }
@@ -345,7 +370,7 @@ impl PartitionQueue for KafkaQueue {
         while self.next < self.batch.len() {
             self.pop();
         }
-        self.position = offset;
+        (self.position, self.leader_epoch) = (offset, -1);
         // What is on its way from the old position is outdated by this: librdkafka drops it.
         match native::seek_with_epoch(&self.opening.reader.consumer, &self.tp, offset, -1, SEEK_TIMEOUT) {
             Ok(()) => Ok(()),
@@ -366,7 +391,7 @@ impl Drop for KafkaQueue {
             unsafe { sys::rd_kafka_message_destroy(message) };
         }
         {
-            let mut open = self.registry.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.fetching.open.0.lock().unwrap_or_else(PoisonError::into_inner);
             if open.get(&self.tp).is_some_and(|o| Arc::ptr_eq(o, &self.opening)) {
                 open.remove(&self.tp);
             }

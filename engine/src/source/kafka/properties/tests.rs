@@ -13,7 +13,7 @@ fn with(properties: &[(&str, &str)]) -> KafkaSettings {
 }
 
 fn reader(config: &KafkaSettings) -> Result<ClientProperties, Error> {
-    config.reader_properties(&FetchLimits::new(64 << 20, 4))
+    config.reader_properties(&FetchLimits::new(64 << 20, 4, 8))
 }
 
 fn group(config: &KafkaSettings) -> ClientProperties {
@@ -43,6 +43,22 @@ fn the_reader_has_no_group_and_sees_ends() {
     assert_eq!((p.get("group.id"), p.get("group.instance.id"), p.get("session.timeout.ms")), (None, None, None));
     assert_eq!((p.get("enable.partition.eof"), p.get("check.crcs")), (Some("true"), Some("true")));
     assert!(p.get("queued.max.messages.kbytes").is_some() && p.get("fetch.max.bytes").is_some());
+    assert_eq!(p.get("statistics.interval.ms"), Some("1000"));
+}
+
+#[test]
+fn statistics_come_as_often_as_the_limits_need_them_or_more_often() {
+    for (asked, set) in [("250", "250"), ("60000", "1000"), ("0", "1000"), ("often", "often")] {
+        let p = reader(&with(&[("statistics.interval.ms", asked)])).unwrap();
+        assert_eq!(p.get("statistics.interval.ms"), Some(set), "{asked}");
+    }
+}
+
+#[test]
+fn the_smallest_responses_are_no_less_than_librdkafka_allows() {
+    let p = plain().reader_properties(&FetchLimits::new(0, 2_000, u64::MAX)).unwrap();
+    assert_eq!((p.get("fetch.max.bytes"), p.get("message.max.bytes")), (Some("1024"), Some("1024")));
+    super::super::client::create(&p, rdkafka::consumer::DefaultConsumerContext).unwrap();
 }
 
 #[test]
