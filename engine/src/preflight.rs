@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::commit::control::{self, Owner};
-use crate::config::{Accept, BackupPlan, StartPoint};
+use crate::config::{Accept, BackupPlan, OnGap, StartPoint};
 use crate::error::Result;
 use crate::intent::VERSION;
 use crate::source::{Source, TopicInfo};
@@ -77,7 +77,7 @@ async fn owners<'a>(layout: &Layout, store: &Arc<dyn ObjectStore>, topics: &'a [
 /// The topic is another incarnation than the one in its directory: fine if that was accepted, now or before.
 async fn refuse_recreated(plan: &BackupPlan, layout: &Layout, store: &Arc<dyn ObjectStore>, topic: &TopicInfo) -> Result<()> {
     let later = ControlKeys::new(layout, &TopicName::later(&topic.name, &topic.id));
-    let accepted = plan.options.accept.contains(&Accept::TopicRecreated);
+    let accepted = plan.options.accept.contains(&Accept::TopicRecreated) || plan.on_gap.topic_recreated == OnGap::Continue;
     match accepted || control::read::<Owner>(&**store, &later.owner()).await?.is_some() {
         true => Ok(()),
         false => Err(topic_recreated(topic)),
@@ -182,6 +182,9 @@ mod tests {
         let store = owned_by("r", false).await;
         assert_eq!(ask(&store, "c", "2", &plan("r", StartPoint::Earliest, &[])).await, Some(codes::TOPIC_RECREATED.0));
         assert_eq!(ask(&store, "c", "2", &plan("r", StartPoint::Earliest, &[Accept::TopicRecreated])).await, None);
+        let mut standing = plan("r", StartPoint::Earliest, &[]);
+        standing.on_gap.topic_recreated = OnGap::Continue;
+        assert_eq!(ask(&store, "c", "2", &standing).await, None, "accepted for good");
         let later = ControlKeys::new(&Layout::Hive, &TopicName::later("b", "2")).owner();
         let owner = store.get(&ControlKeys::new(&Layout::Hive, &TopicName::new("b")).owner(), None).await.unwrap().unwrap();
         store.put(&later, Payload::from_bytes(owner), &Metadata::new(), Guard::Overwrite).await.unwrap();

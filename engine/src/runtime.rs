@@ -107,7 +107,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, clock: Arc<dyn Clock>, ob
     let topics = matching_topics(&*cluster, &plan.topics).await?;
     let infos = described(&*cluster, &topics).await?;
     let partitions = partitions_of(&infos);
-    cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) })?;
+    cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) });
     let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
     preflight::check(plan, &layout, &store, &*cluster, &infos).await?;
     let now_ms = clock.wall_ms();

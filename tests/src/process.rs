@@ -37,6 +37,12 @@ pub fn sabotaged_binary() -> &'static Path {
     BINARY.get_or_init(|| std::env::var_os("CATCHMENT_SABOTAGED_BIN").map_or_else(build, PathBuf::from))
 }
 
+/// The path of a binary of the benches. It lies beside the one under test.
+pub fn bench_binary(name: &str) -> PathBuf {
+    let beside = binary().with_file_name(name);
+    if beside.exists() { beside } else { build(&["--bin", name]) }
+}
+
 /// Builds what the last of these arguments names.
 fn build(target: &[&str]) -> PathBuf {
     let name = target.last().expect("a target is named");

@@ -266,3 +266,11 @@ fn every_error_code_that_a_page_mentions_is_explained() {
     }
     assert!(mentioned > explained.len(), "pages beside docs/errors.md mention codes");
 }
+
+#[test]
+fn the_number_of_packages_is_that_of_the_lock_file() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
+    let packages = lock.lines().filter(|line| *line == "[[package]]").count();
+    let dependencies = pages().into_iter().find(|page| page.name == "docs/DEPENDENCIES.md").expect("docs/DEPENDENCIES.md");
+    assert!(dependencies.text.contains(&format!("file holds {packages} packages,")), "{packages}");
+}

@@ -115,8 +115,8 @@ async fn tokens_of_a_file() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         cluster.bounds(&tp(TOPIC, 0)).await.expect("bounds");
     }
-    cluster.resize(catchment::source::kafka::ReadShare { bytes: 64 << 20, partitions: 1 }).expect("a second client");
-    cluster.bounds(&tp(TOPIC, 0)).await.expect("bounds");
+    let mut queue = cluster.open(&tp(TOPIC, 0), 0, -1, no_wake()).expect("a second client");
+    read_to_end(&mut *queue);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,7 +136,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Starts to fetch a partition at `offset`; `leader_epoch` is that of the record before it, -1 if not known.
     fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error>;
 
-    /// So many partitions may be open at a time from now on; what each may fetch ahead follows from that. Those that are open keep theirs.
+    /// So many partitions may be open at a time from now on; what each may fetch ahead follows from that.
     fn expect_partitions(&self, partitions: usize);
 
     /// The partition's extent now.

@@ -161,6 +161,8 @@ pub struct Cluster {
     pub damaged_served: u32,
     /// Fetches that went to a follower.
     pub follower_fetches: u32,
+    /// What the last fetch asked for at most.
+    pub last_fetch_max_bytes: i32,
     /// What went wrong that no script asked for.
     pub complaints: Vec<String>,
     pub(super) faults: Vec<Fault>,

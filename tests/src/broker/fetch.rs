@@ -64,6 +64,7 @@ impl Cluster {
             return Outcome::Wait(deadline);
         }
         self.damaged_served += filling.damaged;
+        self.last_fetch_max_bytes = request.max_bytes;
         let leads = |p: &Partition| p.leader == pending.node;
         let by_follower = self.topics.values().flat_map(|t| &t.partitions).any(|p| p.preferred.is_some() && !leads(p));
         self.follower_fetches += u32::from(by_follower);

@@ -33,10 +33,15 @@ pub struct Directed {
 impl Directed {
     /// A topic with so many records, every offset one of them, and nobody who reads it.
     pub fn new(class: GuardClass, records: i64) -> Self {
+        Self::with_windows(class, records, 1_000)
+    }
+
+    /// The same, with windows of so many milliseconds.
+    pub fn with_windows(class: GuardClass, records: i64, window_ms: i64) -> Self {
         let plan = Plan {
             class,
             partitions: 1,
-            window_ms: 1_000,
+            window_ms,
             window_bytes: 64 << 10,
             part_bytes: 16 << 20,
             encoding: Encoding::PARQUET_ZSTD1,

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::error::{Error, ErrorKind};
 
 use super::errors::{Diagnostics, OPEN_FAILED, client_error};
+use super::fetching::Bell;
 use super::limits::FetchLimits;
 use super::properties::ClientProperties;
 use super::token::TokenSource;
@@ -87,6 +88,7 @@ pub(crate) struct ReaderContext {
     shared: Shared,
     unfolding: Arc<Unfolding>,
     made: Instant,
+    bell: Arc<Bell>,
 }
 
 impl ClientContext for ReaderContext {
@@ -101,7 +103,10 @@ impl ClientContext for ReaderContext {
     fn stats_raw(&self, statistics: &[u8]) {
         tracing::trace!(target: "librdkafka", "statistics {}", String::from_utf8_lossy(statistics));
         if let Some(received) = Received::of_statistics(statistics) {
-            self.unfolding.note(received, clock::now() - self.made);
+            let has_verdict = self.unfolding.note(received, clock::now() - self.made);
+            if has_verdict {
+                self.bell.ring();
+            }
         }
     }
 
@@ -116,7 +121,7 @@ impl ClientContext for ReaderContext {
 
 impl ConsumerContext for ReaderContext {}
 
-/// A reader client and the thread that serves its main queue. Lives as long as any queue opened from it.
+/// A reader client and the thread that serves its main queue.
 pub(crate) struct Reader {
     pub(crate) consumer: Arc<BaseConsumer<ReaderContext>>,
     /// What it sees of the data.
@@ -134,9 +139,9 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(properties: &ClientProperties, limits: &FetchLimits, shared: Shared) -> Result<Self, Error> {
+    pub(crate) fn new(properties: &ClientProperties, limits: &FetchLimits, shared: Shared, bell: Arc<Bell>) -> Result<Self, Error> {
         let unfolding = Arc::new(Unfolding::new(limits));
-        let context = ReaderContext { shared, unfolding: Arc::clone(&unfolding), made: clock::now() };
+        let context = ReaderContext { shared, unfolding: Arc::clone(&unfolding), made: clock::now(), bell };
         let consumer = Arc::new(create(properties, context)?);
         let ends = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
@@ -159,9 +164,9 @@ impl Reader {
         self.is_retired.store(true, Ordering::Release);
     }
 
-    /// Whether queues should move to another client.
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.is_retired.load(Ordering::Acquire) || self.unfolding.has_verdict()
+    /// Whether queues should move to another client. One atomic load: it is asked before each batch.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
     }
 }
 

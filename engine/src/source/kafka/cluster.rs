@@ -22,6 +22,7 @@ use super::client::{Reader, ReaderContext, Shared};
 use super::deadline::Deadline;
 use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
 use super::fetching::{Fetching, ReadShare};
+use super::limits::{Assumed, FetchLimits};
 use super::native::admin::{self, OffsetSpec};
 use super::native::{self, Broker};
 use super::queue;
@@ -50,6 +51,8 @@ pub struct KafkaCluster {
     diagnostics: Arc<Diagnostics>,
     /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
     incarnations: Mutex<HashMap<String, String>>,
+    /// For questions alone. It fetches nothing, so that its statistics are nobody's, and stays.
+    asking: Arc<Reader>,
     fetching: Arc<Fetching>,
 }
 
@@ -114,10 +117,13 @@ impl KafkaCluster {
     pub async fn connect(config: KafkaSettings, share: ReadShare) -> Result<Arc<Self>, Error> {
         config.validate()?;
         let diagnostics = Arc::new(Diagnostics::default());
-        let fetching = Arc::new(Fetching::new(config.clone(), Arc::clone(&diagnostics), share)?);
-        let (reader, heard, settings) = (fetching.reader(), Arc::clone(&diagnostics), config.clone());
-        let cluster_id = blocking(move || first_contact(&reader.consumer, &heard, &settings)).await?;
-        let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations: Mutex::default(), fetching });
+        let limits = FetchLimits::new(0, 1, Assumed::START);
+        let shared = Shared::new(&config, Arc::clone(&diagnostics));
+        let asking = Arc::new(Reader::new(&config.reader_properties(&limits)?, &limits, shared, Arc::default())?);
+        let (client, heard, settings) = (Arc::clone(&asking), Arc::clone(&diagnostics), config.clone());
+        let cluster_id = blocking(move || first_contact(&client.consumer, &heard, &settings)).await?;
+        let fetching = Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?;
+        let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations: Mutex::default(), asking, fetching });
         watch_topics(&cluster)?;
         Ok(cluster)
     }
@@ -132,9 +138,9 @@ impl KafkaCluster {
         if topics.is_empty() {
             return;
         }
-        let reader = self.reader();
-        let reached = native::reach(&reader.consumer, REQUEST_TIMEOUT);
-        let Ok(described) = reached.and_then(|_| admin::describe_topics(&reader.consumer, &topics, REQUEST_TIMEOUT)) else {
+        let client = &self.asking.consumer;
+        let reached = native::reach(client, REQUEST_TIMEOUT);
+        let Ok(described) = reached.and_then(|_| admin::describe_topics(client, &topics, REQUEST_TIMEOUT)) else {
             return;
         };
         for topic in described {
@@ -156,11 +162,8 @@ impl KafkaCluster {
     }
 
     /// Adapts to another number of partitions, or another amount of memory.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect), less the network.
-    pub fn resize(&self, share: ReadShare) -> Result<(), Error> {
-        self.fetching.resize(share)
+    pub fn resize(&self, share: ReadShare) {
+        self.fetching.resize(share);
     }
 
     pub(crate) fn config(&self) -> &KafkaSettings {
@@ -169,10 +172,6 @@ impl KafkaCluster {
 
     pub(crate) fn shared(&self) -> Shared {
         Shared::new(&self.config, Arc::clone(&self.diagnostics))
-    }
-
-    fn reader(&self) -> Arc<Reader> {
-        self.fetching.reader()
     }
 
     pub(crate) fn explain(&self, what: &str, code: K) -> Error {
@@ -185,7 +184,7 @@ impl KafkaCluster {
         what: &str,
         call: impl FnOnce(&BaseConsumer<ReaderContext>) -> Result<T, K> + Send + 'static,
     ) -> Result<T, Error> {
-        let (reader, troubled) = (self.reader(), self.diagnostics.is_troubled());
+        let (reader, troubled) = (Arc::clone(&self.asking), self.diagnostics.is_troubled());
         let call = move || {
             if troubled {
                 native::reach(&reader.consumer, REQUEST_TIMEOUT)?;
@@ -206,7 +205,7 @@ impl KafkaCluster {
     /// # Errors
     /// `C0203` for a name that does not exist, and whatever asking the cluster brings. A pattern that matches nothing is no error.
     pub(crate) fn select_blocking(&self, patterns: &[TopicPattern]) -> Result<Vec<String>, Error> {
-        let all = native::metadata(&self.reader().consumer, REQUEST_TIMEOUT).map_err(|code| self.explain("listing the topics", code))?;
+        let all = native::metadata(&self.asking.consumer, REQUEST_TIMEOUT).map_err(|code| self.explain("listing the topics", code))?;
         select(&all.topics, patterns)
     }
 
@@ -229,7 +228,6 @@ fn watch_topics(cluster: &Arc<KafkaCluster>) -> Result<(), Error> {
             crate::clock::block_for(WATCH_INTERVAL);
             let Some(cluster) = cluster.upgrade() else { return };
             cluster.look_after_topics(&mut absent);
-            cluster.fetching.close_unused();
         }
     };
     match std::thread::Builder::new().name("kafka-watch".into()).spawn(watch) {

@@ -1,4 +1,4 @@
-//! How much the fetch queues may hold: a pure function of the reader's memory share and the number of partitions.
+//! How much the fetch queues may hold: a pure function of the reader's memory share, the number of partitions, and how far batches unfold.
 //!
 //! librdkafka's thresholds say when a partition *stops* fetching, count value bytes only, and know nothing of the ~320 bytes that each
 //! queued record costs beside them. So the share is split: one response in flight, then for each partition values, records, and
@@ -17,11 +17,40 @@ pub const UNFOLDING_MIN: u64 = 8;
 /// batch or two, whatever is asked for.
 pub const UNFOLDING_MAX: u64 = 1024;
 
-/// Partitions whose statistics cost about 1 % of a core if they are made each millisecond.
-const STATISTICS_PARTITIONS: u64 = 2;
+/// What a response spends on a partition that has nothing, and somewhat more. Responses are no smaller than that for all partitions: less would
+/// leave no room for data beside it.
+const FRAME_BYTES: u64 = 64;
+
+/// A slice has room for this much of what does not unfold, divided like all else. Less than a batch, and a response holds one batch of one partition;
+/// more, and each of thousands of partitions overshoots by it.
+const SLICE_UNFOLDED_MIN: u64 = 256 << 10;
+
+/// The smallest slice: a batch of few records. More, and a start brings several batches of each partition before it is seen how far they unfold.
+const SLICE_MIN: u64 = 256;
+
+/// The smallest response that librdkafka asks for, with room to spare.
+const RESPONSE_MIN: u64 = 2 << 10;
+
+/// How often statistics are made, ms, while a start looks for its limits, and later. More often costs CPU, a hundredth of a core for each partition
+/// and 10 us; less often is a longer start, or limits that follow later.
+const STATISTICS_MS: (u64, u64) = (200, 1_000);
 
 /// The longest interval of statistics that librdkafka takes, ms.
 const STATISTICS_MS_MAX: u64 = 86_400_000;
+
+/// How far batches are assumed to unfold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assumed {
+    /// Bytes of memory that a byte of a response becomes.
+    pub unfolding: u64,
+    /// Whether less is assumed as soon as it is seen, as at a start, or only when it lasts.
+    pub at_once: bool,
+}
+
+impl Assumed {
+    /// Before anything was seen.
+    pub const START: Self = Self { unfolding: UNFOLDING_MAX, at_once: true };
+}
 
 /// Limits of one reader client, in the units of the properties they become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,39 +63,40 @@ pub struct FetchLimits {
     pub slice: u64,
     /// `fetch.max.bytes`, bytes of one response.
     pub response: u64,
-    /// Bytes of memory that a byte of a response is assumed to become.
-    pub unfolding: u64,
     /// `statistics.interval.ms`, how often it is seen what they become.
     pub statistics_ms: u64,
+    /// What they rest on.
+    pub assumed: Assumed,
 }
 
 impl FetchLimits {
-    /// Splits `share` bytes over `partitions` open at a time, if each byte of a response becomes `unfolding` bytes of memory.
+    /// Splits `share` bytes over `partitions` open at a time.
     ///
     /// The floors keep a partition moving when the share is absurdly small; then, and where a broker sends one batch larger than a
     /// slice (it always sends at least one), the share is exceeded.
-    pub fn new(share: u64, partitions: u32, unfolding: u64) -> Self {
-        let (partitions, unfolding) = (u64::from(partitions.max(1)), unfolding.clamp(UNFOLDING_MIN, UNFOLDING_MAX));
-        // One response is one contiguous buffer: above 32 MiB one slow partition pins it all.
-        let response = (share / 8).clamp(1 << 20, 64 << 20);
-        let each = share.saturating_sub(response) / partitions;
+    pub fn new(share: u64, partitions: u32, assumed: Assumed) -> Self {
+        let assumed = Assumed { unfolding: assumed.unfolding.clamp(UNFOLDING_MIN, UNFOLDING_MAX), ..assumed };
+        let (partitions, unfolding) = (u64::from(partitions.max(1)), assumed.unfolding);
+        // One response is one contiguous buffer, which the slowest of its partitions pins.
+        let unfolded = (share / 8).clamp(1 << 20, 64 << 20);
+        let response = (unfolded / unfolding).max(partitions * FRAME_BYTES).max(RESPONSE_MIN);
+        let each = share.saturating_sub(unfolded) / partitions;
+        let searching = assumed.at_once && unfolding > UNFOLDING_MIN;
         Self {
             queue_kib: (each / 2 / 1024).clamp(64, 2_000_000),
             queue_records: (each / 4 / RECORD_COST).clamp(64, 1_000_000),
-            slice: (each / 8).clamp(64 << 10, 8 << 20) / unfolding,
-            response: response / unfolding,
-            unfolding,
-            // A start asks for one batch at a time until it has seen some; what is read on changes slowly, if at all.
-            statistics_ms: (if unfolding == UNFOLDING_MAX { 100 } else { 1_000 })
-                .max(partitions / STATISTICS_PARTITIONS)
-                .min(STATISTICS_MS_MAX),
+            slice: ((each / 8).clamp(SLICE_UNFOLDED_MIN, 8 << 20) / unfolding).max(SLICE_MIN).min(response),
+            response: response.min(1_000_000_000),
+            statistics_ms: (if searching { STATISTICS_MS.0 } else { STATISTICS_MS.1 }).max(partitions).min(STATISTICS_MS_MAX),
+            assumed,
         }
     }
 
-    /// What the queues of `partitions` hold at most, bytes, where no single batch exceeds a slice, and nothing unfolds further than was assumed.
+    /// What the queues of `partitions` hold at most, bytes, where no single batch exceeds a slice, nothing unfolds further than was assumed, and
+    /// librdkafka keeps to the slice: it doubles a partition's whenever a response holds nothing that is visible, such as aborted batches alone.
     pub fn bound(&self, partitions: u32) -> u64 {
-        let each = self.queue_kib * 1024 + self.queue_records * RECORD_COST + 2 * self.slice * self.unfolding;
-        self.response * self.unfolding + each * u64::from(partitions)
+        let each = self.queue_kib * 1024 + self.queue_records * RECORD_COST + 2 * self.slice * self.assumed.unfolding;
+        self.response * self.assumed.unfolding + each * u64::from(partitions)
     }
 }
 
@@ -76,36 +106,60 @@ mod tests {
 
     use super::*;
 
+    fn limits(share: u64, partitions: u32, unfolding: u64) -> FetchLimits {
+        FetchLimits::new(share, partitions, Assumed { unfolding, at_once: false })
+    }
+
     #[test]
     fn a_common_case_reads_in_large_slices() {
-        let limits = FetchLimits::new(128 << 20, 8, 2);
-        assert_eq!(limits.response, 8 << 20);
+        let limits = limits(128 << 20, 8, 1);
+        assert_eq!(limits.response, 2 << 20);
         assert_eq!(limits.queue_kib, 7 << 10);
-        assert!(limits.slice > 768 << 10, "{limits:?}");
+        assert!(limits.slice > 200 << 10, "{limits:?}");
         assert!(limits.queue_records > 10_000, "{limits:?}");
+    }
+
+    #[test]
+    fn slices_of_many_partitions_hold_a_usual_batch() {
+        for partitions in [64, 2_000] {
+            assert!(limits(85 << 20, partitions, 1).slice >= 32 << 10);
+        }
+    }
+
+    #[test]
+    fn responses_have_room_beside_their_frame() {
+        assert!(limits(85 << 20, 2_000, UNFOLDING_MAX).response > 100 << 10);
+    }
+
+    #[test]
+    fn statistics_are_rare_but_while_a_start_looks_for_its_limits() {
+        let interval =
+            |partitions, unfolding, at_once| FetchLimits::new(85 << 20, partitions, Assumed { unfolding, at_once }).statistics_ms;
+        assert_eq!([interval(64, 1024, true), interval(64, 1024, false), interval(64, 8, true)], [200, 1_000, 1_000]);
+        assert_eq!(interval(5_000, 1024, true), 5_000);
     }
 
     proptest! {
         #[test]
         fn the_share_is_kept_where_the_floors_do_not_bind(
-            each in (512u64 << 10)..(64 << 20),
+            each in (2u64 << 20)..(64 << 20),
             partitions in 1u32..2_000,
-            unfolding in UNFOLDING_MIN..=UNFOLDING_MAX,
+            unfolding in UNFOLDING_MIN..128,
         ) {
             // An eighth of the share at most is the response.
             let share = each * u64::from(partitions) * 8 / 7 + (2 << 20);
-            let limits = FetchLimits::new(share, partitions, unfolding);
+            let limits = limits(share, partitions, unfolding);
             prop_assert!(limits.bound(partitions) <= share, "{limits:?}");
         }
 
         #[test]
         fn values_are_in_librdkafkas_ranges(share in any::<u64>(), partitions in any::<u32>(), unfolding in any::<u64>()) {
-            let limits = FetchLimits::new(share, partitions, unfolding);
+            let limits = limits(share, partitions, unfolding);
             prop_assert!((1..=2_097_151).contains(&limits.queue_kib));
             prop_assert!((1..=10_000_000).contains(&limits.queue_records));
             prop_assert!((1..=1_000_000_000).contains(&limits.slice));
-            prop_assert!(limits.slice <= 4 << 20 && (1_000..=32 << 20).contains(&limits.response));
-            prop_assert!(limits.statistics_ms <= 86_400_000);
+            prop_assert!((1_000..=1_000_000_000).contains(&limits.response));
+            prop_assert!((1..=86_400_000).contains(&limits.statistics_ms));
         }
     }
 }

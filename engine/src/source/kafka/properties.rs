@@ -160,8 +160,12 @@ impl KafkaSettings {
         // Also caps a decompressed batch. Not part of the budget: it is a limit for one response, and a broker that honours
         // fetch.max.bytes comes near it only for a batch that is itself that large.
         p.set_default("receive.message.max.bytes", 100_000_000.max(limits.response + 512));
-        // Few, large responses; the wait bounds what that costs an idle partition (and how late its end is seen).
-        p.set_default("fetch.min.bytes", limits.slice.min(256 << 10));
+        // Few, large responses; the wait bounds what that costs an idle partition (and how late its end is seen). More than a slice would be waited for
+        // in vain.
+        let asked = p.get("fetch.min.bytes").map(|bytes| bytes.trim().parse::<u64>());
+        if !matches!(asked, Some(Err(_))) {
+            p.set("fetch.min.bytes", asked.and_then(Result::ok).unwrap_or(256 << 10).min(limits.slice));
+        }
         p.set_default("fetch.wait.max.ms", 100);
         // After a queue was full its partition rests for this long. Shorter: wake-ups for nothing. Longer: the queue runs dry
         // (librdkafka's default of 1,000 ms halves the throughput).

@@ -8,7 +8,7 @@
 //!   ends that before the queue is destroyed.
 //! - Anything but a record or an end of partition becomes a [`QueueFault`]; nothing is skipped silently. Records come in order of their
 //!   offsets, none below the offset asked for.
-//! - A queue follows its cluster to another reader client between two drains, from the position where it stands.
+//! - A queue follows its cluster to another reader client between two drains, from the last record that it gave out.
 //! - At most one queue of a partition fetches. Opening a partition again takes it over from an older queue, which faults from then on.
 //!
 //! Ownership: [`Opening`] owns the topic handle and keeps the client alive; [`KafkaQueue`] owns the native queue, the messages taken
@@ -95,6 +95,11 @@ impl OpenPartitions {
         topics.into_iter().map(str::to_owned).collect()
     }
 
+    /// Whether nothing is read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Wakes the readers of all of them.
     pub(crate) fn wake(&self) {
         let open: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
@@ -136,6 +141,8 @@ pub(crate) struct KafkaQueue {
     position: i64,
     /// The leader epoch of the record before `position`; -1: not known.
     leader_epoch: i32,
+    /// Where the client has said that the partition ends, if that is behind `position`: control records and holes lie between.
+    seen_end: i64,
     headers: HeadersBuf,
     /// Not from librdkafka: the queue was taken over, or a drain failed.
     own_fault: Option<QueueFault>,
@@ -164,6 +171,18 @@ unsafe extern "C" fn call_wake(_client: *mut sys::rd_kafka_t, opaque: *mut c_voi
 /// # Errors
 /// `C0207` if librdkafka refuses.
 pub(crate) fn open(fetching: &Arc<Fetching>, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<KafkaQueue, Error> {
+    open_after(None, fetching, tp, offset, leader_epoch, wake)
+}
+
+/// As [`open`]; with an opening that it follows, only if that has not been taken over.
+fn open_after(
+    older: Option<&Arc<Opening>>,
+    fetching: &Arc<Fetching>,
+    tp: &TopicPartition,
+    offset: i64,
+    leader_epoch: i32,
+    wake: Wake,
+) -> Result<KafkaQueue, Error> {
     let refused = |what: &str, code: K| {
         Error::new(OPEN_FAILED, ErrorKind::Retryable, what).with("partition", tp).with("offset", offset).because(code)
     };
@@ -171,8 +190,11 @@ pub(crate) fn open(fetching: &Arc<Fetching>, tp: &TopicPartition, offset: i64, l
         return Err(Error::new(OPEN_FAILED, ErrorKind::Bug, "a partition is opened at a negative offset").with("partition", tp));
     }
     let name = CString::new(&*tp.topic).map_err(|_| refused("the topic's name holds a zero byte", K::InvalidTopic))?;
-    let reader = fetching.reader();
+    let reader = fetching.reader()?;
     let mut open = fetching.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if older.is_some_and(|older| !open.get(tp).is_some_and(|now| Arc::ptr_eq(now, older))) {
+        return Err(refused("the partition was opened again elsewhere in this process", K::State));
+    }
     if let Some(older) = open.remove(tp) {
         older.stop();
     }
@@ -202,6 +224,7 @@ pub(crate) fn open(fetching: &Arc<Fetching>, tp: &TopicPartition, offset: i64, l
         next: 0,
         position: offset,
         leader_epoch,
+        seen_end: offset,
         headers: HeadersBuf::default(),
         own_fault: None,
         wake: Box::into_raw(Box::new(wake)),
@@ -243,11 +266,15 @@ impl KafkaQueue {
 
     /// Goes on with the client that has taken the place of this queue's. What was fetched and not drained is fetched again.
     fn follow(&mut self) {
-        if self.fetching.successor(&self.opening.reader).is_none() {
-            return;
-        }
-        match open(&self.fetching, &self.tp, self.position, self.leader_epoch, Arc::clone(&self.opening.wake)) {
-            Ok(moved) => *self = moved,
+        let wake = Arc::clone(&self.opening.wake);
+        match open_after(Some(&self.opening), &self.fetching, &self.tp, self.position, self.leader_epoch, wake) {
+            Ok(moved) => {
+                if let Some(fault) = self.opening.fault.get() {
+                    // Nobody else has seen the new opening yet but the watch of topics, which would say the same.
+                    let _ = moved.opening.fault.set(fault.clone());
+                }
+                *self = moved;
+            }
             Err(e) => self.own_fault = Some(QueueFault::Other(format!("the fetch cannot be moved to other limits: {e}"))),
         }
     }
@@ -286,7 +313,9 @@ impl PartitionQueue for KafkaQueue {
             self.own_fault = Some(QueueFault::Other("the partition was opened again elsewhere in this process".into()));
             return true;
         }
-        if self.opening.reader.is_outdated() {
+        // Behind control records only this client knows how the log stood: a new one would ask by the last record, and not notice a log that was cut
+        // between the two. It waits for the next record.
+        if self.seen_end <= self.position && self.opening.reader.is_retired() {
             self.follow();
             if self.own_fault.is_some() {
                 return true;
@@ -358,9 +387,13 @@ impl PartitionQueue for KafkaQueue {
         self.next += 1;
         // SAFETY: the message is live and not reachable any more: `next` has passed it.
         unsafe {
-            if ptr::addr_of!((*message).err).cast::<i32>().read() == 0 {
-                self.position = self.position.max((*message).offset + 1);
-                self.leader_epoch = sys::rd_kafka_message_leader_epoch(message);
+            match ptr::addr_of!((*message).err).cast::<i32>().read() {
+                0 => {
+                    self.position = self.position.max((*message).offset + 1);
+                    self.leader_epoch = sys::rd_kafka_message_leader_epoch(message);
+                }
+                error if native::code(error) == K::PartitionEOF => self.seen_end = (*message).offset,
+                _ => {}
             }
             sys::rd_kafka_message_destroy(message);
         }
@@ -370,7 +403,7 @@ impl PartitionQueue for KafkaQueue {
         while self.next < self.batch.len() {
             self.pop();
         }
-        (self.position, self.leader_epoch) = (offset, -1);
+        (self.position, self.leader_epoch, self.seen_end) = (offset, -1, offset);
         // What is on its way from the old position is outdated by this: librdkafka drops it.
         match native::seek_with_epoch(&self.opening.reader.consumer, &self.tp, offset, -1, SEEK_TIMEOUT) {
             Ok(()) => Ok(()),

@@ -1,6 +1,7 @@
 //! Tests of the property maps.
 
 use super::super::errors::PROPERTY_OWNED;
+use super::super::limits::Assumed;
 use super::*;
 use crate::error::codes::SECRET_UNREADABLE;
 
@@ -13,7 +14,7 @@ fn with(properties: &[(&str, &str)]) -> KafkaSettings {
 }
 
 fn reader(config: &KafkaSettings) -> Result<ClientProperties, Error> {
-    config.reader_properties(&FetchLimits::new(64 << 20, 4, 8))
+    config.reader_properties(&FetchLimits::new(64 << 20, 4, Assumed { unfolding: 8, at_once: false }))
 }
 
 fn group(config: &KafkaSettings) -> ClientProperties {
@@ -56,8 +57,8 @@ fn statistics_come_as_often_as_the_limits_need_them_or_more_often() {
 
 #[test]
 fn the_smallest_responses_are_no_less_than_librdkafka_allows() {
-    let p = plain().reader_properties(&FetchLimits::new(0, 2_000, u64::MAX)).unwrap();
-    assert_eq!((p.get("fetch.max.bytes"), p.get("message.max.bytes")), (Some("1024"), Some("1024")));
+    let p = plain().reader_properties(&FetchLimits::new(0, 1, Assumed::START)).unwrap();
+    assert_eq!((p.get("fetch.max.bytes"), p.get("message.max.bytes")), (Some("2048"), Some("2048")));
     super::super::client::create(&p, rdkafka::consumer::DefaultConsumerContext).unwrap();
 }
 
@@ -85,8 +86,10 @@ fn owned_properties_are_refused_by_name() {
 
 #[test]
 fn other_properties_pass_through() {
-    let p = reader(&with(&[("client.id", "mine"), ("socket.timeout.ms", "9"), ("fetch.wait.max.ms", "7")])).unwrap();
+    let p = reader(&with(&[("client.id", "mine"), ("socket.timeout.ms", "9"), ("fetch.wait.max.ms", "7"), ("fetch.min.bytes", "900000")]))
+        .unwrap();
     assert_eq!((p.get("client.id"), p.get("socket.timeout.ms"), p.get("fetch.wait.max.ms")), (Some("mine"), Some("9"), Some("7")));
+    assert_eq!(p.get("fetch.min.bytes"), p.get("fetch.message.max.bytes"), "more than a slice never comes");
 }
 
 #[test]
