@@ -15,7 +15,7 @@ use catchment_formats::parquet::ParquetDecoder;
 use catchment_tests::admin::GroupOffset;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, config_file};
 use catchment_tests::phases::Watch;
-use catchment_tests::process::Process;
+use catchment_tests::process::{Exit, Process};
 use catchment_tests::s3::{Config, Logged, Op, Personality};
 use catchment_tests::services::{Kafka, KafkaOptions, Minio};
 use md5::{Digest, Md5};
@@ -102,14 +102,52 @@ fn writes_of(log: &[Logged], key: &str) -> Vec<Op> {
     log.iter().filter(|r| r.key == key && !reads.contains(&r.op)).map(|r| r.op).collect()
 }
 
+/// Backs everything up in each of these layouts at the same time, below a prefix and under a rule of its own.
+fn backup_in(bed: &Bed, layouts: &[(&str, &[&str])]) -> Vec<Exit> {
+    let start = |(name, settings): &(&str, &[&str])| {
+        let rule = rule_in(bed, name);
+        bed.backup_to(&format!("{name}/"), &[&["--rule", &rule, "--until-end"][..], settings].concat()).spawn()
+    };
+    let running: Vec<_> = layouts.iter().map(start).collect();
+    let exits: Vec<_> = running.into_iter().map(|process| process.wait(RUN_LIMIT)).collect();
+    for exit in &exits {
+        exit.assert_code(0);
+    }
+    exits
+}
+
+fn rule_in(bed: &Bed, layout: &str) -> String {
+    format!("{layout}-{}", bed.topic)
+}
+
 #[test]
-fn deleted_group_offsets_are_found_again_from_the_anchors() {
-    let mut bed = backed_up();
-    bed.admin.delete_group(&bed.group());
+fn deleted_group_offsets_are_found_again_from_the_anchors_in_every_layout() {
+    const LAYOUTS: [(&str, &[&str]); 4] = [
+        ("hive", &["--layout", "hive"]),
+        ("confluent", &["--layout", "confluent"]),
+        ("tencent", &["--layout", "tencent", "--instance", "ckafka-1"]),
+        ("template", &["--path", "archive/{topic}/{yyyy}/{mm}/p{partition}"]),
+    ];
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
+    bed.fill(600);
+    backup_in(&bed, &LAYOUTS);
+    for (name, _) in LAYOUTS {
+        bed.admin.delete_group(&format!("catchment-{}", rule_in(&bed, name)));
+    }
     bed.fill(400);
-    let exit = bed.backup_all(&[]);
-    assert!(exit.stderr.contains("found from the anchor"), "{}", exit.stderr);
-    bed.assert_complete("after the group was deleted");
+    let exits = backup_in(&bed, &LAYOUTS);
+    let truth = bed.truth();
+    for ((name, _), exit) in LAYOUTS.iter().zip(exits) {
+        for partition in 0..2 {
+            let resumed = format!("{}/{partition}: the group had no offset; going on at ", bed.topic);
+            let line = exit.stderr.lines().find(|line| line.contains(&resumed)).unwrap_or_else(|| panic!("{name}: {}", exit.stderr));
+            assert!(line.contains("at 300, found from the anchor"), "{name}: {line}");
+        }
+        let prefix = format!("{name}/");
+        truth.assert_equals(&bed.place.stored(&prefix), name);
+        let report = bed.verify(&prefix, true);
+        assert_eq!((&report["compared"], &report["gaps"]), (&1000.into(), &Value::Array(Vec::new())), "{name}: {report}");
+    }
 }
 
 #[test]
