@@ -352,17 +352,34 @@ fn another_destination_waits_for_what_is_pinned_to_the_old_one() {
     bed.verify("new/", true);
 }
 
-#[test]
-fn a_topic_created_again_goes_into_a_directory_of_its_own() {
+/// A topic that was backed up, deleted and created again, and has records again. And the first one's objects.
+fn created_again() -> (Bed, Vec<String>) {
     let mut bed = backed_up();
     let old = bed.place.data_keys("");
     bed.admin.delete_topic(&bed.topic);
     bed.admin.create_mixed_topic(&bed.topic, 2);
     bed.fill(300);
+    (bed, old)
+}
+
+#[test]
+fn a_topic_created_again_goes_into_a_directory_of_its_own() {
+    let (mut bed, old) = created_again();
     bed.assert_stops(&[], 1, "C0421");
     bed.backup_all(&["--accept", "topic-recreated"]);
     bed.fill(300);
     bed.backup_all(&[]);
+    assert_beside(&bed, &old);
+}
+
+#[test]
+fn a_topic_created_again_goes_on_if_the_rule_permits_it() {
+    let (mut bed, old) = created_again();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = config_file(dir.path(), &bed, "on_gap = { topic_recreated = \"continue\" }");
+    bed.backup_all(&["--config", &config]);
+    bed.fill(300);
+    bed.backup_all(&["--config", &config]);
     assert_beside(&bed, &old);
 }
 
