@@ -1,6 +1,9 @@
 //! Every store does what the trait says: memory, files, and S3 services of each personality and guard class. And what the S3
-//! store makes of a service that misbehaves.
+//! store makes of a service that misbehaves, and with whose credentials it comes.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +17,9 @@ use catchment::store::memory::MemoryStore;
 use catchment::store::open::{Env, GivenCredentials, OpenOptions, open};
 use catchment::store::probe::{self, GuardClasses};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreErrorKind};
+use catchment_tests::bed::{Place, RUN_LIMIT};
 use catchment_tests::bucket::Bucket;
+use catchment_tests::process::Program;
 use catchment_tests::s3::{Answer, Config, Fault, Op, Personality, S3Server};
 use catchment_tests::services::Minio;
 use catchment_tests::store_conformance::Subject;
@@ -463,6 +468,60 @@ async fn missing_credentials_are_denied_before_anything_is_sent() {
     let env = Env::of(&[("TENCENTCLOUD_SECRET_ID", "id"), ("TENCENTCLOUD_SECRET_KEY", "key")]);
     let store = open(&server.url("", ""), &OpenOptions { env, ..OpenOptions::default() }).await.unwrap();
     put(&store, "a").await.unwrap();
+}
+
+/// Access keys and session tokens of what the program asks a server of this kind if these variables are all that it has.
+fn carried(personality: Personality, variables: &[(&str, &str)]) -> BTreeSet<(String, Option<String>)> {
+    let place = Place::in_process_like(Config::new(personality));
+    let exit = Program::new(["ls", &place.server().url("", "")]).envs(variables.iter().copied()).run(RUN_LIMIT);
+    exit.assert_code(3); // The bucket is empty, and the program was let in to see it.
+    place.server().state().log().into_iter().map(|logged| (logged.access_key, logged.session_token)).collect()
+}
+
+/// The metadata service of a CVM instance with one role. Serves until the tests end.
+fn cvm_metadata() -> String {
+    const ROLE: &str = r#"{"TmpSecretId":"role-id","TmpSecretKey":"key","ExpiredTime":4102444800,"Token":"role-token","Code":"Success"}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port can be had");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let of_role = request.first().is_some_and(|line| line.contains("/security-credentials/writer "));
+            let _ = write!(stream, "HTTP/1.0 200 OK\r\n\r\n{}", if of_role { ROLE } else { "writer" });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn requests_carry_the_credentials_that_the_environment_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let profile = |name: &str| format!("[{name}]\naws_access_key_id = {name}-id\naws_secret_access_key = key\n");
+    let (none, profiles) = (file("none", ""), file("profiles", &(profile("default") + &profile("backup"))));
+    let metadata = cvm_metadata();
+    let aws = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), ("AWS_SESSION_TOKEN", "token")];
+    let tencent = [("TENCENTCLOUD_SECRET_ID", "id"), ("TENCENTCLOUD_SECRET_KEY", "key")];
+    for (personality, variables, access_key, token) in [
+        (Personality::Aws, &[("AWS_SHARED_CREDENTIALS_FILE", &*profiles)][..], "default-id", None),
+        (Personality::Aws, &[("AWS_SHARED_CREDENTIALS_FILE", &profiles), ("AWS_PROFILE", "backup")], "backup-id", None),
+        (Personality::Aws, &aws, "id", Some("token")),
+        (Personality::Cos, &tencent, "id", None),
+        (Personality::Cos, &[tencent[0], tencent[1], ("TENCENTCLOUD_TOKEN", "token")], "id", Some("token")),
+        (Personality::Cos, &[tencent[0], tencent[1], ("TENCENTCLOUD_SESSION_TOKEN", "token")], "id", Some("token")),
+        (Personality::Cos, &aws, "id", Some("token")),
+        (Personality::Cos, &[("CATCHMENT_CVM_METADATA", &metadata)], "role-id", Some("role-token")),
+    ] {
+        // Whoever runs the tests may have files of his own.
+        let files = [("AWS_SHARED_CREDENTIALS_FILE", &*none), ("AWS_CONFIG_FILE", &none)];
+        let found = carried(personality, &[&files, variables].concat());
+        assert_eq!(found, [(access_key.to_owned(), token.map(str::to_owned))].into(), "{personality:?} {variables:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

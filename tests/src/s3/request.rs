@@ -39,6 +39,10 @@ pub struct Request {
     pub guarded: bool,
     /// Whether it carries a `Content-MD5`.
     pub md5: bool,
+    /// The access key that it is signed with; empty if there is no signature.
+    pub access_key: String,
+    /// The session token that it carries.
+    pub session_token: Option<String>,
 }
 
 /// A request with what its handler needs.
@@ -85,6 +89,8 @@ impl Incoming {
             bytes: headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0),
             md5: headers.contains_key("content-md5"),
             guarded: headers.get(guard.0).is_some_and(|value| value == guard.1),
+            access_key: access_key(&headers).unwrap_or_default(),
+            session_token: headers.get("x-amz-security-token").and_then(|v| Some(v.to_str().ok()?.to_owned())),
         };
         Some(Self { request, bucket, path_style, query, headers })
     }
@@ -108,6 +114,11 @@ impl Incoming {
         let must = self.headers.keys().filter(|name| name.as_str().starts_with("x-amz-") || name.as_str().starts_with("x-cos-"));
         must.into_iter().all(|name| signed.contains(&name.as_str()))
     }
+}
+
+fn access_key(headers: &HeaderMap) -> Option<String> {
+    let (_, scope) = headers.get("authorization")?.to_str().ok()?.split_once("Credential=")?;
+    Some(scope.split('/').next()?.to_owned())
 }
 
 fn parse_query(query: &str) -> BTreeMap<String, String> {

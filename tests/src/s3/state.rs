@@ -105,6 +105,10 @@ pub struct Logged {
     pub guarded: bool,
     /// Whether it carried a `Content-MD5`.
     pub md5: bool,
+    /// The access key that it was signed with; empty if there was no signature.
+    pub access_key: String,
+    /// The session token that it carried.
+    pub session_token: Option<String>,
     /// The HTTP status; 0 for a reset connection.
     pub status: u16,
 }
@@ -248,6 +252,8 @@ impl State {
             bytes: request.bytes,
             guarded: request.guarded,
             md5: request.md5,
+            access_key: request.access_key.clone(),
+            session_token: request.session_token.clone(),
             status,
         };
         self.log.lock().unwrap_or_else(PoisonError::into_inner).push(logged);
