@@ -244,18 +244,52 @@ fn a_topic_whose_name_readers_would_hide_is_escaped() {
     assert_parquet_equals(&Truth::read(kafka, &topic), Objects::Directory(directory.path()), "");
 }
 
-#[test]
-fn the_largest_record_goes_through_a_small_budget() {
+/// A partition with records of these sizes, of runs of so many equal bytes.
+fn bed_of_large_records(sizes: &[usize], run_bytes: usize, codec: Codec) -> Bed {
     let bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::minio(Minio::shared()));
-    let (producer, mut rng) = (RecordProducer::new(bed.broker(), Codec::None), Rng::new(12));
-    for (timestamp, bytes) in (1_700_000_000_000..).zip([100, 12 << 20, 100]) {
-        let value = std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(bytes).collect();
+    let (producer, mut rng) = (RecordProducer::new(bed.broker(), codec), Rng::new(12));
+    for (timestamp, bytes) in (1_700_000_000_000..).zip(sizes) {
+        let runs = std::iter::repeat_with(|| std::iter::repeat_n(rng.next_u64().to_le_bytes()[0], run_bytes));
+        let value = runs.flatten().take(*bytes).collect();
         producer.send(&bed.topic, 0, &Record { key: None, value: Some(value), headers: Vec::new(), timestamp });
     }
     producer.flush();
-    bed.backup_all(&["--budget", "128MiB"]);
+    bed
+}
+
+/// Waits until it has ended well, and returns the peak of its memory.
+#[track_caller]
+fn peak_of_success(mut process: Process) -> u64 {
+    let (deadline, mut peak) = (Instant::now() + RUN_LIMIT, 0);
+    while process.poll().is_none() && Instant::now() < deadline {
+        peak = process.memory_peak_bytes().max(peak);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process.wait(Duration::ZERO).assert_code(0);
+    peak
+}
+
+#[test]
+fn the_largest_record_goes_through_a_small_budget() {
+    const BUDGET: u64 = 128 << 20;
+    let bed = bed_of_large_records(&[100, 12 << 20, 100], 1, Codec::None);
+    let peak = peak_of_success(bed.backup(&["--budget", "128MiB", "--until-end"]).spawn());
+    assert!(peak > 0 && peak <= BUDGET * 6 / 5, "peak {} MiB of {} MiB", peak >> 20, BUDGET >> 20);
     assert_eq!(bed.truth().len(), 3);
     bed.assert_complete("a record of 12 MiB");
+}
+
+#[test]
+fn a_record_that_the_budget_cannot_hold_is_refused_until_the_budget_is_raised() {
+    // The broker takes it for what it is compressed.
+    let bed = bed_of_large_records(&[40 << 20], 64, Codec::Gzip);
+    let exit = bed.assert_stops(&["--budget", "96MiB"], 2, "C0430");
+    for word in ["record_bytes", "memory_bytes", "raise --budget"] {
+        assert!(exit.stderr.contains(word), "no {word:?} in: {}", exit.stderr);
+    }
+    bed.backup_all(&["--budget", "256MiB"]);
+    assert_eq!(bed.truth().len(), 1);
+    bed.assert_complete("a record of 40 MiB");
 }
 
 #[test]

@@ -183,7 +183,8 @@ fn settings(bootstrap: &str, codec: Codec) -> ClientConfig {
         .set("linger.ms", "20")
         .set("batch.size", "262144")
         .set("queue.buffering.max.kbytes", "131072")
-        .set("message.max.bytes", "16777216");
+        // More than the broker takes, which counts a batch as it is compressed.
+        .set("message.max.bytes", "67108864");
     config
 }
 
