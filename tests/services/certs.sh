@@ -3,6 +3,7 @@
 #   ca.pem                    the authority that brokers and clients trust
 #   server.{pem,key}          the broker, for 127.0.0.1 and localhost
 #   client.{pem,key}          a client that the authority signed, CN=catchment
+#   client-locked.key         the same key, encrypted; its password is catchment-secret
 #   rogue.{pem,key}           a client that another authority signed; rogue-ca.pem is that authority
 set -euo pipefail
 dir=$1
@@ -25,5 +26,6 @@ authority rogue-ca
 leaf server ca localhost "subjectAltName=IP:127.0.0.1,DNS:localhost"
 leaf client ca catchment "extendedKeyUsage=clientAuth"
 leaf rogue rogue-ca catchment "extendedKeyUsage=clientAuth"
+openssl pkey -in client.key -aes256 -passout pass:catchment-secret -out client-locked.key
 cat ca.pem >> server.pem
 touch .done

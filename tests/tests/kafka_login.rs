@@ -90,6 +90,8 @@ async fn tokens_of_an_endpoint() {
     gets_in(config(&kafka, Listener::Sasl, login(TokenEndpoint::ACCOUNT.1), None), "endpoint").await;
     gets_in(config(&kafka, Listener::SaslSsl, login(TokenEndpoint::ACCOUNT.1), Some(trusting(&kafka))), "endpoint").await;
     is_refused(config(&kafka, Listener::Sasl, login("wrong-canary"), None), errors::AUTHENTICATION, "sasl.client_secret").await;
+    let over_tls = config(&kafka, Listener::SaslSsl, login("wrong-canary"), Some(trusting(&kafka)));
+    is_refused(over_tls, errors::AUTHENTICATION, "sasl.client_secret").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +105,10 @@ async fn tokens_of_a_file() {
         path
     };
     let login = |path: PathBuf| Some(SaslSettings { token_file: Some(path), ..SaslSettings::new(Mechanism::OAuthBearer) });
-    gets_in(config(&kafka, Listener::Sasl, login(write("good", 300)), None), "file").await;
-    is_refused(config(&kafka, Listener::Sasl, login(write("old", -300)), None), errors::AUTHENTICATION, "expired").await;
+    for (listener, tls) in [(Listener::Sasl, None), (Listener::SaslSsl, Some(trusting(&kafka)))] {
+        gets_in(config(&kafka, listener, login(write("good", 300)), tls.clone()), "file").await;
+        is_refused(config(&kafka, listener, login(write("old", -300)), tls), errors::AUTHENTICATION, "expired").await;
+    }
     is_refused(config(&kafka, Listener::Sasl, login(dir.path().join("none")), None), errors::AUTHENTICATION, "none").await;
 
     // A token of a few seconds is read again before it ends, and new connections get in with the new one.
@@ -135,6 +139,12 @@ async fn certificates() {
     gets_in(config(&kafka, Listener::MutualTls, None, Some(shown("client.pem", "client.key"))), "mtls").await;
     is_refused(config(&kafka, Listener::MutualTls, None, Some(trusting(&kafka))), errors::TLS, "tls.certificate").await;
     is_refused(config(&kafka, Listener::MutualTls, None, Some(shown("rogue.pem", "rogue.key"))), errors::TLS, "tls.certificate").await;
+
+    let unlocked = |password| TlsSettings { key_password: password, ..shown("client.pem", "client-locked.key") };
+    gets_in(config(&kafka, Listener::MutualTls, None, Some(unlocked(Some(Secret::new(Kafka::KEY_PASSWORD))))), "mtls").await;
+    for wrong in [Some(Secret::new("wrong-canary")), None] {
+        is_refused(config(&kafka, Listener::MutualTls, None, Some(unlocked(wrong))), errors::PROPERTY_REFUSED, "ssl.key.location").await;
+    }
 }
 
 /// A way in as a config file has it: the keys of its `[kafka.door]`.
@@ -142,11 +152,15 @@ fn way_in(kafka: &Kafka, listener: Listener, keys: &str) -> String {
     format!("[kafka.door]\nbrokers = \"{}\"\n{keys}\n", kafka.listener(listener))
 }
 
-/// `ca`, and a client's certificate and key, as a config file has them.
-fn tls_keys(kafka: &Kafka, shown: Option<(&str, &str)>) -> String {
+/// `ca`, and more keys beside, as a config file has them.
+fn tls_keys(kafka: &Kafka, more: &str) -> String {
+    format!("tls = {{ ca = \"{}\"{more} }}", kafka.certificate("ca.pem").display())
+}
+
+/// `ca`, and a client's certificate and key.
+fn mutual_keys(kafka: &Kafka, certificate: &str, key: &str, more: &str) -> String {
     let path = |name: &str| kafka.certificate(name).display().to_string();
-    let shown = shown.map(|(certificate, key)| format!(", certificate = \"{}\", key = \"{}\"", path(certificate), path(key)));
-    format!("tls = {{ ca = \"{}\"{} }}", path("ca.pem"), shown.unwrap_or_default())
+    tls_keys(kafka, &format!(", certificate = \"{}\", key = \"{}\"{more}", path(certificate), path(key)))
 }
 
 fn account_keys(mechanism: &str, user: &str, password: &str) -> String {
@@ -170,12 +184,15 @@ fn rule_file(directory: &Path, name: &str, way_in: &str) -> String {
 fn a_config_file_lets_the_program_in() {
     let (kafka, endpoint) = (node(), TokenEndpoint::start(300));
     let (user, password) = kafka.account();
-    let shown = tls_keys(&kafka, Some(("client.pem", "client.key")));
-    let scram = format!("{}\n{}", account_keys("SCRAM-SHA-512", user, password), tls_keys(&kafka, None));
+    let shown = mutual_keys(&kafka, "client.pem", "client.key", "");
+    let unlock = format!(", key_password = \"{}\"", Kafka::KEY_PASSWORD);
+    let unlocked = mutual_keys(&kafka, "client.pem", "client-locked.key", &unlock);
+    let scram = format!("{}\n{}", account_keys("SCRAM-SHA-512", user, password), tls_keys(&kafka, ""));
     for (name, way_in) in [
         ("plain", way_in(&kafka, Listener::Sasl, &account_keys("PLAIN", user, password))),
         ("scram", way_in(&kafka, Listener::SaslSsl, &scram)),
         ("mutual", way_in(&kafka, Listener::MutualTls, &shown)),
+        ("unlocked", way_in(&kafka, Listener::MutualTls, &unlocked)),
         ("token", way_in(&kafka, Listener::Sasl, &token_keys(&endpoint, TokenEndpoint::ACCOUNT.1))),
     ] {
         let directory = tempfile::tempdir().expect("a directory");
@@ -194,8 +211,8 @@ fn a_config_file_with_a_wrong_secret_keeps_the_program_out_and_the_secret_in() {
     let account = |mechanism| account_keys(mechanism, kafka.account().0, "wrong-canary");
     let rogue = std::fs::read_to_string(kafka.certificate("rogue.key")).expect("the key is readable");
     let rogue_line = rogue.lines().nth(1).expect("a key has lines");
-    let scram = format!("{}\n{}", account("SCRAM-SHA-512"), tls_keys(&kafka, None));
-    let shown = tls_keys(&kafka, Some(("rogue.pem", "rogue.key")));
+    let scram = format!("{}\n{}", account("SCRAM-SHA-512"), tls_keys(&kafka, ""));
+    let shown = mutual_keys(&kafka, "rogue.pem", "rogue.key", "");
     for (way_in, (code, exit_code), secret) in [
         (way_in(&kafka, Listener::Sasl, &account("PLAIN")), ("C0211", 1), "wrong-canary"),
         (way_in(&kafka, Listener::SaslSsl, &scram), ("C0211", 1), "wrong-canary"),

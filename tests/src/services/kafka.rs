@@ -87,6 +87,9 @@ enum Kind {
 }
 
 impl Kafka {
+    /// The password of the certificates' `client-locked.key`.
+    pub const KEY_PASSWORD: &'static str = "catchment-secret";
+
     /// The 4.x broker that all tests may use but none may stop: `CATCHMENT_TEST_KAFKA` (host:port) or the run's own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
@@ -144,7 +147,8 @@ impl Kafka {
         (server.setting("KAFKA_USER"), server.setting("KAFKA_PASSWORD"))
     }
 
-    /// A file of the broker's certificates: `ca.pem`, `client.pem`, `client.key`, `rogue.pem`, `rogue.key`, `rogue-ca.pem`.
+    /// A file of the broker's certificates: `ca.pem`, `client.pem`, `client.key`, `client-locked.key`, `rogue.pem`, `rogue.key`,
+    /// `rogue-ca.pem`.
     pub fn certificate(&self, name: &str) -> PathBuf {
         Path::new(self.server().setting("KAFKA_CERTS")).join(name)
     }
