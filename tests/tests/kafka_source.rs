@@ -378,6 +378,11 @@ async fn two_static_members_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_static_range_members_share() {
+    two_members_share(&[("session.timeout.ms", "6000"), ("partition.assignment.strategy", "range")], ["a", "b"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_dynamic_range_members_share() {
     two_members_share(&[("partition.assignment.strategy", "range")], ["", ""]).await;
 }
@@ -390,6 +395,11 @@ async fn two_cooperative_members_share() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_members_of_the_new_protocol_share() {
     two_members_share(&[("group.protocol", "consumer")], ["", ""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_static_members_of_the_new_protocol_share() {
+    two_members_share(&[("group.protocol", "consumer")], ["a", "b"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
