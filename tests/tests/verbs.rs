@@ -11,6 +11,7 @@ use catchment_tests::admin::Admin;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, unique};
 use catchment_tests::generate::{Plan, Profile, fill};
 use catchment_tests::process::{Exit, Process, Program, binary};
+use catchment_tests::s3::{Fault, Op};
 use catchment_tests::services::{Kafka, Minio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -722,6 +723,33 @@ fn colour_comes_on_a_terminal_and_when_it_is_asked_for() {
     assert!(!on_a_terminal("backup --windw", Some("1")).contains(ESCAPE), "NO_COLOR");
     assert!(!on_a_terminal("backup --color never --windw", None).contains(ESCAPE), "--color never");
     assert!(!on_a_terminal("backup --windw --color=never", None).contains(ESCAPE), "--color=never");
+}
+
+/// Runs what follows on a terminal that `script` makes, wide enough for its longest line.
+const ON_A_TERMINAL: [&str; 3] =
+    ["bash", "-c", "unset NO_COLOR; TERM=xterm exec script -qec \"stty rows 24 cols 200; exec ${0@Q} ${*@Q}\" /dev/null"];
+
+#[test]
+fn a_terminal_shows_one_moving_line_instead_of_a_line_for_each_window() {
+    const REDRAWN: &str = "\r\x1b[2K";
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process());
+    bed.fill(RECORDS);
+    // Slow enough for the line to be drawn between two windows.
+    bed.place.server().state().set_faults(|request| match request.op {
+        Op::PutObject if !request.key.contains("_catchment/") => Fault { before: Duration::from_millis(500), ..Fault::default() },
+        _ => Fault::default(),
+    });
+    let exit = bed.backup(&["--until-end"]).within(&ON_A_TERMINAL).run(RUN_LIMIT);
+    exit.assert_code(0);
+    let windows = bed.place.data_keys("").len();
+    assert!(windows >= 5, "{RECORDS} records of 20 ms in windows of 1 s: {windows}");
+    let drawn: Vec<_> = exit.stdout.split(REDRAWN).collect();
+    assert!(drawn.len() > 2 * windows, "drawn {} times: {}", drawn.len(), exit.stdout);
+    assert!(drawn.iter().any(|line| line.contains("starting")), "{}", exit.stdout);
+    let after = |objects: usize| drawn.iter().any(|line| line.contains(&format!(" {objects} objects, ")) && line.contains("MiB; last "));
+    assert!((1..windows).all(after), "each window is shown while the next one is written: {}", exit.stdout);
+    assert!(!exit.stdout.contains(".parquet"), "a line for each window is for pipes and files: {}", exit.stdout);
+    bed.assert_complete("on a terminal");
 }
 
 /// Stops a backup whose windows are open and have every record.
