@@ -82,12 +82,12 @@ fn accounts_are_checked() {
 
 #[test]
 fn an_old_broker_checks_accounts_and_certificates() {
-    let kafka = Kafka::shared_v3();
+    let kafka = Kafka::start(KafkaOptions { version: KafkaVersion::V3, ..KafkaOptions::default() });
     let (user, password) = kafka.account();
     let with = |password| [("sasl.mechanism", "PLAIN"), ("sasl.username", user), ("sasl.password", password)];
-    comes_through(kafka, Listener::Sasl, &with(password));
-    is_refused(kafka, Listener::Sasl, &with("wrong"));
-    comes_through(kafka, Listener::Ssl, &[]);
+    comes_through(&kafka, Listener::Sasl, &with(password));
+    is_refused(&kafka, Listener::Sasl, &with("wrong"));
+    comes_through(&kafka, Listener::Ssl, &[]);
 }
 
 /// Sends one record with a token of `endpoint`, whose lifetime the client is told to be a minute whatever it really is.

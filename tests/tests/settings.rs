@@ -10,11 +10,15 @@ use catchment_tests::generate::{Codec, Plan, Profile, Record, RecordProducer, Rn
 use catchment_tests::oracle::Truth;
 use catchment_tests::process::{Process, Program};
 use catchment_tests::readers::{Objects, assert_parquet_equals, assert_raw_equals};
-use catchment_tests::services::{Kafka, Listener, Minio};
+use catchment_tests::services::{Kafka, KafkaOptions, Listener, Minio};
 
 /// Two partitions of 300 plain records each, 20 ms apart from 2023-11-14T22:13:20Z on; offsets are sequence numbers.
 fn bed() -> Bed {
-    let mut bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
+    bed_on(Kafka::shared())
+}
+
+fn bed_on(kafka: &Kafka) -> Bed {
+    let mut bed = Bed::new(kafka.bootstrap(), 2, Place::minio(Minio::shared()));
     bed.fill(600);
     bed
 }
@@ -366,7 +370,8 @@ fn a_config_file_runs_a_rule() {
 
 #[test]
 fn a_config_file_gives_the_logins_of_broker_and_store() {
-    let (bed, kafka, directory) = (bed(), Kafka::shared(), tempfile::tempdir().expect("a temporary directory"));
+    let kafka = Kafka::start(KafkaOptions::default());
+    let (bed, directory) = (bed_on(&kafka), tempfile::tempdir().expect("a temporary directory"));
     let ((user, password), (key, secret)) = (kafka.account(), Minio::shared().keys());
     let written = |name: &str, text: &str| {
         let path = directory.path().join(name);

@@ -78,8 +78,11 @@ pub struct Kafka {
 
 #[derive(Debug)]
 enum Kind {
-    /// Named by `CATCHMENT_TEST_KAFKA`: only its plain address is known.
-    External(String),
+    /// Named by an environment variable: only its plain address is known.
+    External {
+        variable: &'static str,
+        address: String,
+    },
     Node {
         server: Server,
         options: KafkaOptions,
@@ -93,19 +96,20 @@ impl Kafka {
     /// The 4.x broker that all tests may use but none may stop: `CATCHMENT_TEST_KAFKA` (host:port) or the run's own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(|| match std::env::var("CATCHMENT_TEST_KAFKA") {
-            Ok(address) => Self { kind: Kind::External(address) },
-            Err(_) => Self::attach_or_start("kafka", KafkaVersion::V4),
-        })
+        SHARED.get_or_init(|| Self::named_or_own("CATCHMENT_TEST_KAFKA", "kafka", KafkaVersion::V4))
     }
 
-    /// The 3.x broker that all tests may use but none may stop.
+    /// The 3.x broker that all tests may use but none may stop: `CATCHMENT_TEST_KAFKA3` (host:port) or the run's own.
     pub fn shared_v3() -> &'static Self {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
-        SHARED.get_or_init(|| Self::attach_or_start("kafka3", KafkaVersion::V3))
+        SHARED.get_or_init(|| Self::named_or_own("CATCHMENT_TEST_KAFKA3", "kafka3", KafkaVersion::V3))
     }
 
-    fn attach_or_start(name: &str, version: KafkaVersion) -> Self {
+    fn named_or_own(variable: &'static str, name: &str, version: KafkaVersion) -> Self {
+        // An empty one is none, as for scripts/test.
+        if let Some(address) = std::env::var(variable).ok().filter(|address| !address.is_empty()) {
+            return Self { kind: Kind::External { variable, address } };
+        }
         let options = KafkaOptions { version, ..KafkaOptions::default() };
         match shared_dir(name) {
             Some(dir) => Self { kind: Kind::Node { server: Server::attach("kafka.sh", dir), options } },
@@ -133,8 +137,8 @@ impl Kafka {
     /// If the broker is an outside one and `listener` is not the plain one.
     pub fn listener(&self, listener: Listener) -> &str {
         match &self.kind {
-            Kind::External(address) => {
-                assert!(listener == Listener::Plaintext, "the broker of CATCHMENT_TEST_KAFKA has only a plain address; use Kafka::start()");
+            Kind::External { variable, address } => {
+                assert!(listener == Listener::Plaintext, "the broker of {variable} has only a plain address; use Kafka::start()");
                 address
             }
             Kind::Node { server, .. } => server.setting(listener.setting()),
@@ -200,8 +204,8 @@ impl Kafka {
 
     fn server(&self) -> &Server {
         match &self.kind {
-            Kind::External(address) => {
-                panic!("the broker at {address} (CATCHMENT_TEST_KAFKA) is not ours: unset it, or use Kafka::start()")
+            Kind::External { variable, address } => {
+                panic!("the broker at {address} ({variable}) is not ours: unset it, or use Kafka::start()")
             }
             Kind::Node { server, .. } => server,
         }
