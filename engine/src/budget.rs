@@ -197,8 +197,14 @@ impl PooledBlock {
         if bytes <= USUAL {
             return true;
         }
-        let Some((_, reservation)) = &mut self.inner else { return false };
-        match self.pool.budget.try_reserve(bytes) {
+        let Some((block, reservation)) = &mut self.inner else { return false };
+        let held = block.values().len() + block.keys().len() + block.headers().len();
+        // What is reserved already counts: a record that takes all that there is would wait for ever otherwise.
+        let room = reservation.bytes().saturating_sub(held);
+        if bytes <= room {
+            return true;
+        }
+        match self.pool.budget.try_reserve(bytes - room) {
             Some(more) => {
                 let sum = reservation.bytes() + more.bytes();
                 drop(more);
@@ -257,6 +263,19 @@ mod tests {
         assert!(pool.take(ValueLayout::Plain, 10).is_none(), "also not one that lies free");
         drop(encoded);
         assert!(pool.take(ValueLayout::Plain, 10).is_some());
+    }
+
+    #[test]
+    fn a_record_that_takes_all_that_there_is_gets_it() {
+        let budget = MemoryBudget::new(8 << 20);
+        let pool = BlockPool::new(Arc::clone(&budget));
+        let mut fresh = pool.take(ValueLayout::Plain, 8 << 20).expect("all of it");
+        assert!(fresh.admits(8 << 20), "what was reserved for it is not asked for again");
+        drop(fresh);
+        pool.shrink();
+        let mut at_hand = pool.take(ValueLayout::Plain, 10).expect("room");
+        assert!(at_hand.admits(8 << 20), "nor is what the block at hand holds");
+        assert!(!at_hand.admits((8 << 20) + 1));
     }
 
     #[test]

@@ -88,8 +88,12 @@ impl Directory {
     fn make(wanted: Option<PathBuf>) -> Result<Self> {
         let temporary = wanted.is_none();
         let path = wanted.unwrap_or_else(|| std::env::temp_dir().join(format!("catchment-demo-{}", std::process::id())));
-        let failed =
-            |e| Error::new(codes::DEMO, ErrorKind::Invalid, "the demo's directory cannot be made").with("dir", path.display()).because(e);
+        let failed = |e| {
+            Error::new(codes::DEMO, ErrorKind::Invalid, "the demo's directory cannot be made")
+                .with("dir", path.display())
+                .because(e)
+                .help("name another one: catchment demo --dir DIR")
+        };
         std::fs::create_dir_all(&path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         Ok(Self { path, temporary })

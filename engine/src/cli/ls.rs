@@ -83,7 +83,9 @@ pub(super) fn main(args: &LsArgs) -> Outcome {
 async fn rows(place: &Place) -> Result<Vec<ObjectRow>> {
     let listing = Arc::new(Listing::read(place).await?);
     if listing.objects.is_empty() {
-        return Err(Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no object here").with("url", place.url()));
+        return Err(Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no object here")
+            .with("url", place.url())
+            .help("name the prefix that a rule writes to, as its --to says"));
     }
     let (mut running, mut rows, mut next) = (JoinSet::<Result<ObjectRow>>::new(), Vec::new(), 0);
     while rows.len() < listing.objects.len() {

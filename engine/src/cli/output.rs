@@ -72,7 +72,11 @@ pub(super) fn print(text: impl fmt::Display) -> Result<(), Vec<Error>> {
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(e) => Err(vec![Error::new(codes::OUTPUT, ErrorKind::Retryable, "cannot write to standard output").because(e)]),
+        Err(e) => Err(vec![
+            Error::new(codes::OUTPUT, ErrorKind::Retryable, "cannot write to standard output")
+                .because(e)
+                .help("free some space where it goes, or send it elsewhere"),
+        ]),
     }
 }
 

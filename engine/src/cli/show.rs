@@ -72,7 +72,11 @@ fn split(url: &str) -> Result<(String, String)> {
 async fn read(place: &Place, name: &str, rows: usize) -> Result<Shown> {
     let key = format!("{}{name}", place.prefix);
     let url = place.url_of(&key);
-    let absent = || Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no such object").with("url", &url);
+    let absent = || {
+        Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no such object")
+            .with("url", &url)
+            .help("`catchment ls -l URL` lists the objects of a prefix")
+    };
     let info = place.store.head(&key).await?.ok_or_else(absent)?;
     let exact = Place::new(std::sync::Arc::clone(&place.store), key.clone());
     let listing = Listing::read(&exact).await?;
@@ -83,8 +87,12 @@ async fn read(place: &Place, name: &str, rows: usize) -> Result<Shown> {
     };
     let proof = proof::look(&*place.store, &listing, listed).await?;
     let spool = Spool::fetch(&*place.store, &key, info.size).await?.ok_or_else(absent)?;
-    let unreadable =
-        |why: String| Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "the object cannot be read").with("url", &url).because(why);
+    let unreadable = |why: String| {
+        Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "the object cannot be read")
+            .with("url", &url)
+            .because(why)
+            .help("`catchment verify` on its directory says what else is damaged, and docs/errors.md what can be done")
+    };
     let read = match (&proof, listed.extension.as_str()) {
         (_, "parquet") => parquet_rows(&spool, rows).map_err(|e| unreadable(e.to_string()))?,
         (Ok(proof), _) => raw_rows(&spool, proof, listed, rows).map_err(|e| unreadable(e.to_string()))?,

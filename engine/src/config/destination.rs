@@ -79,14 +79,15 @@ impl Check {
             (None, [only]) => config.stores[*only].clone(),
             (None, []) => {
                 self.add(
-                    missing("no destination is named")
+                    missing("no destination is named", "neither a flag nor a config file does")
                         .help("say --to s3://BUCKET/PREFIX/, cos://BUCKET-APPID/PREFIX/?region=R or file:///DIR/, or define [store.NAME]"),
                 );
                 StoreSettings::default()
             }
             (None, _) => {
                 self.add(
-                    missing("the rule does not say which store it writes to").help(format!("set to.store to one of {}", names.join(", "))),
+                    missing("the rule does not say which store it writes to", "the file defines several")
+                        .help(format!("set to.store to one of {}", names.join(", "))),
                 );
                 StoreSettings::default()
             }
@@ -143,7 +144,10 @@ impl Check {
 
     fn tencent(&mut self, settings: &RuleSettings) -> LayoutSettings {
         if settings.instance.is_none() {
-            self.add(missing("the tencent layout needs an instance id").help("set to.instance, or say --instance ID"));
+            self.add(
+                missing("the tencent layout needs an instance id", "its directories are named <instance>/<topic id>/<time>")
+                    .help("set to.instance, or say --instance ID"),
+            );
         }
         let topics = settings.topics.as_ref().map(|topics| topics.value.as_slice()).unwrap_or_default();
         if let Some(id) = settings.topic_id.as_ref().filter(|_| topics.len() > 1 || topics.iter().any(|t| t.starts_with('^'))) {

@@ -44,8 +44,10 @@ impl<T> Given<T> {
     pub fn problem(&self, code: Code, message: impl Into<String>) -> Error {
         let error = Error::new(code, ErrorKind::Invalid, message);
         match &self.at {
-            Some(at) => error.with("at", at),
-            None => error,
+            Some(at) => {
+                error.with("at", at).help("docs/config.md says what it takes, and `catchment config check FILE` finds all problems at once")
+            }
+            None => error.with("flag", &self.name).help("`catchment backup --help` says what it takes"),
         }
     }
 }
@@ -74,7 +76,8 @@ impl<'a> Problems<'a> {
 
     /// Notes a problem at `span`.
     pub(super) fn add(&self, code: Code, span: &Range<usize>, message: impl Into<String>) {
-        self.push(Error::new(code, ErrorKind::Invalid, message).with("at", self.at(span.start)));
+        let error = Error::new(code, ErrorKind::Invalid, message).with("at", self.at(span.start));
+        self.push(error.help(format!("correct it there; `catchment config check {}` finds all problems at once", self.file)));
     }
 
     /// Notes a problem that says itself where it is.

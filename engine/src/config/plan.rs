@@ -176,8 +176,8 @@ fn gap_policy(settings: &RuleSettings) -> GapPolicy {
     }
 }
 
-pub(super) fn missing(message: &str) -> Error {
-    Error::new(codes::CONFIG_MISSING, ErrorKind::Invalid, message)
+pub(super) fn missing(message: &str, cause: impl std::fmt::Display) -> Error {
+    Error::new(codes::CONFIG_MISSING, ErrorKind::Invalid, message).because(cause)
 }
 
 pub(super) fn undefined(kind: &str, name: &str, defined: Vec<&str>, at: Option<&str>) -> Error {
@@ -221,7 +221,10 @@ impl Check {
             (Some(name), []) => (Some(name.clone()), RuleSettings::default()),
             (None, [only]) if overrides.settings.topics.is_none() => (Some((*only).to_owned()), config.rules[*only].clone()),
             (None, [_, _, ..]) if overrides.settings.topics.is_none() => {
-                self.add(missing("the file has several rules").help(format!("choose one: --rule {}", names.join(" | --rule "))));
+                self.add(
+                    missing("the file has several rules", "none of them is chosen")
+                        .help(format!("choose one: --rule {}", names.join(" | --rule "))),
+                );
                 (Some(names[0].to_owned()), config.rules[names[0]].clone())
             }
             (None, _) => (None, RuleSettings::default()),
@@ -243,7 +246,8 @@ impl Check {
             (None, _) if overrides.brokers.is_some() => KafkaSettings::default(),
             (None, _) => {
                 self.add(
-                    missing("the rule does not say which Kafka it reads").help(format!("set source.kafka to one of {}", names.join(", "))),
+                    missing("the rule does not say which Kafka it reads", "the file defines several")
+                        .help(format!("set source.kafka to one of {}", names.join(", "))),
                 );
                 return KafkaSettings::default();
             }
@@ -258,7 +262,10 @@ impl Check {
 
     fn brokers(&mut self, kafka: &KafkaSettings) {
         if kafka.brokers.is_empty() {
-            self.add(missing("no Kafka broker is named").help("say -b HOST:PORT, or define [kafka.NAME] in the config file"));
+            self.add(
+                missing("no Kafka broker is named", "neither a flag nor a config file does")
+                    .help("say -b HOST:PORT, or define [kafka.NAME] in the config file"),
+            );
         }
         for broker in kafka.brokers.iter().filter(|b| !is_address(b)) {
             let error = Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, format!("{broker:?} is not a broker's address"));
@@ -268,7 +275,10 @@ impl Check {
 
     fn topics(&mut self, settings: &RuleSettings) -> Vec<String> {
         let Some(given) = settings.topics.as_ref().filter(|t| !t.value.is_empty()) else {
-            self.add(missing("no topic is named").help("name topics after `backup`, or set source.topics"));
+            self.add(
+                missing("no topic is named", "neither an argument nor a config file does")
+                    .help("name topics after `backup`, or set source.topics"),
+            );
             return Vec::new();
         };
         for topic in &given.value {
@@ -298,11 +308,11 @@ impl Check {
             [topic] if is_name(topic) => topic.clone(),
             [] => String::new(), // Already a problem of its own.
             [topic] => {
-                self.add(missing("the rule needs a name").because(format!("{topic:?} cannot be one")).help("say --rule NAME"));
+                self.add(missing("the rule needs a name", format_args!("{topic:?} cannot be one")).help("say --rule NAME"));
                 String::new()
             }
             _ => {
-                self.add(missing("the rule needs a name").because("it has several topics").help("say --rule NAME"));
+                self.add(missing("the rule needs a name", "it has several topics").help("say --rule NAME"));
                 String::new()
             }
         }

@@ -149,7 +149,9 @@ pub async fn open(address: &str, options: &OpenOptions) -> Result<Arc<dyn Object
         #[cfg(not(feature = "s3"))]
         StoreUrl::Bucket(url) => {
             let _ = options;
-            Err(Error::new(Code(314), ErrorKind::Invalid, "this build has no S3 stores").with("url", url.shown()))
+            Err(Error::new(Code(314), ErrorKind::Invalid, "this build has no S3 stores")
+                .with("url", url.shown())
+                .help("use a build with the feature `s3`, or a file:// URL"))
         }
     }
 }

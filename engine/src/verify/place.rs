@@ -47,7 +47,10 @@ impl Place {
     fn open_directory(path: &Path) -> Result<Self> {
         let absent = |e: std::io::Error| {
             let kind = if e.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Invalid };
-            Error::new(codes::NOTHING_THERE, kind, "the directory cannot be read").with("directory", path.display()).because(e)
+            Error::new(codes::NOTHING_THERE, kind, "the directory cannot be read")
+                .with("directory", path.display())
+                .because(e)
+                .help("check the path and that this user may read it")
         };
         let path = path.canonicalize().map_err(absent)?;
         let root: PathBuf = path.ancestors().find(|a| a.join(CONTROL).is_dir()).unwrap_or(&path).to_owned();

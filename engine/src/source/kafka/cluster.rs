@@ -104,7 +104,10 @@ impl TopicPattern {
         // The anchor holds for every branch: `^a|b` takes what begins with a or with b.
         match Regex::new(&format!("^(?:{})", &pattern[1..])) {
             Ok(regex) => Ok(Self::Matching { regex, with_internal: pattern.starts_with("^_") }),
-            Err(e) => Err(Error::new(BAD_TOPIC, ErrorKind::Invalid, "not a regular expression").with("topic", pattern).because(e)),
+            Err(e) => Err(Error::new(BAD_TOPIC, ErrorKind::Invalid, "not a regular expression")
+                .with("topic", pattern)
+                .because(e)
+                .help("a topic is a regular expression only with a leading ^; docs/config.md has examples")),
         }
     }
 }

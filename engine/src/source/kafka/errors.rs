@@ -136,11 +136,17 @@ impl Diagnostics {
                     .help("grant Describe and Read on the topics, and Read on the group, to this principal");
             }
             K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition => {
-                return Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, format!("no such topic or partition: {what}")).because(code);
+                return Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, format!("no such topic or partition: {what}"))
+                    .because(code)
+                    .help("check the name, and that this principal may describe the topic");
             }
             // Fail: an admin call lost its broker.
             K::Fail | K::OperationTimedOut | K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::TimedOutQueue => {}
-            _ => return Error::new(REQUEST_FAILED, ErrorKind::Retryable, what.to_owned()).because(code),
+            _ => {
+                return Error::new(REQUEST_FAILED, ErrorKind::Retryable, what.to_owned())
+                    .because(code)
+                    .help("try again, with -v to see what the client says");
+            }
         }
         let advertised = all.iter().find(|(name, _)| !name.ends_with("/bootstrap"));
         let bootstrap = all.iter().find(|(name, _)| name.ends_with("/bootstrap"));
@@ -202,9 +208,13 @@ pub(crate) fn client_error(error: &KafkaError) -> Error {
                 .help("see librdkafka's CONFIGURATION.md for its name and range")
         }
         KafkaError::ClientCreation(description) => {
-            Error::new(PROPERTY_REFUSED, ErrorKind::Invalid, "librdkafka refuses the connection's settings").because(description)
+            Error::new(PROPERTY_REFUSED, ErrorKind::Invalid, "librdkafka refuses the connection's settings")
+                .because(description)
+                .help("check the files and passwords of tls (ca, certificate, key, key_password), and the properties given by -X")
         }
-        other => Error::new(REQUEST_FAILED, ErrorKind::Retryable, "librdkafka failed").because(other),
+        other => Error::new(REQUEST_FAILED, ErrorKind::Retryable, "librdkafka failed")
+            .because(other)
+            .help("try again, with -v to see what it says"),
     }
 }
 

@@ -250,7 +250,16 @@ fn fetch_committed(client: &GroupClient, tp: &TopicPartition) -> Result<Option<C
             },
             Err(e) => e.rdkafka_error_code().unwrap_or(K::Fail),
         };
-        let passing = matches!(code, K::UnstableOffsetCommit | K::StaleMemberEpoch | K::CoordinatorLoadInProgress | K::NotCoordinator);
+        // A time-out may be that of one connection, on which a request before this one is never answered.
+        let passing = matches!(
+            code,
+            K::UnstableOffsetCommit
+                | K::StaleMemberEpoch
+                | K::CoordinatorLoadInProgress
+                | K::NotCoordinator
+                | K::OperationTimedOut
+                | K::BrokerTransportFailure
+        );
         if !passing || deadline.has_passed() {
             return Err(code);
         }
@@ -359,7 +368,10 @@ fn fatal(code: K, reason: &str) -> Error {
             .because(reason)
             .help("stop the other process, or give each its own property group.instance.id")
     } else {
-        Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client failed for good").with("code", format!("{code:?}")).because(reason)
+        Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client failed for good")
+            .with("code", format!("{code:?}"))
+            .because(reason)
+            .help("start again: what is committed is kept, and the rule goes on from there")
     }
 }
 
