@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use catchment::source::kafka::ReadShare;
-use catchment::source::{PartitionQueue, QueueFault, Source};
+use catchment::source::kafka::{KafkaCluster, ReadShare};
+use catchment::source::{LastRead, PartitionQueue, QueueFault, Source, Wake};
 use catchment_tests::broker::Broker;
 use catchment_tests::broker::batches::{Batch, Origin, Record};
 use catchment_tests::source::{Event, SHARE, connect, next_event, no_wake, read_to_end, tp};
@@ -73,24 +73,37 @@ async fn a_start_asks_for_more_as_it_sees_that_batches_do_not_unfold() {
     assert!(narrow < 8 << 10, "{narrow}");
 }
 
+/// A reader that counts how often it is woken.
+#[derive(Clone, Default)]
+struct Woken(Arc<AtomicU32>);
+
+impl Woken {
+    fn wake(&self) -> Wake {
+        let count = Arc::clone(&self.0);
+        Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+    }
+
+    /// Gives the cluster other limits, and waits until the reader is woken for them.
+    fn await_other_limits(&self, cluster: &KafkaCluster) {
+        let (began, before) = (Instant::now(), self.0.load(Ordering::SeqCst));
+        cluster.resize(LARGER);
+        while self.0.load(Ordering::SeqCst) == before {
+            assert!(began.elapsed() < PATIENCE, "nobody is woken");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_moves_between_two_records_and_a_waiting_reader_is_woken_for_it() {
-    let broker = broker([batch(10)]).await;
+    let (broker, woken) = (broker([batch(10)]).await, Woken::default());
     let cluster = connect(&broker.addresses()[0], &[]).await;
-    let woken = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&woken);
-    let wake = Arc::new(move || {
-        count.fetch_add(1, Ordering::SeqCst);
-    });
-    let mut queue = cluster.open(&tp("t", 0), 0, -1, wake).expect("open");
+    let mut queue = cluster.open(&tp("t", 0), 0, -1, woken.wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).1, 10);
-    let (before, woken_before) = (asked(&broker), woken.load(Ordering::SeqCst));
-    cluster.resize(LARGER);
-    let began = Instant::now();
-    while woken.load(Ordering::SeqCst) == woken_before {
-        assert!(began.elapsed() < PATIENCE, "nobody is woken");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let before = asked(&broker);
+    woken.await_other_limits(&cluster);
     assert_eq!(drain_until_moved(&mut *queue, &broker, before), Vec::<i64>::new());
     broker.with(|cluster| cluster.partition("t", 0).log.append(batch(1)));
     let next = next_event(&mut *queue, PATIENCE);
@@ -99,22 +112,21 @@ async fn a_queue_moves_between_two_records_and_a_waiting_reader_is_woken_for_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_stands_behind_control_records_waits_for_the_next_record() {
+async fn a_queue_that_moves_behind_control_records_notices_that_the_log_was_cut_there() {
     let broker = broker([batch(10).in_transaction(1), Batch::marker(Origin::Commit(1))]).await;
-    let cluster = connect(&broker.addresses()[0], &[]).await;
-    let mut queue = cluster.open(&tp("t", 0), 0, -1, no_wake()).expect("open");
+    let (cluster, woken) = (connect(&broker.addresses()[0], &[]).await, Woken::default());
+    let mut queue = cluster.open(&tp("t", 0), 0, -1, woken.wake()).expect("open");
     assert_eq!(read_to_end(&mut *queue).1, 11);
-    let before = asked(&broker);
-    cluster.resize(LARGER);
-    // Far longer than a client takes to connect.
-    let quiet = next_event(&mut *queue, Duration::from_secs(3));
-    assert_eq!((quiet, asked(&broker)), (None, before));
+    let leader = broker.with(|cluster| std::mem::replace(&mut cluster.partition("t", 0).leader, -1));
+    woken.await_other_limits(&cluster);
+    assert!(next_event(&mut *queue, Duration::from_millis(100)).is_none(), "it has moved, and there is no leader");
     // The new leader has not seen the marker, and has other records in its place.
     broker.with(|cluster| {
         let partition = cluster.partition("t", 0);
         partition.log.truncate(10);
         partition.log.begin_epoch(1);
         partition.log.append(batch(3));
+        partition.leader = leader;
     });
     let fault = loop {
         match next_event(&mut *queue, PATIENCE).expect("it is noticed") {
@@ -123,7 +135,7 @@ async fn a_queue_that_stands_behind_control_records_waits_for_the_next_record() 
             Event::End(_) => {}
         }
     };
-    assert!(matches!(fault, QueueFault::Truncated { .. } | QueueFault::OutOfRange(_)), "{fault:?}");
+    assert!(matches!(fault, QueueFault::Truncated { cut: Some(LastRead { end: 10, epoch: 0 }), .. }), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

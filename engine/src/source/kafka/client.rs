@@ -25,7 +25,6 @@ use crate::error::{Error, ErrorKind};
 
 use super::errors::{Diagnostics, OPEN_FAILED, client_error};
 use super::fetching::Bell;
-use super::limits::FetchLimits;
 use super::properties::ClientProperties;
 use super::token::TokenSource;
 use super::unfolding::{Received, Unfolding};
@@ -139,8 +138,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(properties: &ClientProperties, limits: &FetchLimits, shared: Shared, bell: Arc<Bell>) -> Result<Self, Error> {
-        let unfolding = Arc::new(Unfolding::new(limits));
+    pub(crate) fn new(properties: &ClientProperties, unfolding: Unfolding, shared: Shared, bell: Arc<Bell>) -> Result<Self, Error> {
+        let unfolding = Arc::new(unfolding);
         let context = ReaderContext { shared, unfolding: Arc::clone(&unfolding), made: clock::now(), bell };
         let consumer = Arc::new(create(properties, context)?);
         let ends = Arc::new(AtomicBool::new(false));

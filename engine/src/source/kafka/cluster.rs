@@ -22,10 +22,11 @@ use super::client::{Reader, ReaderContext, Shared};
 use super::deadline::Deadline;
 use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
 use super::fetching::{Fetching, ReadShare};
-use super::limits::{Assumed, FetchLimits};
+use super::limits::FetchLimits;
 use super::native::admin::{self, OffsetSpec};
 use super::native::{self, Broker};
 use super::queue;
+use super::unfolding::Unfolding;
 
 /// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -120,9 +121,9 @@ impl KafkaCluster {
     pub async fn connect(config: KafkaSettings, share: ReadShare) -> Result<Arc<Self>, Error> {
         config.validate()?;
         let diagnostics = Arc::new(Diagnostics::default());
-        let limits = FetchLimits::new(0, 1, Assumed::START);
+        let limits = FetchLimits::idle();
         let shared = Shared::new(&config, Arc::clone(&diagnostics));
-        let asking = Arc::new(Reader::new(&config.reader_properties(&limits)?, &limits, shared, Arc::default())?);
+        let asking = Arc::new(Reader::new(&config.reader_properties(&limits)?, Unfolding::new(&limits, 1), shared, Arc::default())?);
         let (client, heard, settings) = (Arc::clone(&asking), Arc::clone(&diagnostics), config.clone());
         let cluster_id = blocking(move || first_contact(&client.consumer, &heard, &settings)).await?;
         let fetching = Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?;

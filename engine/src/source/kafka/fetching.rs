@@ -19,6 +19,7 @@ use super::errors::{Diagnostics, OPEN_FAILED};
 use super::limits::{Assumed, FetchLimits};
 use super::native;
 use super::queue::OpenPartitions;
+use super::unfolding::Unfolding;
 
 /// How often clients are looked after without being asked to: those that queues have left are closed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -81,6 +82,7 @@ impl Current {
     /// Puts a client in the place of the one of now.
     fn replace(&mut self, limits: FetchLimits, reader: Arc<Reader>) {
         tracing::debug!(limits.response, limits.slice, limits.assumed.unfolding, "other fetch limits");
+        self.assumed = limits.assumed;
         if let Some((_, older)) = self.reader.replace((limits, reader)) {
             older.retire();
             self.older.push(older);
@@ -122,7 +124,7 @@ impl Fetching {
             Some((_, reader)) => return Ok(Arc::clone(reader)),
             None => {}
         }
-        let reader = self.make(&limits)?;
+        let reader = self.make(&limits, current.share.partitions)?;
         current.replace(limits, Arc::clone(&reader));
         Ok(reader)
     }
@@ -142,17 +144,20 @@ impl Fetching {
         }
     }
 
-    fn make(&self, limits: &FetchLimits) -> Result<Arc<Reader>, Error> {
+    fn make(&self, limits: &FetchLimits, partitions: u32) -> Result<Arc<Reader>, Error> {
         let properties = self.config.reader_properties(limits)?;
         let shared = Shared::new(&self.config, Arc::clone(&self.diagnostics));
-        Ok(Arc::new(Reader::new(&properties, limits, shared, Arc::clone(&self.bell))?))
+        let unfolding = Unfolding::new(limits, partitions);
+        Ok(Arc::new(Reader::new(&properties, unfolding, shared, Arc::clone(&self.bell))?))
     }
 
     /// Replaces the client of now if it should be, and closes those that nobody uses.
     fn look(&self) {
-        if let Some(limits) = self.due() {
-            match self.connected(&limits) {
-                Ok(reader) => self.current().replace(limits, reader),
+        if let Some((limits, partitions)) = self.due() {
+            match self.connected(&limits, partitions) {
+                // Connecting takes time, in which a sample may have said otherwise, or the share changed.
+                Ok(reader) if self.due().is_some_and(|(still, _)| still == limits) => self.current().replace(limits, reader),
+                Ok(_) => self.bell.ring(),
                 // It is tried again; the client of now goes on.
                 Err(e) => tracing::warn!(error = %e, "the fetch limits cannot be adapted yet"),
             }
@@ -164,19 +169,17 @@ impl Fetching {
         drop(unused);
     }
 
-    /// The limits that the client of now should have, if they are not those that it has.
-    fn due(&self) -> Option<FetchLimits> {
-        let mut current = self.current();
+    /// The limits that the client of now should have, if they are not those that it has, and for how many partitions.
+    fn due(&self) -> Option<(FetchLimits, u32)> {
+        let current = self.current();
         let (limits, reader) = current.reader.as_ref()?;
-        let limits = *limits;
-        if let Some(assumed) = reader.unfolding.verdict() {
-            current.assumed = assumed;
-        }
-        Some(current.wanted()).filter(|wanted| *wanted != limits)
+        let assumed = reader.unfolding.verdict().unwrap_or(current.assumed);
+        let wanted = FetchLimits::new(current.share.bytes, current.share.partitions, assumed);
+        (wanted != *limits).then_some((wanted, current.share.partitions))
     }
 
-    fn connected(&self, limits: &FetchLimits) -> Result<Arc<Reader>, Error> {
-        let reader = self.make(limits)?;
+    fn connected(&self, limits: &FetchLimits, partitions: u32) -> Result<Arc<Reader>, Error> {
+        let reader = self.make(limits, partitions)?;
         match native::reach(&reader.consumer, CONNECT_TIMEOUT) {
             Ok(_) => Ok(reader),
             Err(code) => Err(self.diagnostics.explain(&self.config, "connecting", code)),

@@ -51,8 +51,11 @@ const TOPICS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often in a row a topic must be absent before it leaves the subscription: metadata has hiccups, and leaving is a rebalance.
 const ABSENCES: u32 = 3;
 
-/// How long one look-up of a committed offset may take in all.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one look-up of a committed offset may take in all: long enough for a connection that swallows requests to be given up.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long one try of it may take.
+const FETCH_TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events that the pipeline has not taken yet, and commits that wait; both are small.
 const EVENTS: usize = 64;
@@ -237,7 +240,7 @@ fn fetch_committed(client: &GroupClient, tp: &TopicPartition) -> Result<Option<C
     loop {
         let mut list = TopicPartitionList::new();
         list.add_partition(&tp.topic, tp.partition);
-        let found = client.committed_offsets(list, deadline.left().max(Duration::from_millis(100)));
+        let found = client.committed_offsets(list, deadline.left().clamp(Duration::from_millis(100), FETCH_TRY_TIMEOUT));
         let code = match found.as_ref().map(native::rows) {
             Ok(rows) => match rows.into_iter().next() {
                 // Only no error and no offset together mean that there is none.

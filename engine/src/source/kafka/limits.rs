@@ -5,6 +5,8 @@
 //! the slice by which a fetch may overshoot its threshold. Response and slice are counted as they are sent, compressed; their parts of the share are
 //! divided by how far they are assumed to unfold.
 
+use std::time::Duration;
+
 /// Memory that librdkafka spends on one queued record beside its bytes (an op of 312 bytes, and its allocator's rounding).
 /// Lower: the budget is broken by small records. Higher: queues of small records run dry.
 pub(crate) const RECORD_COST: u64 = 320;
@@ -17,12 +19,8 @@ pub const UNFOLDING_MIN: u64 = 8;
 /// batch or two, whatever is asked for.
 pub const UNFOLDING_MAX: u64 = 1024;
 
-/// What a response spends on a partition that has nothing, and somewhat more. Responses are no smaller than that for all partitions: less would
-/// leave no room for data beside it.
-const FRAME_BYTES: u64 = 64;
-
 /// A slice has room for this much of what does not unfold, divided like all else. Less than a batch, and a response holds one batch of one partition;
-/// more, and each of thousands of partitions overshoots by it.
+/// more, and each of many partitions overshoots by it a hundred times when batches begin to unfold.
 const SLICE_UNFOLDED_MIN: u64 = 256 << 10;
 
 /// The smallest slice: a batch of few records. More, and a start brings several batches of each partition before it is seen how far they unfold.
@@ -43,13 +41,13 @@ const STATISTICS_MS_MAX: u64 = 86_400_000;
 pub struct Assumed {
     /// Bytes of memory that a byte of a response becomes.
     pub unfolding: u64,
-    /// Whether less is assumed as soon as it is seen, as at a start, or only when it lasts.
-    pub at_once: bool,
+    /// How long less must be seen throughout before less is assumed. Zero at a start: then each sample decides.
+    pub patience: Duration,
 }
 
 impl Assumed {
     /// Before anything was seen.
-    pub const START: Self = Self { unfolding: UNFOLDING_MAX, at_once: true };
+    pub const START: Self = Self { unfolding: UNFOLDING_MAX, patience: Duration::ZERO };
 }
 
 /// Limits of one reader client, in the units of the properties they become.
@@ -79,9 +77,9 @@ impl FetchLimits {
         let (partitions, unfolding) = (u64::from(partitions.max(1)), assumed.unfolding);
         // One response is one contiguous buffer, which the slowest of its partitions pins.
         let unfolded = (share / 8).clamp(1 << 20, 64 << 20);
-        let response = (unfolded / unfolding).max(partitions * FRAME_BYTES).max(RESPONSE_MIN);
+        let response = (unfolded / unfolding).max(RESPONSE_MIN);
         let each = share.saturating_sub(unfolded) / partitions;
-        let searching = assumed.at_once && unfolding > UNFOLDING_MIN;
+        let searching = assumed.patience.is_zero() && unfolding > UNFOLDING_MIN;
         Self {
             queue_kib: (each / 2 / 1024).clamp(64, 2_000_000),
             queue_records: (each / 4 / RECORD_COST).clamp(64, 1_000_000),
@@ -90,6 +88,11 @@ impl FetchLimits {
             statistics_ms: (if searching { STATISTICS_MS.0 } else { STATISTICS_MS.1 }).max(partitions).min(STATISTICS_MS_MAX),
             assumed,
         }
+    }
+
+    /// Limits of a client that fetches nothing, and whose statistics nobody reads.
+    pub fn idle() -> Self {
+        Self { statistics_ms: 0, ..Self::new(0, 1, Assumed::START) }
     }
 
     /// What the queues of `partitions` hold at most, bytes, where no single batch exceeds a slice, nothing unfolds further than was assumed, and
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     fn limits(share: u64, partitions: u32, unfolding: u64) -> FetchLimits {
-        FetchLimits::new(share, partitions, Assumed { unfolding, at_once: false })
+        FetchLimits::new(share, partitions, Assumed { unfolding, patience: Duration::from_secs(60) })
     }
 
     #[test]
@@ -127,16 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn responses_have_room_beside_their_frame() {
-        assert!(limits(85 << 20, 2_000, UNFOLDING_MAX).response > 100 << 10);
-    }
-
-    #[test]
     fn statistics_are_rare_but_while_a_start_looks_for_its_limits() {
-        let interval =
-            |partitions, unfolding, at_once| FetchLimits::new(85 << 20, partitions, Assumed { unfolding, at_once }).statistics_ms;
-        assert_eq!([interval(64, 1024, true), interval(64, 1024, false), interval(64, 8, true)], [200, 1_000, 1_000]);
-        assert_eq!(interval(5_000, 1024, true), 5_000);
+        let start = |partitions, unfolding| FetchLimits::new(85 << 20, partitions, Assumed { unfolding, ..Assumed::START }).statistics_ms;
+        assert_eq!([start(64, 1024), limits(85 << 20, 64, 1024).statistics_ms, start(64, 8)], [200, 1_000, 1_000]);
+        assert_eq!(start(5_000, 1024), 5_000);
     }
 
     proptest! {

@@ -154,6 +154,7 @@ impl KafkaSettings {
         // refuse.
         match p.get("statistics.interval.ms").map(|ms| ms.trim().parse::<u64>()) {
             Some(Err(_)) => {}
+            _ if limits.statistics_ms == 0 => {}
             Some(Ok(ms)) if (1..limits.statistics_ms).contains(&ms) => {}
             Some(Ok(_)) | None => p.set("statistics.interval.ms", limits.statistics_ms),
         }

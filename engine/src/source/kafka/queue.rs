@@ -8,7 +8,8 @@
 //!   ends that before the queue is destroyed.
 //! - Anything but a record or an end of partition becomes a [`QueueFault`]; nothing is skipped silently. Records come in order of their
 //!   offsets, none below the offset asked for.
-//! - A queue follows its cluster to another reader client between two drains, from the last record that it gave out.
+//! - A queue follows its cluster to another reader client between two drains, from the last record that it gave out. A record that shows between there
+//!   and an end that it has passed is a fault: the log was cut, and written anew.
 //! - At most one queue of a partition fetches. Opening a partition again takes it over from an older queue, which faults from then on.
 //!
 //! Ownership: [`Opening`] owns the topic handle and keeps the client alive; [`KafkaQueue`] owns the native queue, the messages taken
@@ -141,7 +142,7 @@ pub(crate) struct KafkaQueue {
     position: i64,
     /// The leader epoch of the record before `position`; -1: not known.
     leader_epoch: i32,
-    /// Where the client has said that the partition ends, if that is behind `position`: control records and holes lie between.
+    /// Where a client has said that the partition ends, if that is behind `position`: control records and holes lie between, and no record.
     seen_end: i64,
     headers: HeadersBuf,
     /// Not from librdkafka: the queue was taken over, or a drain failed.
@@ -268,7 +269,8 @@ impl KafkaQueue {
     fn follow(&mut self) {
         let wake = Arc::clone(&self.opening.wake);
         match open_after(Some(&self.opening), &self.fetching, &self.tp, self.position, self.leader_epoch, wake) {
-            Ok(moved) => {
+            Ok(mut moved) => {
+                moved.seen_end = self.seen_end.max(moved.position);
                 if let Some(fault) = self.opening.fault.get() {
                     // Nobody else has seen the new opening yet but the watch of topics, which would say the same.
                     let _ = moved.opening.fault.set(fault.clone());
@@ -313,9 +315,7 @@ impl PartitionQueue for KafkaQueue {
             self.own_fault = Some(QueueFault::Other("the partition was opened again elsewhere in this process".into()));
             return true;
         }
-        // Behind control records only this client knows how the log stood: a new one would ask by the last record, and not notice a log that was cut
-        // between the two. It waits for the next record.
-        if self.seen_end <= self.position && self.opening.reader.is_retired() {
+        if self.opening.reader.is_retired() {
             self.follow();
             if self.own_fault.is_some() {
                 return true;
@@ -353,6 +353,13 @@ impl PartitionQueue for KafkaQueue {
                 "record {partition}/{offset} came where {} of {} or later was due",
                 self.position, self.tp
             ))));
+        }
+        if offset < self.seen_end {
+            // The client before this one had passed control records here; what shows now was written since. This one asked the leader by the epoch of the
+            // record before, which is not theirs.
+            let cut = LastRead { end: self.position, epoch: self.leader_epoch };
+            let cause = format!("record {offset} shows where the log had none, below its end at {}", self.seen_end);
+            return Some(QueueEvent::Fault(QueueFault::Truncated { cause, cut: Some(cut) }));
         }
         self.headers.clear();
         if !push_headers(message, &mut self.headers) {
@@ -392,7 +399,7 @@ impl PartitionQueue for KafkaQueue {
                     self.position = self.position.max((*message).offset + 1);
                     self.leader_epoch = sys::rd_kafka_message_leader_epoch(message);
                 }
-                error if native::code(error) == K::PartitionEOF => self.seen_end = (*message).offset,
+                error if native::code(error) == K::PartitionEOF => self.seen_end = self.seen_end.max((*message).offset),
                 _ => {}
             }
             sys::rd_kafka_message_destroy(message);

@@ -14,7 +14,7 @@ fn with(properties: &[(&str, &str)]) -> KafkaSettings {
 }
 
 fn reader(config: &KafkaSettings) -> Result<ClientProperties, Error> {
-    config.reader_properties(&FetchLimits::new(64 << 20, 4, Assumed { unfolding: 8, at_once: false }))
+    config.reader_properties(&FetchLimits::new(64 << 20, 4, Assumed { unfolding: 8, ..Assumed::START }))
 }
 
 fn group(config: &KafkaSettings) -> ClientProperties {
