@@ -54,8 +54,9 @@ const ABSENCES: u32 = 3;
 /// How long one look-up of a committed offset may take in all: long enough for a connection that swallows requests to be given up.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long one try of it may take.
-const FETCH_TRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one try of it may take. librdkafka waits for a broker to change its state while the coordinator is not known, and may miss that it became
+/// known: then nothing wakes it. Shorter: a slow coordinator is asked many times. Longer: a start that has met this stands still for longer.
+const FETCH_TRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Events that the pipeline has not taken yet, and commits that wait; both are small.
 const EVENTS: usize = 64;
@@ -253,7 +254,7 @@ fn fetch_committed(client: &GroupClient, tp: &TopicPartition) -> Result<Option<C
             },
             Err(e) => e.rdkafka_error_code().unwrap_or(K::Fail),
         };
-        // A time-out may be that of one connection, on which a request before this one is never answered.
+        // A time-out may be that of one try, or of one connection on which a request before this one is never answered.
         let passing = matches!(
             code,
             K::UnstableOffsetCommit
