@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A stable code, printed as `C0123`; `docs/errors.md` has a section for each.
 ///
-/// Ranges: 01xx command line and config, 02xx Kafka, 03xx stores, 04xx commit protocol, 05xx objects and verify, 09xx bugs.
+/// Ranges: 01xx command line and config, 02xx Kafka, 03xx stores, 04xx commit protocol, 05xx objects and verify, 06xx the service, 09xx bugs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code(pub u16);
 

@@ -42,6 +42,8 @@ pub mod rule;
 pub mod runtime;
 pub mod sabotage;
 pub mod segment;
+#[cfg(all(feature = "kafka", feature = "s3"))]
+pub mod service;
 pub mod source;
 pub mod stages;
 pub mod store;

@@ -60,7 +60,7 @@ pub async fn backup(
     plan: &BackupPlan,
     opened: OpenedStore,
     observer: Arc<dyn Observer>,
-    stop: &mut watch::Receiver<bool>,
+    stop: &mut watch::Receiver<Option<Ending>>,
 ) -> Result<Outcome> {
     backup_by_clock(plan, opened, Arc::new(SystemClock::new()), observer, stop).await
 }
@@ -74,21 +74,44 @@ pub async fn backup_by_clock(
     opened: OpenedStore,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
-    stop: &mut watch::Receiver<bool>,
+    stop: &mut watch::Receiver<Option<Ending>>,
 ) -> Result<Outcome> {
     let started = tokio::select! {
         started = start(plan, opened, clock, &observer) => started?,
-        _ = stop.wait_for(|stop| *stop) => return Ok(Outcome::Stopped),
+        _ = stop.wait_for(Option::is_some) => return Ok(Outcome::Stopped),
     };
     let Running { mut pipeline, mut events, handle } = started;
-    let outcome = pipeline.run(&mut events, stop).await;
-    let close = plan.on_stop == OnStop::Close && matches!(outcome, Outcome::Stopped);
+    let (stopping, mut stopped) = watch::channel(false);
+    let outcome = tokio::select! {
+        outcome = pipeline.run(&mut events, &mut stopped) => outcome,
+        () = forward(stop.clone(), stopping) => unreachable!("it passes a stop on and waits"),
+    };
+    let ending = stop.borrow().unwrap_or(Ending::AsPlanned);
+    let close = (ending == Ending::Close || plan.on_stop == OnStop::Close) && matches!(outcome, Outcome::Stopped);
     pipeline.stop(close).await;
     let left = tokio::task::spawn_blocking(move || handle.close(LEAVE_DEADLINE)).await;
     if let Ok(Err(e)) = left {
         tracing::info!(error = %e, "left without waiting for the group");
     }
     Ok(outcome)
+}
+
+/// How a run that is told to stop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Open windows are dropped or closed as the plan says.
+    AsPlanned,
+    /// Open windows are closed, since the rule goes on in another form, or not at all.
+    Close,
+}
+
+/// Passes a stop on to the pipeline, and never ends.
+async fn forward(mut stop: watch::Receiver<Option<Ending>>, stopping: watch::Sender<bool>) {
+    // Whoever could stop it is gone: then nobody does.
+    if stop.wait_for(Option::is_some).await.is_ok() {
+        stopping.send_replace(true);
+    }
+    std::future::pending().await
 }
 
 /// A pipeline in a group.

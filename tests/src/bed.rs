@@ -116,14 +116,16 @@ impl Place {
         }
     }
 
-    fn url(&self, prefix: &str) -> String {
+    /// The address of a prefix.
+    pub fn url(&self, prefix: &str) -> String {
         match self {
             Self::Minio(bucket, _) => bucket.url(prefix),
             Self::InProcess(server, _) => server.url(prefix, ""),
         }
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    /// What a program needs to know to write there.
+    pub fn environment(&self) -> Vec<(String, String)> {
         match self {
             Self::Minio(_, environment) => environment.clone(),
             Self::InProcess(..) => {

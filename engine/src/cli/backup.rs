@@ -18,7 +18,7 @@ use crate::config::{
     RunOptions, Span, StartPoint, WindowBy,
 };
 use crate::error::{Error, ErrorKind, codes};
-use crate::runtime::{Observer, OpenedStore};
+use crate::runtime::{Ending, Observer, OpenedStore};
 use crate::store::ObjectStore;
 
 /// Threads that talk to the store. Uploading is waiting; two keep one slow handshake from holding up the other lanes.
@@ -261,20 +261,20 @@ pub(super) fn run_with_store(plan: BackupPlan, quiet: bool, wrap: impl FnOnce(Ar
     }
 }
 
-/// Becomes true at the first SIGTERM or SIGINT; a second one ends the process at once, which is as safe as a crash.
-fn stop_on_signal() -> Result<watch::Receiver<bool>, Error> {
+/// Says how to end at the first SIGTERM or SIGINT; a second one ends the process at once, which is as safe as a crash.
+pub(super) fn stop_on_signal() -> Result<watch::Receiver<Option<Ending>>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "signals cannot be handled").because(e);
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-    let (stopped, stop) = watch::channel(false);
+    let (stopped, stop) = watch::channel(None);
     tokio::spawn(async move {
         for _ in 0..2 {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
-            if stopped.send_replace(true) {
+            if stopped.send_replace(Some(Ending::AsPlanned)).is_some() {
                 tracing::warn!("stopping at once");
                 std::process::exit(130);
             }

@@ -25,6 +25,8 @@ mod open;
 mod output;
 mod progress;
 pub mod render;
+mod rule;
+mod serve;
 mod show;
 mod usage;
 mod verify;
@@ -75,6 +77,10 @@ enum Verb {
     Ls(ls::LsArgs),
     /// Show an object's proof and its first records
     Show(show::ShowArgs),
+    /// Keep rules, run them side by side, and serve the API
+    Serve(serve::ServeArgs),
+    /// Create, look at and change the rules of a service
+    Rule(rule::RuleArgs),
     /// Check a config file, print what is in effect, or print its schema
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
@@ -109,6 +115,8 @@ fn dispatch(verb: Verb, quiet: bool) -> Outcome {
         Verb::Verify(args) => verify::main(&args),
         Verb::Ls(args) => ls::main(&args),
         Verb::Show(args) => show::main(&args),
+        Verb::Serve(args) => serve::main(&args),
+        Verb::Rule(args) => rule::main(&args),
         Verb::Config(args) => config::main(args),
         Verb::Completions(args) => completions::main(&args),
     }

@@ -8,7 +8,7 @@ use catchment::config::{Accept, BackupPlan, Config, Overrides, RunOptions};
 use catchment::error::{Code, Error};
 use catchment::metrics::RequestMetrics;
 use catchment::pipeline::Outcome;
-use catchment::runtime::{self, OpenedStore};
+use catchment::runtime::{self, Ending, OpenedStore};
 use catchment::store::ObjectStore;
 use catchment::store::file::FileStore;
 use catchment::store::memory::MemoryStore;
@@ -125,7 +125,7 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Run {
     task: JoinHandle<Result<Outcome, Error>>,
-    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) stop: watch::Sender<Option<Ending>>,
     pub(crate) watcher: Arc<Watcher>,
 }
 
@@ -160,7 +160,7 @@ impl Run {
 
     /// As [`stop`](Self::stop), of a run that may have failed with this code before.
     pub(crate) async fn stop_or_fail(self, code: u16) -> Check {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Some(Ending::AsPlanned));
         match self.ended().await? {
             Ended::Failed(e) if e.code != Code(code) => Err(format!("a run that was told to stop failed: {e}")),
             Ended::Failed(_) | Ended::End | Ended::Stopped => Ok(()),
@@ -169,7 +169,7 @@ impl Run {
 
     /// Tells it to stop, and waits until it has.
     pub(crate) async fn stop(self) -> Check {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Some(Ending::AsPlanned));
         match self.ended().await? {
             Ended::Failed(e) => Err(format!("a run that was told to stop failed: {e}")),
             Ended::End | Ended::Stopped => Ok(()),
@@ -276,7 +276,7 @@ impl Bench {
     /// Starts a backup with other settings.
     pub(crate) fn start_as(&mut self, settings: &Settings) -> Result<Run, String> {
         let plan = settings.plan(&self.broker.addresses())?;
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, mut stopped) = watch::channel(None);
         let watcher = Arc::new(Watcher::default());
         self.watchers.push(Arc::clone(&watcher));
         self.tally.runs += 1;

@@ -235,7 +235,7 @@ fn pairs(cells: &mut Cells) {
                 bench.await_committed().await?;
                 heir.stop().await?;
                 // The first one may have been told that it is fenced, or be a member again.
-                zombie.stop.send_replace(true);
+                zombie.stop.send_replace(Some(catchment::runtime::Ending::AsPlanned));
                 match zombie.ended().await? {
                     Ended::End | Ended::Stopped | Ended::Failed(_) => bench.compare().await,
                 }

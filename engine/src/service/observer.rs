@@ -1,0 +1,257 @@
+//! What a rule's lanes report, written down and summed up to a state.
+//!
+//! Place in the flow: called by the threads that move data, which must not wait: what is to be written goes into a bounded queue, and a thread of its
+//! own writes it. If the disk is too slow, lines are dropped and counted; the objects say the same for ever.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::state::{Entry, LogLine, State, StoredGap, StoredWindow};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result, codes};
+use crate::metrics::Metrics;
+use crate::report::{LaneNote, Reporter, WindowCommitted};
+use crate::runtime::{Observer, Started};
+use crate::source::TopicPartition;
+
+/// What may wait to be written: hours of windows.
+const QUEUED_MAX: usize = 16 << 10;
+
+/// What is written in one transaction at most.
+const BATCH_MAX: usize = 512;
+
+/// Writes down what rules report.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    queue: Sender<Entry>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Journal {
+    /// Starts the writing thread, which ends with the last journal.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(state: Arc<State>) -> Result<Self> {
+        let (queue, entries) = bounded(QUEUED_MAX);
+        let thread = std::thread::Builder::new().name("journal".into());
+        thread
+            .spawn(move || write_all(&state, &entries))
+            .map_err(|e| Error::new(codes::THREAD, ErrorKind::Retryable, "a thread cannot be started").because(e))?;
+        Ok(Self { queue, dropped: Arc::default() })
+    }
+
+    fn put(&self, entry: Entry) {
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(entry) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Entries that were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn write_all(state: &State, entries: &Receiver<Entry>) {
+    while let Ok(first) = entries.recv() {
+        let batch: Vec<Entry> = std::iter::once(first).chain(entries.try_iter().take(BATCH_MAX - 1)).collect();
+        if let Err(e) = state.write(&batch) {
+            tracing::warn!(error = %e, entries = batch.len(), "what rules reported could not be written down");
+        }
+    }
+}
+
+/// What a rule is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleState {
+    /// All its lanes run.
+    Running,
+    /// It starts, or waits for a server that does not answer.
+    Waiting,
+    /// It runs, but a lane has stopped or waits for the store.
+    Degraded,
+    /// It was told to.
+    Paused,
+    /// It has ended, and asks for a hand.
+    Failed,
+    /// None of its topics exists.
+    SourceMissing,
+}
+
+/// What is known of a rule right now.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What it is doing.
+    pub state: RuleState,
+    /// Why, if that is not what it should be doing.
+    pub reason: Option<String>,
+    /// Since when, ms since 1970.
+    pub since_ms: i64,
+    /// Its counters while it runs.
+    pub metrics: Option<Arc<Metrics>>,
+    troubled: BTreeMap<TopicPartition, String>,
+}
+
+impl Status {
+    fn new(state: RuleState, since_ms: i64) -> Self {
+        Self { state, reason: None, since_ms, metrics: None, troubled: BTreeMap::new() }
+    }
+}
+
+/// One rule's observer. Lives as long as the rule, over many runs.
+#[derive(Debug)]
+pub struct RuleObserver {
+    rule: String,
+    version: i64,
+    journal: Journal,
+    clock: SystemClock,
+    status: Mutex<Status>,
+}
+
+impl RuleObserver {
+    /// Watches a version of a rule.
+    pub fn new(rule: &str, version: i64, journal: Journal, state: RuleState) -> Arc<Self> {
+        let clock = SystemClock::new();
+        let status = Mutex::new(Status::new(state, clock.wall_ms()));
+        Arc::new(Self { rule: rule.to_owned(), version, journal, clock, status })
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known now.
+    pub fn status(&self) -> Status {
+        self.locked().clone()
+    }
+
+    /// The rule comes into a state, and that is written down.
+    pub fn enter(&self, state: RuleState, error: Option<&Error>) {
+        let now = self.clock.wall_ms();
+        {
+            let mut status = self.locked();
+            *status = Status { reason: error.map(ToString::to_string), metrics: None, ..Status::new(state, now) };
+        }
+        let (level, text) = match error {
+            Some(error) => (if state == RuleState::Waiting { "warn" } else { "error" }, error.to_string()),
+            None => ("info", format!("{state:?}").to_lowercase()),
+        };
+        self.line(level, None, error.map(|e| e.code.to_string()), text);
+    }
+
+    fn line(&self, level: &str, tp: Option<&TopicPartition>, code: Option<String>, text: String) {
+        let line = LogLine {
+            id: 0,
+            at_ms: self.clock.wall_ms(),
+            level: level.to_owned(),
+            topic: tp.map(|tp| tp.topic.to_string()),
+            partition: tp.map(|tp| tp.partition),
+            code,
+            text,
+        };
+        self.journal.put(Entry::Line(self.rule.clone(), line));
+    }
+
+    fn trouble(&self, tp: &TopicPartition, why: Option<String>) {
+        let mut status = self.locked();
+        match why {
+            Some(why) => drop(status.troubled.insert(tp.clone(), why)),
+            None => drop(status.troubled.remove(tp)),
+        }
+        if !matches!(status.state, RuleState::Running | RuleState::Degraded) {
+            return;
+        }
+        let reason = status.troubled.iter().next().map(|(tp, why)| format!("{tp}: {why}"));
+        let state = if reason.is_some() { RuleState::Degraded } else { RuleState::Running };
+        if state != status.state {
+            status.since_ms = self.clock.wall_ms();
+        }
+        (status.state, status.reason) = (state, reason);
+    }
+}
+
+impl Reporter for RuleObserver {
+    fn window(&self, window: &WindowCommitted) {
+        self.trouble(&window.tp, None);
+        let small = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let stored = StoredWindow {
+            id: 0,
+            version: self.version,
+            topic: window.tp.topic.to_string(),
+            partition: window.tp.partition,
+            start: window.range.start,
+            end: window.range.end,
+            key: window.key.clone(),
+            bytes: small(window.bytes),
+            records: small(window.records),
+            reason: window.reason.as_str().to_owned(),
+            late: small(window.late),
+            delay_ms: window.delay_ms,
+            at_ms: self.clock.wall_ms(),
+        };
+        self.journal.put(Entry::Window(self.rule.clone(), stored));
+    }
+
+    fn lane(&self, tp: &TopicPartition, note: LaneNote<'_>) {
+        match note {
+            LaneNote::Waiting(error) => {
+                let error = Error::from(error.clone());
+                self.trouble(tp, Some(format!("waiting for the store: {error}")));
+                self.line("warn", Some(tp), Some(error.code.to_string()), format!("waiting for the store: {error}"));
+            }
+            LaneNote::Stopped(error) => {
+                self.trouble(tp, Some(error.to_string()));
+                let next = error.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+                self.line("error", Some(tp), Some(error.code.to_string()), format!("{error}{next}"));
+            }
+            LaneNote::Gap(gap) => {
+                let (range, cause) = (gap.range(), gap.cause().as_str().to_owned());
+                self.line("warn", Some(tp), None, format!("gap: {range} is missing ({cause})"));
+                let gap = StoredGap {
+                    topic: tp.topic.to_string(),
+                    partition: tp.partition,
+                    start: range.start,
+                    end: range.end,
+                    cause,
+                    at_ms: self.clock.wall_ms(),
+                };
+                self.journal.put(Entry::Gap(self.rule.clone(), gap));
+            }
+            LaneNote::Restarted(why) => self.line("warn", Some(tp), None, format!("starting again: {why}")),
+            LaneNote::Recovering(intent) => {
+                let text = format!("finishing the pinned window [{}, {}) as {}", intent.start, intent.end, intent.key);
+                self.line("info", Some(tp), None, text);
+            }
+            LaneNote::ResumedFromAnchor { anchor, position } => {
+                let text = format!("the group had no offset; going on at {position}, found from the anchor at {anchor}");
+                self.line("warn", Some(tp), None, text);
+            }
+            LaneNote::AwaitingLog { position, log_end } => {
+                let text = format!("the log ends at {log_end}, before {position}, which was backed up; waiting for it");
+                self.trouble(tp, Some(text.clone()));
+                self.line("warn", Some(tp), None, text);
+            }
+            LaneNote::Outwaiting(time) => {
+                self.line("info", Some(tp), None, format!("waiting {} s for a full copy that may be on its way", time.as_secs()));
+            }
+            LaneNote::Finished => self.line("info", Some(tp), None, "all that was asked for is read".to_owned()),
+        }
+    }
+}
+
+impl Observer for RuleObserver {
+    fn started(&self, started: &Started) {
+        let now = self.clock.wall_ms();
+        {
+            let mut status = self.locked();
+            *status = Status { metrics: Some(Arc::clone(&started.metrics)), ..Status::new(RuleState::Running, now) };
+        }
+        let text = format!("running: {} topic(s), {} partition(s), to {}", started.topics.len(), started.partitions, started.store);
+        self.line("info", None, None, text);
+    }
+}
