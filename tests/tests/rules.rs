@@ -116,6 +116,7 @@ fn a_rule_goes_on_over_edits_pauses_seals_and_kills_without_losing_or_repeating_
     service.kill_and_start(&bed);
     service.await_state(&topic, "running");
     service.done(&["seal", &topic]);
+    await_window(&service, &topic, 2);
     service.done(&["pause", &topic]);
     service.await_state(&topic, "paused");
     bed.fill(100);
@@ -131,6 +132,45 @@ fn a_rule_goes_on_over_edits_pauses_seals_and_kills_without_losing_or_repeating_
     assert!(!windows.as_array().expect("a list").is_empty());
     assert_eq!(service.done(&["gaps", &topic]), json!([]));
     service.process.take().expect("it runs").terminate(Duration::from_secs(10)).assert_code(0);
+}
+
+/// Waits until an object of this version stands.
+fn await_window(service: &Service, topic: &str, version: i64) {
+    let began = Instant::now();
+    loop {
+        let windows = service.done(&["windows", topic]);
+        if windows.as_array().is_some_and(|windows| windows.iter().any(|window| window["version"] == version)) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "no window of version {version}: {windows}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_rule_that_moves_goes_on_in_the_new_place_also_after_a_restart() {
+    let mut bed = bed();
+    bed.fill(200);
+    let mut service = Service::start(&bed);
+    let topic = bed.topic.clone();
+    let file = service.rule(&bed, WINDOW);
+    let file = file.to_str().expect("a path in UTF-8");
+    service.done(&["create", &topic, file]);
+    await_window(&service, &topic, 1);
+    service.done(&["pause", &topic]);
+    service.rule(&bed, &format!("{WINDOW}\nto = {{ prefix = \"moved/\" }}"));
+    assert_eq!(service.done(&["edit", &topic, file])["version"], 2);
+    service.kill_and_start(&bed);
+    service.done(&["resume", &topic]);
+    bed.fill(200);
+    service.await_state(&topic, "running");
+    await_window(&service, &topic, 2);
+    bed.await_committed(&mut [service.process.as_mut().expect("it runs")], PATIENCE);
+    assert!(!bed.place.data_keys("moved/").is_empty());
+    bed.truth().assert_equals(&bed.place.stored(""), "in one of the two places");
+    service.rule(&bed, &format!("{WINDOW}\ngroup = \"another\""));
+    service.run(&["edit", &topic, file]).assert_code(2);
+    assert_eq!(service.done(&["show", &topic])["version"], 2);
 }
 
 #[test]
@@ -154,6 +194,10 @@ fn what_is_wrong_is_refused_with_its_code_and_changes_nothing() {
     refused(&["create", &bed.topic, file], 2, &["C0603"]);
     service.rule(&bed, "window = { every = \"2s\" }");
     refused(&["edit", &bed.topic, file, "--version", "7"], 2, &["C0604"]);
+    assert_eq!(service.done(&["show", &bed.topic])["version"], 1);
+    let state = service.dir.path().join("state");
+    let second = Program::new(["serve", "--listen", "127.0.0.1:0", "--state"]).args([&state]).run(PATIENCE);
+    assert!(second.code() != Some(0) && second.stderr.contains("C0601"), "two services on one state: {}", second.stderr);
     let stranger = service.dir.path().join("stranger");
     std::fs::write(&stranger, "x").expect("a file");
     let stranger = stranger.to_str().expect("a path in UTF-8");

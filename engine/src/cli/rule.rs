@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::output::{print, print_json};
-use crate::config::Accept;
+use crate::config::{Accept, NAME_PATTERN, is_name};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 
 /// The service cannot be asked.
@@ -92,18 +92,23 @@ enum Action {
 #[derive(Args, Clone, Debug)]
 struct NameArgs {
     /// The rule
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     name: String,
 }
 
 #[derive(Args, Clone, Debug)]
 struct BodyArgs {
     /// The rule
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     /// Config file with [rule.NAME]
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+/// A name becomes part of an address: nothing else may.
+fn name(text: &str) -> Result<String, String> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err(format!("a rule's name matches {NAME_PATTERN}")) }
 }
 
 impl BodyArgs {
@@ -116,10 +121,11 @@ impl BodyArgs {
                 .help("name a config file that has a table [rule.NAME]; `catchment config check FILE` finds all its problems")
         };
         let text = std::fs::read_to_string(&self.file).map_err(|e| failed(&e))?;
-        let mut file: Value = toml::from_str(&text).map_err(|e| failed(&e.message()))?;
-        match file["rule"][&self.name].take() {
-            Value::Null => Err(failed(&format_args!("it has no [rule.{}]", self.name))),
-            body => Ok(body),
+        let file: Value = toml::from_str(&text).map_err(|e| failed(&e.message()))?;
+        match file.get("rule").and_then(|rules| rules.get(&self.name)) {
+            Some(Value::Object(body)) => Ok(Value::Object(body.clone())),
+            Some(_) => Err(failed(&format_args!("rule.{} is no table", self.name))),
+            None => Err(failed(&format_args!("it has no [rule.{}]", self.name))),
         }
     }
 }
@@ -207,8 +213,11 @@ fn refusal(status: u16, problem: &Value) -> Error {
     let error = Error::new(SERVICE_REFUSES, kind, text("detail").unwrap_or("the service refuses"))
         .with("code", text("code").unwrap_or("none"))
         .help(text("help").unwrap_or("look at the service's own messages"));
-    match text("at").or(text("cause")).or(text("setting")) {
-        Some(cause) => error.because(cause),
+    // The others follow from the first one, or are found again once that is mended.
+    let more = problem["errors"].as_array().map_or(0, Vec::len).saturating_sub(1);
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    match text("cause").or(text("rule")).or(text("at")) {
+        Some(cause) => error.because(format!("{cause}{more}")),
         None => error,
     }
 }
@@ -263,6 +272,11 @@ mod tests {
         assert_eq!(body("orders").unwrap(), json!({ "source": { "topics": ["orders"] }, "max_bytes": 1_048_576 }));
         let error = body("other").unwrap_err();
         assert!(error.cause.unwrap().contains("no [rule.other]"));
+        std::fs::write(&file, "rule = 3\n").unwrap();
+        assert!(body("orders").is_err());
+        std::fs::write(&file, "[rule]\norders = 5\n").unwrap();
+        assert!(body("orders").unwrap_err().cause.unwrap().contains("no table"));
+        assert!(name("orders").is_ok() && name("orders?x").is_err());
     }
 
     #[test]

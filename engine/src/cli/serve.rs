@@ -1,6 +1,7 @@
 //! `catchment serve`: keeps and runs rules, and serves the API.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ async fn serve(args: &ServeArgs, base: Config) -> Result<()> {
             .with("address", args.listen)
             .help("listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"));
     }
-    std::fs::create_dir_all(&args.state).map_err(|e| {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.state).map_err(|e| {
         Error::new(STATE_FAILED, ErrorKind::Invalid, "the state directory cannot be made")
             .with("dir", args.state.display())
             .because(e)

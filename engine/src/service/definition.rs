@@ -73,6 +73,44 @@ pub fn to_toml(section: &str, name: &str, body: &str) -> Result<String, Error> {
         .map_err(|e| refused("the body holds what a config file cannot").because(e).help("leave out keys that have no value"))
 }
 
+/// A rule's body with the connection and the store written out that it leaves out because there is only one: another one that is created later changes
+/// nothing about it.
+///
+/// # Errors
+/// `C0105` if it is not JSON.
+pub fn resolved(config: &Config, body: &str) -> Result<String, Error> {
+    let mut body: Value = serde_json::from_str(body).map_err(|e| refused("the body is not JSON").because(e))?;
+    let only = |mut names: Vec<&String>| names.pop().filter(|_| names.is_empty()).cloned();
+    for (section, key, name) in
+        [("source", "kafka", only(config.kafka.keys().collect())), ("to", "store", only(config.stores.keys().collect()))]
+    {
+        if let (Some(fields), Some(name)) = (body.as_object_mut(), name)
+            && let Value::Object(table) = fields.entry(section).or_insert_with(|| json!({}))
+        {
+            table.entry(key).or_insert(Value::String(name));
+        }
+    }
+    Ok(body.to_string())
+}
+
+/// Where a body's rule writes, as the body says it.
+pub fn destination_of(body: &str) -> Value {
+    serde_json::from_str::<Value>(body).map(|mut body| body["to"].take()).unwrap_or_default()
+}
+
+/// Refuses an edit that would read on elsewhere, or under another group: there is nothing to go on from.
+///
+/// # Errors
+/// `C0106`.
+pub fn check_edit(before: &BackupPlan, after: &BackupPlan) -> Result<(), Error> {
+    if before.group == after.group && before.kafka.brokers == after.kafka.brokers {
+        return Ok(());
+    }
+    Err(Error::new(codes::CONFIG_RELATION, ErrorKind::Invalid, "an edit changes neither the group nor the cluster")
+        .with("rule", &before.rule)
+        .help("create another rule, with a start, for what is read there"))
+}
+
 /// The connections and stores of the config file, and those that were created beside them.
 ///
 /// # Errors
@@ -156,6 +194,24 @@ mod tests {
             assert_eq!(split(body).unwrap_err().code, codes::CONFIG_VALUE);
         }
         assert!(body_of("a", json!({ "name": "b" })).is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_is_written_out_while_there_is_one() {
+        let config = Config::parse(BASE, "base").unwrap();
+        let body = resolved(&config, r#"{"source":{"topics":["t"]}}"#).unwrap();
+        assert_eq!(body, r#"{"source":{"kafka":"k","topics":["t"]},"to":{"store":"s"}}"#);
+        assert_eq!(resolved(&config, &body).unwrap(), body);
+        assert_eq!(destination_of(&body), json!({ "store": "s" }));
+        let none = Config::default();
+        assert_eq!(resolved(&none, r#"{"source":{}}"#).unwrap(), r#"{"source":{}}"#);
+    }
+
+    #[test]
+    fn an_edit_stays_with_its_group_and_its_cluster() {
+        let of = |group: &str| plan_of(&json!({ "source": { "topics": ["a"] }, "group": group })).unwrap();
+        check_edit(&of("g"), &of("g")).unwrap();
+        assert_eq!(check_edit(&of("g"), &of("h")).unwrap_err().code, codes::CONFIG_RELATION);
     }
 
     #[test]

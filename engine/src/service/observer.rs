@@ -157,14 +157,16 @@ impl RuleObserver {
         self.journal.put(Entry::Line(self.rule.clone(), line));
     }
 
-    fn trouble(&self, tp: &TopicPartition, why: Option<String>) {
+    /// Whether that is something else than what was known.
+    fn trouble(&self, tp: &TopicPartition, why: Option<String>) -> bool {
         let mut status = self.locked();
-        match why {
-            Some(why) => drop(status.troubled.insert(tp.clone(), why)),
-            None => drop(status.troubled.remove(tp)),
-        }
+        let before = match &why {
+            Some(why) => status.troubled.insert(tp.clone(), why.clone()),
+            None => status.troubled.remove(tp),
+        };
+        let is_new = before != why;
         if !matches!(status.state, RuleState::Running | RuleState::Degraded) {
-            return;
+            return is_new;
         }
         let reason = status.troubled.iter().next().map(|(tp, why)| format!("{tp}: {why}"));
         let state = if reason.is_some() { RuleState::Degraded } else { RuleState::Running };
@@ -172,6 +174,7 @@ impl RuleObserver {
             status.since_ms = self.clock.wall_ms();
         }
         (status.state, status.reason) = (state, reason);
+        is_new
     }
 }
 
@@ -201,8 +204,10 @@ impl Reporter for RuleObserver {
         match note {
             LaneNote::Waiting(error) => {
                 let error = Error::from(error.clone());
-                self.trouble(tp, Some(format!("waiting for the store: {error}")));
-                self.line("warn", Some(tp), Some(error.code.to_string()), format!("waiting for the store: {error}"));
+                // It is repeated for as long as the store is away.
+                if self.trouble(tp, Some(format!("waiting for the store: {error}"))) {
+                    self.line("warn", Some(tp), Some(error.code.to_string()), format!("waiting for the store: {error}"));
+                }
             }
             LaneNote::Stopped(error) => {
                 self.trouble(tp, Some(error.to_string()));

@@ -3,6 +3,7 @@
 //! Every change is one transaction, written ahead and synced, so that what an API call was told is true after a crash. The file is opened by one
 //! process at a time. Times are milliseconds since 1970.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,9 @@ pub const RULE_UNKNOWN: Code = Code(602);
 pub const RULE_EXISTS: Code = Code(603);
 /// The rule was changed by somebody else meanwhile.
 pub const VERSION_OUTDATED: Code = Code(604);
+
+/// There is a connection or a store of this name.
+pub const CONNECTION_EXISTS: Code = Code(611);
 
 /// Each step brings the file from its number to the next; they are never changed, only added to.
 const MIGRATIONS: &[&str] = &["
@@ -179,13 +183,21 @@ impl State {
     /// # Errors
     /// `C0601`, also for a file that a later version has written.
     pub fn open(file: &Path) -> Result<Self> {
+        // It holds secrets of connections. SQLite gives the files beside it the same mode.
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file).map_err(|e| {
+            Error::new(STATE_FAILED, ErrorKind::Invalid, "the service's state cannot be opened")
+                .with("file", file.display())
+                .because(e)
+                .help("check the permissions of the directory given by --state")
+        })?;
         let db = Connection::open(file).map_err(|e| failed(e).with("file", file.display()))?;
         Self::prepare(db).map_err(|e| e.with("file", file.display()))
     }
 
     fn prepare(mut db: Connection) -> Result<Self> {
+        // Exclusive first: set later, the lock would come with the first write only, and two services could run the same rules.
         db.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 1000;",
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 1000;",
         )
         .map_err(failed)?;
         let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
@@ -306,14 +318,17 @@ impl State {
         })
     }
 
-    /// Keeps a connection or a store, over one of that name. Its body may hold secrets, so the audit has its name alone.
+    /// Keeps a new connection or store. Its body may hold secrets, so the audit has its name alone.
     ///
     /// # Errors
-    /// `C0601`.
+    /// `C0601`, `C0611`.
     pub fn put_connection(&self, connection: &StoredConnection, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
             let StoredConnection { kind, name, body } = connection;
-            db.execute("INSERT OR REPLACE INTO connection VALUES (?1, ?2, ?3)", params![kind, name, body]).map_err(failed)?;
+            let made = db.execute("INSERT OR IGNORE INTO connection VALUES (?1, ?2, ?3)", params![kind, name, body]).map_err(failed)?;
+            if made == 0 {
+                return Err(connection_exists(name));
+            }
             let sql = "INSERT INTO audit (at_ms, who, action, rule, detail) VALUES (?1, ?2, ?3, NULL, ?4)";
             db.execute(sql, params![at_ms, who, format!("define {kind}"), name]).map(drop).map_err(failed)
         })
@@ -372,13 +387,17 @@ impl State {
         })
     }
 
-    /// The first lines of a rule's log above number `after`, oldest first.
+    /// The first lines of a rule's log above number `after`, or its last ones, oldest first.
     ///
     /// # Errors
     /// `C0601`.
-    pub fn log(&self, name: &str, after: i64, at_most: u32) -> Result<Vec<LogLine>> {
-        let sql = "SELECT id, at_ms, level, topic, partition, code, text FROM log WHERE rule = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
-        self.select(sql, params![name, after, at_most], |row| {
+    pub fn log(&self, name: &str, after: Option<i64>, at_most: u32) -> Result<Vec<LogLine>> {
+        let order = if after.is_some() { "ASC" } else { "DESC" };
+        let sql = format!(
+            "SELECT * FROM (SELECT id, at_ms, level, topic, partition, code, text FROM log WHERE rule = ?1 AND id > ?2 ORDER BY id {order} LIMIT ?3)
+            ORDER BY id"
+        );
+        self.select(&sql, params![name, after.unwrap_or(0), at_most], |row| {
             Ok(LogLine {
                 id: row.get(0)?,
                 at_ms: row.get(1)?,
@@ -413,6 +432,13 @@ impl State {
         let rows = statement.query_map(params, of).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
+}
+
+/// A connection or a store is there already: rules may rest on it.
+pub fn connection_exists(name: &str) -> Error {
+    Error::new(CONNECTION_EXISTS, ErrorKind::Invalid, "there is one of this name, and rules may rest on it")
+        .with("name", name)
+        .help("create another one, and edit the rules that should use it")
 }
 
 const RULES: &str = "SELECT rule.name, rule.version, rule.wanted, rule.created_ms, rule_version.body FROM rule
@@ -512,9 +538,31 @@ mod tests {
         drop(state);
         let state = State::open(&file).unwrap();
         assert_eq!(state.rule("a").unwrap().wanted, Wanted::Paused);
-        let lines = state.log("a", 0, 10).unwrap();
+        let lines = state.log("a", Some(0), 10).unwrap();
         assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["one", "two"]);
-        assert_eq!(state.log("a", lines[0].id, 10).unwrap().len(), 1);
+        assert_eq!(state.log("a", Some(lines[0].id), 10).unwrap().len(), 1);
+        assert_eq!(state.log("a", None, 1).unwrap()[0].text, "two", "the last one");
+    }
+
+    #[test]
+    fn one_service_at_a_time_has_it_and_nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let state = State::open(&file).unwrap();
+        assert_eq!(State::open(&file).unwrap_err().code, STATE_FAILED);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(state);
+        State::open(&file).unwrap();
+    }
+
+    #[test]
+    fn a_connection_is_not_written_over() {
+        let state = state();
+        let connection = StoredConnection { kind: "store".into(), name: "s".into(), body: "{}".into() };
+        state.put_connection(&connection, "me", 1).unwrap();
+        assert_eq!(state.put_connection(&connection, "me", 2).unwrap_err().code, CONNECTION_EXISTS);
+        assert_eq!(state.connections().unwrap(), [connection]);
     }
 
     #[test]
@@ -525,7 +573,7 @@ mod tests {
         state.delete("a", "me", 2).unwrap();
         state.write(&[Entry::Line("a".into(), line("late"))]).unwrap();
         state.create("a", "{}", "me", 3).unwrap();
-        assert!(state.log("a", 0, 10).unwrap().is_empty());
+        assert!(state.log("a", None, 10).unwrap().is_empty());
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Runs each rule that is wanted, again and again, and tells it when to end.
 //!
-//! Place in the flow: between [`api`](super::api), which changes what is wanted, and [`runtime`](crate::runtime), which runs one plan to its end. A rule is a
+//! Place in the flow: between [`api`](super::api), which changes what is wanted, and [`runtime`], which runs one plan to its end. A rule is a
 //! task of its own: what ends it, keeps it waiting or stops one of its lanes is its own matter.
 //!
 //! What an end means: a server that does not answer is waited for, with growing pauses; a topic that does not exist is looked for; everything else fails
 //! the rule until it is edited or resumed, since it would only fail again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -15,12 +16,13 @@ use tokio::task::JoinHandle;
 
 use super::definition;
 use super::observer::{Journal, RuleObserver, RuleState, Status};
-use super::state::{State, StoredRule, Wanted};
+use super::state::{RULE_UNKNOWN, State, StoredRule, Wanted};
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, codes};
 use crate::pipeline::Outcome;
 use crate::runtime::{self, Ending, Observer};
+use crate::source::kafka::errors::UNKNOWN_TOPIC;
 
 /// The first and the longest pause before a rule that could not start is started again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -37,12 +39,27 @@ pub struct Common {
     pub rule_budget: ByteSize,
 }
 
-/// A rule's task.
+/// A rule's run, and what it runs.
 #[derive(Debug)]
 struct Running {
-    observer: Arc<RuleObserver>,
+    version: i64,
+    wanted: Wanted,
     stop: watch::Sender<Option<Ending>>,
     task: JoinHandle<()>,
+}
+
+/// A rule's place: one change of it at a time, and what it is doing for whoever asks meanwhile.
+#[derive(Debug)]
+struct Slot {
+    /// The run; whoever changes it holds this until the change is made.
+    turn: Mutex<Option<Running>>,
+    observer: std::sync::Mutex<Arc<RuleObserver>>,
+}
+
+impl Slot {
+    fn observer(&self) -> Arc<RuleObserver> {
+        Arc::clone(&self.observer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// All rules of the service.
@@ -51,8 +68,8 @@ pub struct Supervisor {
     state: Arc<State>,
     journal: Journal,
     common: Common,
-    /// By name. One change at a time: a rule is never started before it has ended.
-    rules: Mutex<BTreeMap<String, Running>>,
+    slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
+    closing: AtomicBool,
 }
 
 impl Supervisor {
@@ -62,9 +79,9 @@ impl Supervisor {
     /// `C0601`, or if no thread can be started.
     pub async fn start(state: Arc<State>, common: Common) -> Result<Arc<Self>> {
         let journal = Journal::start(Arc::clone(&state))?;
-        let this = Arc::new(Self { state, journal, common, rules: Mutex::default() });
+        let this = Arc::new(Self { state, journal, common, slots: std::sync::Mutex::default(), closing: AtomicBool::new(false) });
         for rule in this.state.rules()? {
-            this.apply(&rule, Vec::new()).await;
+            this.apply(&rule.name, Vec::new(), false).await?;
         }
         Ok(this)
     }
@@ -86,61 +103,142 @@ impl Supervisor {
         definition::plan(&self.config()?, name, body, self.common.rule_budget, options)
     }
 
-    /// Makes a rule what it is wanted to be: ends what runs of it, closing its windows, and starts it in its current version.
-    pub async fn apply(&self, rule: &StoredRule, accept: Vec<Accept>) {
-        let mut rules = self.rules.lock().await;
-        if let Some(running) = rules.remove(&rule.name) {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, name: &str) -> Arc<Slot> {
+        let new = || {
+            let observer = RuleObserver::new(name, 0, self.journal.clone(), RuleState::Waiting);
+            Arc::new(Slot { turn: Mutex::default(), observer: std::sync::Mutex::new(observer) })
+        };
+        Arc::clone(self.slots().entry(name.to_owned()).or_insert_with(new))
+    }
+
+    /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end
+    /// although whoever asked for it has gone.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub async fn apply(self: &Arc<Self>, name: &str, accept: Vec<Accept>, anew: bool) -> Result<()> {
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        finished(tokio::spawn(async move { this.reconcile(&name, accept, anew).await })).await
+    }
+
+    async fn reconcile(&self, name: &str, accept: Vec<Accept>, anew: bool) -> Result<()> {
+        let slot = self.slot(name);
+        let mut turn = slot.turn.lock().await;
+        if self.closing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Read now: somebody else may have changed it while this change waited.
+        let rule = match self.state.rule(name) {
+            Ok(rule) => rule,
+            Err(error) if error.code == RULE_UNKNOWN => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let as_wanted = turn.as_ref().is_some_and(|running| (running.version, running.wanted) == (rule.version, rule.wanted));
+        if as_wanted && !anew {
+            return Ok(());
+        }
+        if let Some(running) = turn.take() {
             end(running, Ending::Close).await;
         }
-        let paused = rule.wanted == Wanted::Paused;
-        let observer =
-            RuleObserver::new(&rule.name, rule.version, self.journal.clone(), if paused { RuleState::Paused } else { RuleState::Waiting });
+        *turn = Some(self.begin(&slot, &rule, accept));
+        Ok(())
+    }
+
+    fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
+        let state = if rule.wanted == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
+        let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
+        *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
+        // A version that writes elsewhere than one before it was asked for: its runs need not ask again, however often they start.
+        if self.has_moved(rule) && !accept.contains(&Accept::Destination) {
+            accept.push(Accept::Destination);
+        }
         let (stop, stopped) = watch::channel(None);
-        let plan = self.plan(&rule.name, &rule.body, accept);
-        let watched = Arc::clone(&observer);
-        let task = match (paused, plan) {
-            (true, _) => tokio::spawn(async {}),
-            (false, Ok(plan)) => tokio::spawn(run(plan, watched, stopped)),
-            (false, Err(errors)) => {
-                watched.enter(RuleState::Failed, errors.first());
+        let task = match (rule.wanted, self.plan(&rule.name, &rule.body, accept)) {
+            (Wanted::Paused, _) => tokio::spawn(async {}),
+            (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, observer, stopped)),
+            (Wanted::Running, Err(errors)) => {
+                observer.enter(RuleState::Failed, errors.first());
                 tokio::spawn(async {})
             }
         };
-        rules.insert(rule.name.clone(), Running { observer, stop, task });
+        Running { version: rule.version, wanted: rule.wanted, stop, task }
     }
 
-    /// Ends a rule for good.
-    pub async fn remove(&self, name: &str) {
-        if let Some(running) = self.rules.lock().await.remove(name) {
-            end(running, Ending::Close).await;
-        }
+    fn has_moved(&self, rule: &StoredRule) -> bool {
+        let place = |body: &str| definition::destination_of(body);
+        let versions = self.state.versions(&rule.name).unwrap_or_default();
+        versions.iter().any(|(version, body, _)| *version < rule.version && place(body) != place(&rule.body))
+    }
+
+    /// Ends a rule and forgets it.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub async fn remove(self: &Arc<Self>, name: &str, who: &'static str, at_ms: i64) -> Result<()> {
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        finished(tokio::spawn(async move {
+            let slot = this.slot(&name);
+            let mut turn = slot.turn.lock().await;
+            // Forgotten first: if that fails, it goes on.
+            this.state.delete(&name, who, at_ms)?;
+            if let Some(running) = turn.take() {
+                end(running, Ending::Close).await;
+            }
+            this.slots().remove(&name);
+            Ok(())
+        }))
+        .await
     }
 
     /// What a rule is doing; none if there is none.
-    pub async fn status(&self, name: &str) -> Option<Status> {
-        self.rules.lock().await.get(name).map(|running| running.observer.status())
+    pub fn status(&self, name: &str) -> Option<Status> {
+        self.slots().get(name).map(|slot| slot.observer().status())
     }
 
     /// What each rule is doing.
-    pub async fn statuses(&self) -> BTreeMap<String, Status> {
-        self.rules.lock().await.iter().map(|(name, running)| (name.clone(), running.observer.status())).collect()
+    pub fn statuses(&self) -> BTreeMap<String, Status> {
+        self.slots().iter().map(|(name, slot)| (name.clone(), slot.observer().status())).collect()
     }
 
-    /// Ends all rules at the same time, as their plans say.
+    /// Ends all rules at the same time, as their plans say. None starts any more.
     pub async fn stop(&self) {
-        let rules = std::mem::take(&mut *self.rules.lock().await);
+        self.closing.store(true, Ordering::Release);
+        let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
         let mut ending = tokio::task::JoinSet::new();
-        for running in rules.into_values() {
-            ending.spawn(end(running, Ending::AsPlanned));
+        for slot in slots {
+            ending.spawn(async move {
+                if let Some(running) = slot.turn.lock().await.take() {
+                    end(running, Ending::AsPlanned).await;
+                }
+            });
         }
         ending.join_all().await;
     }
+}
+
+/// The result of a change that goes on without its caller.
+async fn finished(change: JoinHandle<Result<()>>) -> Result<()> {
+    change.await.unwrap_or_else(|failure| {
+        Err(Error::new(codes::PART_ENDED, ErrorKind::Bug, "a change of a rule has ended by itself").because(failure))
+    })
 }
 
 async fn end(running: Running, ending: Ending) {
     running.stop.send_replace(Some(ending));
     if let Err(failure) = running.task.await {
         tracing::error!("a rule's task has panicked: {failure}");
+    }
+}
+
+/// Runs a plan; a bug in it is the rule's end, and shown as such.
+async fn guarded(plan: BackupPlan, observer: Arc<RuleObserver>, stop: watch::Receiver<Option<Ending>>) {
+    if let Err(failure) = tokio::spawn(run(plan, Arc::clone(&observer), stop)).await {
+        let error = Error::new(codes::PART_ENDED, ErrorKind::Bug, "the rule's run has ended by itself").because(failure);
+        observer.enter(RuleState::Failed, Some(&error.help("resume it, and report this with the service's log")));
     }
 }
 
@@ -181,8 +279,9 @@ async fn once(plan: &BackupPlan, observer: &Arc<RuleObserver>, stop: &mut watch:
 /// What becomes of a rule that has ended by an error.
 fn state_after(error: &Error) -> RuleState {
     match error.kind {
-        ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied => RuleState::Waiting,
-        ErrorKind::NotFound => RuleState::SourceMissing,
+        ErrorKind::NotFound if error.code == UNKNOWN_TOPIC => RuleState::SourceMissing,
+        // A bucket may be made, a permission granted.
+        ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::NotFound => RuleState::Waiting,
         ErrorKind::Fenced | ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::Asks | ErrorKind::Bug => RuleState::Failed,
     }
 }

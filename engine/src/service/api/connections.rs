@@ -10,9 +10,8 @@ use super::Service;
 use super::problem::{Problem, not_json};
 use super::rules::{CALLER, json_of, now_ms};
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, codes};
 use crate::service::definition::{self, Kind};
-use crate::service::state::StoredConnection;
+use crate::service::state::{StoredConnection, connection_exists};
 
 pub(super) async fn sources(State(service): State<Service>) -> Result<Response, Problem> {
     list(&service, Kind::Kafka)
@@ -47,17 +46,12 @@ fn list(service: &Service, kind: Kind) -> Result<Response, Problem> {
 fn create(service: &Service, kind: Kind, body: &[u8]) -> Result<Response, Problem> {
     let (name, body) = definition::split(serde_json::from_slice(body).map_err(not_json)?)?;
     let config = service.supervisor.config()?;
-    let of_file = |config: &Config| match kind {
+    let exists = match kind {
         Kind::Kafka => config.kafka.contains_key(&name),
         Kind::Store => config.stores.contains_key(&name),
     };
-    let created = service.state.connections()?.iter().any(|c| c.kind == kind.section() && c.name == name);
-    if of_file(&config) && !created {
-        return Err(Problem::from(
-            Error::new(codes::CONFIG_RELATION, ErrorKind::Invalid, "one of this name stands in the config file")
-                .with("name", &name)
-                .help("change it there, or choose another name"),
-        ));
+    if exists {
+        return Err(Problem::from(connection_exists(&name)));
     }
     Config::parse(&definition::to_toml(kind.section(), &name, &body)?, "body")?;
     let connection = StoredConnection { kind: kind.section().to_owned(), name: name.clone(), body };

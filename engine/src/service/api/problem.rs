@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Code, Error, ErrorKind, codes};
-use crate::service::state::{RULE_EXISTS, VERSION_OUTDATED};
+use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, VERSION_OUTDATED};
 
 /// There is nothing at this path.
 pub(super) const NO_SUCH_PATH: Code = Code(607);
@@ -26,7 +26,7 @@ impl Problem {
 
 fn status_of(error: &Error) -> StatusCode {
     match (error.code, error.kind) {
-        (RULE_EXISTS, _) => StatusCode::CONFLICT,
+        (RULE_EXISTS | CONNECTION_EXISTS, _) => StatusCode::CONFLICT,
         (VERSION_OUTDATED, _) => StatusCode::PRECONDITION_FAILED,
         (_, ErrorKind::NotFound) => StatusCode::NOT_FOUND,
         (_, ErrorKind::Invalid) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -16,7 +16,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Accept;
 use crate::error::{Error, ErrorKind, codes};
 use crate::service::definition;
-use crate::service::observer::Status;
+use crate::service::observer::{RuleState, Status};
 use crate::service::state::{StoredRule, Wanted};
 
 /// Who changes things, in the audit: there is one token.
@@ -49,28 +49,29 @@ fn shown(rule: &StoredRule, status: Option<&Status>) -> Value {
     })
 }
 
-async fn answer(service: &Service, status: StatusCode, rule: &StoredRule) -> Response {
-    let running = service.supervisor.status(&rule.name).await;
+fn answer(service: &Service, status: StatusCode, rule: &StoredRule) -> Response {
+    let running = service.supervisor.status(&rule.name);
     (status, [(ETAG, format!("\"{}\"", rule.version))], json_of(&shown(rule, running.as_ref()))).into_response()
 }
 
 pub(super) async fn list(State(service): State<Service>) -> Result<Response, Problem> {
-    let running = service.supervisor.statuses().await;
+    let running = service.supervisor.statuses();
     let rules = service.state.rules()?;
     Ok(json_of(&rules.iter().map(|rule| shown(rule, running.get(&rule.name))).collect::<Value>()))
 }
 
 pub(super) async fn create(State(service): State<Service>, body: Bytes) -> Result<Response, Problem> {
     let (name, body) = definition::split(serde_json::from_slice(&body).map_err(not_json)?)?;
+    let body = definition::resolved(&service.supervisor.config()?, &body)?;
     service.supervisor.plan(&name, &body, Vec::new())?;
     let rule = service.state.create(&name, &body, CALLER, now_ms())?;
-    service.supervisor.apply(&rule, Vec::new()).await;
-    Ok(answer(&service, StatusCode::CREATED, &rule).await)
+    service.supervisor.apply(&name, Vec::new(), false).await?;
+    Ok(answer(&service, StatusCode::CREATED, &rule))
 }
 
 pub(super) async fn show(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
     let rule = service.state.rule(&name)?;
-    Ok(answer(&service, StatusCode::OK, &rule).await)
+    Ok(answer(&service, StatusCode::OK, &rule))
 }
 
 pub(super) async fn edit(
@@ -81,13 +82,13 @@ pub(super) async fn edit(
 ) -> Result<Response, Problem> {
     let before = service.state.rule(&name)?;
     let body = definition::body_of(&name, serde_json::from_slice(&body).map_err(not_json)?)?;
-    service.supervisor.plan(&name, &body, Vec::new())?;
+    let body = definition::resolved(&service.supervisor.config()?, &body)?;
+    let plan = service.supervisor.plan(&name, &body, Vec::new())?;
+    definition::check_edit(&service.supervisor.plan(&name, &before.body, Vec::new())?, &plan)?;
     let rule = service.state.edit(&name, seen_version(&headers)?, &body, CALLER, now_ms())?;
-    if rule.version != before.version {
-        // The open windows finish under the old version; what is written from there on goes where the new one says.
-        service.supervisor.apply(&rule, vec![Accept::Destination]).await;
-    }
-    Ok(answer(&service, StatusCode::OK, &rule).await)
+    // The open windows finish under the old version; what is written from there on goes where the new one says.
+    service.supervisor.apply(&name, Vec::new(), false).await?;
+    Ok(answer(&service, StatusCode::OK, &rule))
 }
 
 /// The version that the caller has seen, by `If-Match`.
@@ -106,8 +107,7 @@ fn seen_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
 
 pub(super) async fn delete(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
     service.state.rule(&name)?;
-    service.supervisor.remove(&name).await;
-    service.state.delete(&name, CALLER, now_ms())?;
+    service.supervisor.remove(&name, CALLER, now_ms()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -126,32 +126,34 @@ fn accepted(body: &[u8]) -> Result<Vec<Accept>, Problem> {
         return Ok(Vec::new());
     }
     let body: Value = serde_json::from_slice(body).map_err(not_json)?;
-    let words = body["accept"].as_array().cloned().unwrap_or_default();
-    let answers = words.iter().map(|word| word.as_str().unwrap_or_default().parse::<Accept>());
-    answers.collect::<Result<_, _>>().map_err(|e| {
+    let refused = |why: String| {
         Problem::from(
-            Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "accept holds what is no answer")
-                .because(e)
+            Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "accept must be a list of answers")
+                .because(why)
                 .help("docs/cli.md lists the answers that --accept takes"),
         )
-    })
+    };
+    let words: Vec<String> = match body.get("accept") {
+        Some(words) => serde_json::from_value(words.clone()).map_err(|e| refused(e.to_string()))?,
+        None => Vec::new(),
+    };
+    words.iter().map(|word| word.parse::<Accept>()).collect::<Result<_, _>>().map_err(|e| refused(e.to_string()))
 }
 
 async fn want(service: &Service, name: &str, wanted: Wanted, accept: Vec<Accept>) -> Result<Response, Problem> {
-    let before = service.state.rule(name)?;
     let rule = service.state.want(name, wanted, CALLER, now_ms())?;
-    // A resume starts a failed rule again; a pause of a paused one changes nothing.
-    if before.wanted != wanted || wanted == Wanted::Running {
-        service.supervisor.apply(&rule, accept).await;
-    }
-    Ok(answer(service, StatusCode::ACCEPTED, &rule).await)
+    let failed = service.supervisor.status(name).is_some_and(|status| status.state == RuleState::Failed);
+    // A resume starts a failed rule again, and one whose lanes ask; a pause of a paused one changes nothing.
+    let anew = wanted == Wanted::Running && (failed || !accept.is_empty());
+    service.supervisor.apply(name, accept, anew).await?;
+    Ok(answer(service, StatusCode::ACCEPTED, &rule))
 }
 
 pub(super) async fn seal(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
     let rule = service.state.rule(&name)?;
     // It ends with its windows closed, and goes on behind them.
-    service.supervisor.apply(&rule, Vec::new()).await;
-    Ok(answer(&service, StatusCode::ACCEPTED, &rule).await)
+    service.supervisor.apply(&name, Vec::new(), true).await?;
+    Ok(answer(&service, StatusCode::ACCEPTED, &rule))
 }
 
 pub(super) async fn versions(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
@@ -163,12 +165,8 @@ pub(super) async fn versions(State(service): State<Service>, Path(name): Path<St
 }
 
 /// A number of the query string.
-fn number<T: std::str::FromStr<Err: std::fmt::Display>>(
-    query: &BTreeMap<String, String>,
-    name: &'static str,
-    default: T,
-) -> Result<T, Error> {
-    query.get(name).map_or(Ok(default), |text| text.parse()).map_err(|e| {
+fn number<T: std::str::FromStr<Err: std::fmt::Display>>(query: &BTreeMap<String, String>, name: &'static str) -> Result<Option<T>, Error> {
+    query.get(name).map(|text| text.parse()).transpose().map_err(|e: T::Err| {
         Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, format!("{name} is no number"))
             .because(e)
             .help("leave it out, or give a number")
@@ -181,7 +179,7 @@ pub(super) async fn windows(
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Problem> {
     service.state.rule(&name)?;
-    let (before, limit) = (number(&query, "before", i64::MAX)?, number(&query, "limit", PAGE.0)?.min(PAGE.1));
+    let (before, limit) = (number(&query, "before")?.unwrap_or(i64::MAX), number(&query, "limit")?.unwrap_or(PAGE.0).min(PAGE.1));
     Ok(json_of(&service.state.windows(&name, before, limit)?))
 }
 
@@ -196,6 +194,6 @@ pub(super) async fn log(
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Problem> {
     service.state.rule(&name)?;
-    let (after, limit) = (number(&query, "after", 0)?, number(&query, "limit", PAGE.0)?.min(PAGE.1));
+    let (after, limit) = (number(&query, "after")?, number(&query, "limit")?.unwrap_or(PAGE.0).min(PAGE.1));
     Ok(json_of(&service.state.log(&name, after, limit)?))
 }
