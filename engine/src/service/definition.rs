@@ -36,7 +36,7 @@ impl Kind {
 /// # Errors
 /// `C0105` if the body is no object, or has no name that can be one.
 pub fn split(body: Value) -> Result<(String, String), Error> {
-    let Value::Object(mut fields) = body else { return Err(refused("the body must be an object with the keys of the config file")) };
+    let mut fields = fields_of(body)?;
     match fields.remove("name") {
         Some(Value::String(name)) if is_name(&name) => Ok((name, Value::Object(fields).to_string())),
         Some(other) => {
@@ -51,10 +51,17 @@ pub fn split(body: Value) -> Result<(String, String), Error> {
 /// # Errors
 /// `C0105` if it is no object, or has another name than `name`.
 pub fn body_of(name: &str, body: Value) -> Result<String, Error> {
-    let Value::Object(mut fields) = body else { return Err(refused("the body must be an object with the keys of the config file")) };
+    let mut fields = fields_of(body)?;
     match fields.remove("name") {
         Some(given) if given != name => Err(refused("a name is fixed").with("name", name).help("create another one under the new name")),
         _ => Ok(Value::Object(fields).to_string()),
+    }
+}
+
+fn fields_of(body: Value) -> Result<Map<String, Value>, Error> {
+    match body {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(refused("the body must be an object with the keys of the config file")),
     }
 }
 

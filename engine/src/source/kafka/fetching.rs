@@ -75,8 +75,8 @@ struct Current {
 }
 
 impl Current {
-    fn wanted(&self) -> FetchLimits {
-        FetchLimits::new(self.share.bytes, self.share.partitions, self.assumed)
+    fn limits(&self, assumed: Assumed) -> FetchLimits {
+        FetchLimits::new(self.share.bytes, self.share.partitions, assumed)
     }
 
     /// Puts a client in the place of the one of now.
@@ -117,7 +117,7 @@ impl Fetching {
     /// `C0207` to `C0217`: the settings.
     pub(crate) fn reader(&self) -> Result<Arc<Reader>, Error> {
         let mut current = self.current();
-        let limits = current.wanted();
+        let limits = current.limits(current.assumed);
         match &current.reader {
             // Nobody reads: there is nothing to lose by a client that has not connected yet.
             Some((old, _)) if *old != limits && self.open.is_empty() => {}
@@ -174,7 +174,7 @@ impl Fetching {
         let current = self.current();
         let (limits, reader) = current.reader.as_ref()?;
         let assumed = reader.unfolding.verdict().unwrap_or(current.assumed);
-        let wanted = FetchLimits::new(current.share.bytes, current.share.partitions, assumed);
+        let wanted = current.limits(assumed);
         (wanted != *limits).then_some((wanted, current.share.partitions))
     }
 
