@@ -245,6 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn what_an_intent_lists_of_before_its_range_cannot_be_found_by_reading() {
+        let missing = |from, to, cause| Missing(from, to, cause);
+        let before = missing(5, 10, GapCause::Truncation);
+        let elsewhere = missing(30, 40, GapCause::TopicRecreated);
+        let within = missing(12, 15, GapCause::Retention);
+        let listed = Intent { missing: vec![before, elsewhere, within], ..intent(0, "k".into()) };
+        assert_eq!(listed.missing_before(10).collect::<Vec<_>>(), [before, elsewhere], "what ends where it begins lies before it");
+        assert_eq!(listed.missing_before(9).collect::<Vec<_>>(), [elsewhere], "another log's offsets are none of this one's");
+        let upload = UploadNote { id: "u".into(), parts: 1, bytes: 1, digest: String::new() };
+        assert_eq!(Intent { upload: Some(upload), ..listed.clone() }.upload_id(), Some("u"));
+        assert_eq!(listed.upload_id(), None);
+    }
+
+    #[test]
     fn foreign_metadata_is_told_apart() {
         assert_eq!(CommitNote::parse(""), Err(NoteError::Empty));
         assert_eq!(CommitNote::parse("consumer-7"), Err(NoteError::Foreign));

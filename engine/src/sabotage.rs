@@ -36,11 +36,21 @@ pub enum Switch {
     BatchChecksum,
     /// Records of aborted transactions are read.
     Committed,
+    /// Step 5: an upload that is gone is taken for completed.
+    GoneUpload,
+    /// A position that the log no longer has begins anew at the log's start, by the client's own reset.
+    Reset,
+    /// Rule A1: the committer sends commits of lanes that were revoked.
+    LaneLock,
+    /// Rule A1: the committer sends commits although it has lost its membership.
+    Membership,
+    /// Rule R5c: less is published without waiting for a full copy that may be on its way.
+    FullCopy,
 }
 
 impl Switch {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 15] = [
+    pub const ALL: [(&'static str, Self); 20] = [
         ("pin", Self::Pin),
         ("pin-first", Self::PinFirst),
         ("old-pin", Self::OldPin),
@@ -56,27 +66,41 @@ impl Switch {
         ("window-tail", Self::WindowTail),
         ("batch-checksum", Self::BatchChecksum),
         ("committed", Self::Committed),
+        ("gone-upload", Self::GoneUpload),
+        ("reset", Self::Reset),
+        ("lane-lock", Self::LaneLock),
+        ("membership", Self::Membership),
+        ("full-copy", Self::FullCopy),
     ];
 }
 
 /// Whether this guard is taken out of this process.
-#[cfg(not(feature = "sabotage"))]
 #[inline(always)]
-pub(crate) const fn removes(_: Switch) -> bool {
-    false
+pub(crate) fn removes(switch: Switch) -> bool {
+    chosen() == Some(switch)
 }
 
-/// Whether this guard is taken out of this process.
-///
+/// Whether any guard is.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    chosen().is_some()
+}
+
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+const fn chosen() -> Option<Switch> {
+    None
+}
+
 /// # Panics
 /// If the variable names no switch: a test that takes nothing out would prove nothing.
 #[cfg(feature = "sabotage")]
-pub(crate) fn removes(switch: Switch) -> bool {
+fn chosen() -> Option<Switch> {
     use std::sync::OnceLock;
     static CHOSEN: OnceLock<Option<Switch>> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let name = std::env::var("CATCHMENT_SABOTAGE").ok()?;
         let found = Switch::ALL.iter().find(|(known, _)| *known == name);
         Some(found.unwrap_or_else(|| panic!("CATCHMENT_SABOTAGE: there is no switch {name:?}")).1)
-    }) == Some(switch)
+    })
 }

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use catchment::clock::SystemClock;
 use catchment::commit::control::{self, Owner};
 use catchment::intent::CommitNote;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
-use catchment::store::{Guard, GuardClass};
+use catchment::store::{Guard, GuardClass, ObjectStore, Payload};
 use catchment_formats::{GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
 use catchment_tests::simulation::directed::{Directed, create_again};
@@ -80,6 +81,60 @@ async fn what_is_missing_of_an_earlier_incarnation_is_read_of_the_new_one() {
     directed.pass(300).await;
     let records: u64 = directed.objects().await.iter().filter(|(key, _)| key.contains('~')).map(|(_, proof)| proof.counts.records).sum();
     assert_eq!((records, directed.missing().await, directed.committed()), (30, vec![gap], 30));
+}
+
+/// The log is cut inside a pinned window and written on; the copy of whoever pinned it lands or not, after the next process has looked for it.
+async fn cut_inside_a_pinned_window(old_copy_lands: bool) -> Directed {
+    // The same story once more, to have the copy that was on its way.
+    let mut twin = pinned().await;
+    twin.start().await;
+    twin.pass(30).await;
+    let (key, _) = twin.objects().await.into_iter().find(|(_, proof)| proof.range.start == 20).expect("the pinned window");
+    let old = twin.shared.store.get(&key, None).await.unwrap().expect("its bytes");
+    let metadata = twin.shared.store.head(&key).await.unwrap().expect("its metadata").metadata;
+
+    let mut directed = pinned().await;
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.truncate(22);
+        log.append(38);
+    });
+    let (store, sent) = (Arc::clone(&directed.shared.store), AtomicBool::new(!old_copy_lands));
+    directed.shared.cluster.set_plan(move |question| {
+        if matches!(question, Question::Open(..)) && !sent.swap(true, Ordering::Relaxed) {
+            let (store, key, old, metadata) = (Arc::clone(&store), key.clone(), old.clone(), metadata.clone());
+            tokio::spawn(
+                async move { store.put(&key, Payload::from_bytes(old), &metadata, Guard::IfAbsent).await.expect("it is the first") },
+            );
+        }
+        None
+    });
+    directed.start().await;
+    directed.pass(300).await;
+    directed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_inside_a_pinned_window_whose_old_copy_stands_is_listed() {
+    let directed = cut_inside_a_pinned_window(true).await;
+    // Its records are those of the log before it was cut: what was written anew at their offsets is nowhere.
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(22, 25, GapCause::Truncation)], 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_inside_a_pinned_window_that_is_read_again_leaves_nothing_out() {
+    let directed = cut_inside_a_pinned_window(false).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![], 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_have_expired_while_a_topic_is_made_again_are_outwaited() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.shared.world.deny(Duration::from_secs(60));
+    directed.create_again(30);
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![], 30));
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use crate::commit::assembly::Assembly;
 use crate::commit::env::{ConsumerPort, LaneEnv};
 use crate::commit::fault::History;
 use crate::commit::recover::Resume;
+use crate::commit::sights::Sights;
 use crate::consumer::ConsumerCommand;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind};
@@ -78,6 +79,8 @@ pub struct Lane {
     pub(super) pending: Vec<Missing>,
     /// What the pinned object lists of what lies before it.
     pub(super) pinned_missing: Vec<Missing>,
+    /// What was seen of the current window.
+    pub(super) sights: Sights,
     pub(super) anchor_written: Option<Duration>,
     pub(super) committed_at: Duration,
     pub(super) history: History,
@@ -156,6 +159,7 @@ impl Lane {
             read_back: false,
             pending: Vec::new(),
             pinned_missing: Vec::new(),
+            sights: Sights::default(),
             anchor_written: None,
             committed_at,
             history: History::default(),

@@ -23,9 +23,11 @@ pub mod fault;
 pub mod incarnation;
 pub mod log;
 pub mod offsets;
+pub mod pin;
 pub mod proof;
 pub mod publish;
 pub mod recover;
+mod sights;
 pub mod strays;
 
 /// What stands under the key of an intent.

@@ -1,4 +1,5 @@
-//! Steps 3 to 5 for one sealed segment: pin it, publish it, settle what became of it; and rule R2, which looks at its key first.
+//! Steps 4 and 5 for one sealed segment that [`pin`](super::pin) has pinned: publish it, settle what became of it; and rule R2, which looks at its
+//! key first.
 //!
 //! Guarantee: nothing of a segment is visible before the group has accepted its intent, and this file returns success only
 //! when an object that holds exactly the pinned range of this lane stands under the pinned key.
@@ -19,12 +20,12 @@ use crate::budget::Reservation;
 use crate::clock::Backoff;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
-use crate::intent::{CommitNote, Intent, UploadNote, VERSION, parts_digest};
-use crate::limits::{INTENT_BYTES_MAX, PIN_AGE_MAX};
+use crate::intent::{Intent, UploadNote, parts_digest};
+use crate::invariants::missing_within;
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
 use crate::segment::{BuiltPart, SealedSegment};
-use crate::source::{CommitError, LastRead};
+use crate::source::LastRead;
 use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
 
 /// Longest pause between two attempts to reach a store that does not answer or refuses access.
@@ -44,6 +45,7 @@ impl Lane {
     pub(super) async fn commit_segment(&mut self, assembly: Assembly, sealed: SealedSegment, pinned: Option<Intent>) -> Result<(), Exit> {
         let range = sealed.proof.range;
         assert_eq!(range.start, self.start, "segments tile");
+        debug_assert_eq!(missing_within(range, &sealed.tail.missing), [], "what a window lacks lies in it, or before it");
         if let Some(intent) = &pinned {
             assert_eq!(range, OffsetRange::new(intent.start, intent.end), "an intent's range never changes");
         }
@@ -89,24 +91,6 @@ impl Lane {
             self.report_window(&sealed, &intent.key, requests);
         }
         self.go_on_behind(&intent, end, &sealed, pinned.is_some()).await
-    }
-
-    /// Step 3, unless the group has this very intent.
-    async fn pin_segment(&mut self, intent: &mut Intent, sealed: &SealedSegment, pinned: bool) -> Result<(), Exit> {
-        crash::point(if pinned { Point::BeforeRepublish } else { Point::BeforePin });
-        // Less than was pinned is published by the lane's owner alone: a zombie may have read the intent, too, while the owner has it all.
-        let is_less = intent.missing != sealed.tail.missing;
-        intent.missing.clone_from(&sealed.tail.missing);
-        if (!pinned || is_less || intent.upload.is_some()) && !removes(Switch::Pin) {
-            intent.at = self.env.clock.wall_ms();
-            self.pin(intent).await?;
-            crash::point(Point::AfterPin);
-        }
-        if !pinned {
-            // The intent has them now, and the object will.
-            self.pinned_missing = std::mem::take(&mut self.pending);
-        }
-        Ok(())
     }
 
     /// After step 5: the window stands up to `end`.
@@ -181,69 +165,12 @@ impl Lane {
         Ok((Body::Complete { id: upload.id.clone(), parts }, Some(note), Vec::new(), Some(upload)))
     }
 
-    fn new_intent(&self, sealed: &SealedSegment, object_key: &str) -> Intent {
-        Intent {
-            v: VERSION,
-            start: sealed.proof.range.start,
-            end: sealed.proof.range.end,
-            missing: sealed.tail.missing.clone(),
-            key: object_key.to_owned(),
-            enc: sealed.proof.encoding.clone(),
-            t: self.claim.topic_hash.clone(),
-            d: self.env.rule.destination_hash.clone(),
-            at: self.env.clock.wall_ms(),
-            nonce: format!("{:08x}", (self.env.clock.random() * f64::from(u32::MAX)) as u32),
-            last: None,
-            pending: Vec::new(),
-            end_last: sealed.tail.last.known(),
-            upload: None,
-        }
-    }
-
-    /// Step 3. A note too large for the broker is sent again without the upload, which then cannot be finished by others.
-    pub(super) async fn pin(&mut self, intent: &Intent) -> Result<(), Exit> {
-        let intent = Intent { last: self.last.before(self.position), ..intent.clone() };
-        let note = CommitNote::Intent(Box::new(intent.clone()));
-        let fits = note.print().len() <= INTENT_BYTES_MAX;
-        if fits || intent.upload.is_none() {
-            match self.try_commit(&note).await? {
-                Ok(()) => {
-                    self.untidied = None;
-                    return Ok(());
-                }
-                Err(CommitError::MetadataTooLarge) if intent.upload.is_some() => {}
-                Err(e) => {
-                    return Err(Error::new(codes::COMMIT_REFUSED, ErrorKind::Denied, "the group coordinator refuses the pin")
-                        .because(e)
-                        .help("grant READ on the group and raise offset.metadata.max.bytes to 4096 if it was lowered, then start again")
-                        .into());
-                }
-            }
-        }
-        let bare = CommitNote::Intent(Box::new(Intent { upload: None, ..intent }));
-        self.commit(&bare).await?;
-        self.untidied = None;
-        Ok(())
-    }
-
     async fn write_record(&self, object_key: &str, sealed: &SealedSegment) -> Result<(), Exit> {
         let Some(record_key) = record_key(&self.env.rule.layout, object_key) else { return Ok(()) };
         let body = Payload::from_bytes(serde_json::to_vec(&sealed.proof).expect("a proof holds nothing that JSON cannot"));
         let none = Metadata::new();
         self.until_answered("PutObject", || self.env.store.put(&record_key, body.clone(), &none, Guard::Overwrite)).await?;
         Ok(())
-    }
-
-    /// Pins an intent again if its pin is old. Who was frozen may have lost the lane since; others have waited for the requests of that pin,
-    /// and gone on without them. Sent now, they would write over what came after.
-    pub(super) async fn renew_pin(&mut self, intent: &mut Intent) -> Result<(), Exit> {
-        let now = self.env.clock.wall_ms();
-        let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
-        if now.saturating_sub(intent.at) <= age_max || removes(Switch::OldPin) {
-            return Ok(());
-        }
-        intent.at = now;
-        self.pin(intent).await
     }
 
     /// Steps 4 and 5. Returns the end of the object that stands, and how many publishing requests it took.
@@ -259,9 +186,7 @@ impl Lane {
             crash::point(Point::AfterPublish);
             let kind = answer.as_ref().err().map(|e| e.kind);
             let mut next = after_publish(kind.map_or(Ok(()), Err), intent.end);
-            if (removes(Switch::UnknownAnswer) && kind == Some(StoreErrorKind::Unknown))
-                || (removes(Switch::Comparison) && kind == Some(StoreErrorKind::Exists))
-            {
+            if is_believed(kind) {
                 next = Next::Settled(intent.end);
             }
             if let Err(e) = &answer {
@@ -339,6 +264,9 @@ impl Lane {
     pub(super) fn settled(&mut self, intent: &Intent, end: i64) {
         self.stands(&intent.key, end);
         self.pinned_missing.clear();
+        if end == intent.end {
+            self.sights.visible(intent);
+        }
         if let Some(last) = intent.end_last.filter(|_| end == intent.end) {
             self.last = last.within(0, end);
         }
@@ -420,6 +348,16 @@ impl Publishing {
 impl Drop for Publishing {
     fn drop(&mut self) {
         self.0.publishing.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether a guard is taken out that doubts this answer.
+fn is_believed(kind: Option<StoreErrorKind>) -> bool {
+    match kind {
+        Some(StoreErrorKind::Unknown) => removes(Switch::UnknownAnswer),
+        Some(StoreErrorKind::Exists) => removes(Switch::Comparison),
+        Some(StoreErrorKind::NoSuchUpload) => removes(Switch::GoneUpload),
+        _ => false,
     }
 }
 

@@ -162,6 +162,7 @@ impl Lane {
     /// R3 to R5.
     async fn resume_at_intent(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
         self.env.reporter.lane(&self.lease.tp, LaneNote::Recovering(&intent));
+        self.sights.pinned(&intent);
         crash::point(Point::BeforeIntentLook);
         match self.find(&intent).await? {
             Finding::Ours => return self.adopt(&intent, intent.end).await,
@@ -296,7 +297,7 @@ impl Lane {
             // Without this the upload could still be completed behind the smaller object.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
         }
-        if self.env.rule.has_atomic_guards() {
+        if self.env.rule.has_atomic_guards() || removes(Switch::FullCopy) {
             return Ok(None);
         }
         // A clock that was ahead when the window was pinned must not make this longer than a request can take.

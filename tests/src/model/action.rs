@@ -253,6 +253,8 @@ events! {
     RecoveredAbsent,
     /// A stale upload was aborted.
     StaleAborted,
+    /// And by a zombie.
+    StaleAbortedByZombie,
     /// An intent's upload is whole.
     PartsWhole,
     /// An intent's upload is gone.

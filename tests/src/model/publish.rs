@@ -128,6 +128,7 @@ impl Protocol {
 
     /// CreateMultipartUpload, after a look at the key if none was looked at.
     pub(super) fn open(&self, s: &mut State, w: usize, l: usize) {
+        let by = s.workers[w].member;
         let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
         let key = Key { start: task.start, directory: lane.directory(task.start) };
         if !task.checked && !self.is(Mutant::NoFirstLook) {
@@ -138,7 +139,7 @@ impl Protocol {
             self.saw(Event::CheckedFree);
         }
         task.checked = true;
-        self.abort_stale(lane, key, None, self.is(Mutant::AbortYoung));
+        self.abort_stale(lane, key, None, by);
         task.upload = Some(self.open_upload(lane, key, None));
     }
 
@@ -173,6 +174,7 @@ impl Protocol {
 
     /// R2.
     pub(super) fn check(&self, s: &mut State, w: usize, l: usize) {
+        let by = s.workers[w].member;
         let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
         let key = task.intent.expect("a window is closed").key;
         if lane.object(key).is_some() {
@@ -180,7 +182,7 @@ impl Protocol {
             return;
         }
         self.saw(Event::CheckedFree);
-        self.abort_stale(lane, key, None, self.is(Mutant::AbortYoung));
+        self.abort_stale(lane, key, None, by);
         task.checked = true;
         task.step = self.after_check();
     }

@@ -88,7 +88,8 @@ impl Protocol {
     pub(super) fn recover(&self, s: &mut State, w: usize, l: usize) {
         let task = s.workers[w].tasks[l];
         let intent = task.intent.expect("an intent was read");
-        self.abort_stale(&mut s.lanes[l], intent.key, intent.upload, self.is(Mutant::AbortYoung));
+        let by = s.workers[w].member;
+        self.abort_stale(&mut s.lanes[l], intent.key, intent.upload, by);
         match self.finding(&s.lanes[l], l, &intent) {
             Finding::Absent => {
                 self.saw(Event::RecoveredAbsent);
@@ -162,6 +163,7 @@ impl Protocol {
 
     /// R5b, and the first half of R5c.
     pub(super) fn read_again(&self, s: &mut State, w: usize, l: usize, end: Offset) {
+        let by = s.workers[w].member;
         let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
         let mut intent = task.intent.expect("an intent was read");
         intent.end = end;
@@ -172,7 +174,7 @@ impl Protocol {
         if lost.is_none() {
             self.saw(if lane.compacted { Event::ReadAgainCompacted } else { Event::ReadAgain });
             let content = Content { end, gap: intent.gap, reading: lane.compacted };
-            self.encoded_again(lane, task, intent, content);
+            self.encoded_again(lane, task, by, intent, content);
             return;
         }
         self.saw(Event::ReadAgainLess);
@@ -207,15 +209,16 @@ impl Protocol {
 
     /// What Kafka has left of the intent's range.
     fn encode_less(&self, s: &mut State, w: usize, l: usize) {
+        let by = s.workers[w].member;
         let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
         let intent = task.intent.expect("an intent was read");
         let gap = bridge::lost_since_pin(&intent, task.position, lane.log_start).or(intent.gap);
         let content = Content { end: intent.end, gap, reading: lane.compacted };
-        self.encoded_again(lane, task, intent, content);
+        self.encoded_again(lane, task, by, intent, content);
     }
 
     /// A pinned range is encoded again. Another upload, or less than was pinned, is pinned anew before anything is sent.
-    fn encoded_again(&self, lane: &mut Lane, task: &mut Task, intent: Intent, content: Content) {
+    fn encoded_again(&self, lane: &mut Lane, task: &mut Task, by: Member, intent: Intent, content: Content) {
         let less = content.gap != intent.gap && !self.is(Mutant::LessWithoutPin);
         let by_upload = match self.setting.windows {
             Windows::Put => false,
@@ -223,7 +226,7 @@ impl Protocol {
             Windows::Mixed => content.gap == intent.gap && intent.upload.is_some(),
         };
         let upload = if by_upload {
-            self.abort_stale(lane, intent.key, None, self.is(Mutant::AbortYoung));
+            self.abort_stale(lane, intent.key, None, by);
             Some(self.open_upload(lane, intent.key, Some(content)))
         } else {
             None

@@ -68,7 +68,11 @@ pub fn visit(model: &Protocol, transitions_max: Option<usize>) -> Found {
 /// Whether every run without faults ends, from whatever state: the steps that go on when nothing fails form no circle. With no state
 /// that is stuck before its goal ([`Invariant::Progress`]), every such run then reaches the goal.
 pub fn always_ends(model: &Protocol) -> bool {
-    let steps = fault_free_steps(model);
+    have_no_circle(&fault_free_steps(model))
+}
+
+/// Whether the steps of these states, each by the numbers of those it leads to, form no circle.
+fn have_no_circle(steps: &[Box<[u32]>]) -> bool {
     let mut before = vec![0_u32; steps.len()];
     steps.iter().flatten().for_each(|to| before[*to as usize] += 1);
     let mut free: Vec<usize> = (0..steps.len()).filter(|state| before[*state] == 0).collect();
@@ -114,4 +118,18 @@ fn fault_free_steps(model: &Protocol) -> Vec<Box<[u32]>> {
         steps.push(goes_on.into_boxed_slice());
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_is_noticed_wherever_it_lies() {
+        let steps = |lists: &[&[u32]]| lists.iter().map(|list| Box::from(*list)).collect::<Vec<_>>();
+        assert!(have_no_circle(&steps(&[&[1, 2], &[2], &[]])));
+        assert!(!have_no_circle(&steps(&[&[1], &[2], &[1]])), "behind a step into it");
+        assert!(!have_no_circle(&steps(&[&[0]])), "a state that leads to itself");
+        assert!(!have_no_circle(&steps(&[&[], &[2], &[1]])), "beside an end");
+    }
 }

@@ -28,7 +28,18 @@ const USUAL: Faults = Faults { crashes: 1, pauses: 1, errors: 1, ..NONE };
 pub fn settings(effort: Effort) -> Vec<Setting> {
     let families = families();
     let classes = if effort == Effort::Quick { &CLASSES[2..] } else { &CLASSES[..] };
-    families.iter().flat_map(|family| classes.iter().map(|class| family.in_class(*class))).collect()
+    let of_one_class = families.iter().flat_map(|family| classes.iter().map(|class| family.in_class(*class)));
+    of_one_class.chain(of_two_classes()).collect()
+}
+
+/// Stores whose operations have guards of different worth: Ceph's guards a PUT and no Complete.
+fn of_two_classes() -> [Setting; 2] {
+    let faults = Faults { retentions: 1, crashes: 1, pauses: 1, ..NONE };
+    let mixed = Setting { windows: Windows::Mixed, log_end: 1, faults, ..Setting::PLAIN };
+    [
+        Setting { name: "only a PUT is guarded", put: GuardClass::A, complete: GuardClass::C, ..mixed },
+        Setting { name: "only a Complete is guarded", put: GuardClass::C, complete: GuardClass::A, ..mixed },
+    ]
 }
 
 fn families() -> Vec<Setting> {

@@ -6,8 +6,9 @@
 use catchment::store::GuardClass;
 
 use super::action::{Action, Event};
+use super::mutants::Mutant;
 use super::protocol::Protocol;
-use super::state::{Body, Content, Failure, Fate, Key, Lane, Note, Object, Request, Seen, State, Step, Task, Upload};
+use super::state::{Body, Content, Failure, Fate, Key, Lane, Member, Note, Object, Request, Seen, State, Step, Task, Upload};
 
 /// What a request did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +137,17 @@ impl Protocol {
         u8::try_from(id).expect("few uploads")
     }
 
-    /// AbortMultipartUpload of what is open on a key, not named by `named`, and old enough (rule R7).
-    pub(super) fn abort_stale(&self, lane: &mut Lane, key: Key, named: Option<u8>, young_too: bool) {
+    /// AbortMultipartUpload of what is open on a key, not named by `named`, and old enough (rule R7). Whoever was thrown out of the group and has
+    /// not heard of it aborts like anybody else.
+    pub(super) fn abort_stale(&self, lane: &mut Lane, key: Key, named: Option<u8>, by: Member) {
         let bound = lane.open_intent().and_then(|intent| intent.upload);
+        let young_too = self.is(Mutant::AbortYoung);
         for (id, upload) in (0_u8..).zip(&mut lane.uploads) {
             if upload.key == key && upload.fate == Fate::Open && Some(id) != named && (upload.old || young_too) {
                 self.saw(Event::StaleAborted);
+                if by == Member::Stale {
+                    self.saw(Event::StaleAbortedByZombie);
+                }
                 upload.end(if Some(id) == bound && !upload.old { Fate::Robbed } else { Fate::Gone });
             }
         }

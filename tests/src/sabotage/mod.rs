@@ -55,6 +55,19 @@ pub struct SabotageReport {
     pub cases: Vec<SabotageCase>,
 }
 
+impl SabotageReport {
+    /// The guards whose absence was not seen, or not in time.
+    pub fn late(&self) -> impl Iterator<Item = &SabotageCase> {
+        self.cases.iter().filter(|case| !case.is_caught())
+    }
+}
+
+impl SabotageCase {
+    fn is_caught(&self) -> bool {
+        self.caught_by.is_some() && self.seconds < LIMIT.as_secs_f64()
+    }
+}
+
 impl fmt::Display for SabotageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for case in &self.cases {
@@ -75,7 +88,7 @@ pub fn run(filter: &str) -> SabotageReport {
     for case in cases {
         let outcome = run_case(case);
         report.builds += 1;
-        report.caught += u32::from(outcome.caught_by.is_some() && outcome.seconds < LIMIT.as_secs_f64());
+        report.caught += u32::from(outcome.is_caught());
         report.slowest_s = report.slowest_s.max(outcome.seconds);
         report.cases.push(outcome);
     }

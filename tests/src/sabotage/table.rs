@@ -54,7 +54,7 @@ const SEEDS: Layer = Layer::Simulation(400);
 const MORE_SEEDS: Layer = Layer::Simulation(1_200);
 
 /// All of them.
-pub const CASES: [Case; 15] = [
+pub const CASES: [Case; 20] = [
     case("pin", &[SEEDS]),
     case("pin-first", &[SEEDS]),
     case("old-pin", &[Layer::KafkaCells("k19.pin-again")]),
@@ -70,6 +70,11 @@ pub const CASES: [Case; 15] = [
     case("window-tail", &[SEEDS]),
     case("batch-checksum", &[Layer::KafkaCells("k15.bit")]),
     case("committed", &[Layer::KafkaCells("k11.")]),
+    case("gone-upload", &[Layer::S3Cells("CompleteMultipartUpload/not-found")]),
+    case("reset", &[Layer::KafkaCells("k6.")]),
+    case("lane-lock", &[Layer::KafkaCells("k18.")]),
+    case("membership", &[Layer::KafkaCells("k18.")]),
+    case("full-copy", &[MORE_SEEDS]),
 ];
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ impl KafkaSettings {
         self.apply_security(&mut p)?;
         p.set("enable.auto.commit", false);
         p.set("enable.auto.offset.store", false);
-        p.set("auto.offset.reset", "error");
+        p.set("auto.offset.reset", if removes(Switch::Reset) { "earliest" } else { "error" });
         p.set("isolation.level", if removes(Switch::Committed) { "read_uncommitted" } else { "read_committed" });
         p.set("allow.auto.create.topics", false);
         p.set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS);
