@@ -9,8 +9,7 @@
 //! record that was stored with the script's own list, or finds that the lane stopped with the code that the protocol demands and nothing was
 //! lost or repeated. It passes only if each of its faults was seen to fire and contents were compared.
 //!
-//! One cell alone: [`run`] with its id, or `KAFKA_CELL=<id> cargo test --release -p catchment-tests --test kafka_cells -- --nocapture`;
-//! with `CATCHMENT_LOG=debug` the engine and the client say what they do.
+//! One cell alone: [`run`] with its id, or by hand as [`replay`] says; with `CATCHMENT_LOG=debug` the engine and the client say what they do.
 
 pub(crate) mod bench;
 mod clock;
@@ -145,6 +144,11 @@ fn all() -> Vec<Cell> {
 /// The names of all cells.
 pub fn names() -> Vec<CellName> {
     all().into_iter().map(|c| CellName { row: c.row.to_owned(), id: c.id, what: c.what }).collect()
+}
+
+/// The command that runs one cell by hand.
+pub fn replay(id: &str) -> String {
+    format!("KAFKA_CELL={id} CATCHMENT_LOG=debug cargo test --release --workspace --test kafka_cells -- --nocapture")
 }
 
 /// Runs the cells whose id contains `filter`; all, if it is empty. A whole id runs one cell.
