@@ -127,6 +127,7 @@ impl Groups {
         let (bytes_max, strips) = (self.metadata_bytes_max, self.strips_metadata);
         let visible = Instant::now() + self.commits_late_by;
         let group = self.group(&request.group_id.0);
+        group.committers.insert(text(&request.member_id));
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|p| {
                 let metadata = p.committed_metadata.as_ref().map(text).unwrap_or_default();

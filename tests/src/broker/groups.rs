@@ -63,6 +63,10 @@ pub struct Group {
     announced: BTreeSet<String>,
     /// What was committed.
     pub offsets: Offsets,
+    /// Members whose commits were accepted.
+    pub committers: BTreeSet<String>,
+    /// Static members that came back into their place without a rebalance.
+    pub returned: u32,
 }
 
 impl Default for Group {
@@ -75,6 +79,8 @@ impl Default for Group {
             protocol: String::new(),
             announced: BTreeSet::new(),
             offsets: Offsets::default(),
+            committers: BTreeSet::new(),
+            returned: 0,
         }
     }
 }
@@ -139,7 +145,15 @@ impl Groups {
 
     /// Forgets a group with all its offsets.
     pub fn forget(&mut self, id: &str) {
-        self.groups.remove(id);
+        let group = self.group(id);
+        let mut offsets = std::mem::take(&mut group.offsets);
+        offsets.clear();
+        *group = Group { offsets, ..Group::default() };
+    }
+
+    /// Whether a group has committed a later offset of a partition than this.
+    pub(super) fn is_committed_beyond(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.groups.values().any(|g| g.offsets.get(topic, partition).is_some_and(|c| c.offset > offset))
     }
 
     /// How many members a group has, of either protocol.
@@ -247,6 +261,7 @@ impl Group {
         if self.phase != Phase::Stable {
             return self.enter(new_id, joiner, Duration::ZERO);
         }
+        self.returned += 1;
         member.heard = Instant::now();
         member.session = joiner.session;
         self.members.insert(new_id.clone(), member);

@@ -7,14 +7,16 @@
 //!
 //! A cell scripts a topic's contents and what goes wrong, runs the backup as the command does, again where it says so, and compares every
 //! record that was stored with the script's own list, or finds that the lane stopped with the code that the protocol demands and nothing was
-//! lost or repeated. It passes only if each of its faults was seen to fire and contents were compared.
+//! lost or repeated. It passes only if what it is about was to be seen ([`judge`]): each of its faults fired, the broker did answer what it
+//! is about; and if contents were compared.
 //!
-//! One cell alone: [`run`] with its id, or by hand as [`replay`] says; with `CATCHMENT_LOG=debug` the engine and the client say what they do.
+//! One cell alone: [`run`] with its id, or by hand as [`replay`] says; with `CATCHMENT_LOG=debug` engine and client say what they do.
 
 pub(crate) mod bench;
 mod clock;
 pub(crate) mod contents;
 pub(crate) mod data;
+mod judge;
 mod rows;
 mod store;
 mod watcher;
@@ -106,6 +108,10 @@ pub struct KafkaCellsReport {
     pub rows: BTreeMap<String, u32>,
     /// Times that a fault fired.
     pub faults: u64,
+    /// Other things that cells are about and that were seen.
+    pub shown: u64,
+    /// Cells whose subject nobody can see at the broker, and why.
+    pub unseen: BTreeMap<String, String>,
     /// Runs of the pipeline.
     pub runs: u64,
     /// Records compared.
@@ -128,8 +134,9 @@ pub struct KafkaCellsReport {
 
 impl fmt::Display for KafkaCellsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cells, failed, faults, runs, compared, lost, duplicated, altered, foreign, seconds, .. } = self;
-        write!(f, "{cells} cells, {failed} failed; {runs} runs, {faults} faults fired, {compared} records compared: ")?;
+        let Self { cells, failed, faults, shown, runs, compared, lost, duplicated, altered, foreign, seconds, .. } = self;
+        write!(f, "{cells} cells, {failed} failed; {runs} runs, {faults} faults fired, {shown} other subjects seen, ")?;
+        write!(f, "{compared} records compared: ")?;
         write!(f, "{lost} lost, {duplicated} duplicated, {altered} altered, {foreign} foreign; {seconds:.1} s")
     }
 }
@@ -186,6 +193,7 @@ async fn run_all(cells: Vec<Cell>) -> KafkaCellsReport {
         report.cells += 1;
         *report.rows.entry(cell.row.to_owned()).or_default() += 1;
         report.add(&tally);
+        report.unseen.extend(tally.unseen.map(|why| (cell.id.clone(), why.to_owned())));
         report.slowest.push((cell.id.clone(), (took.as_secs_f64() * 10.0).round() / 10.0));
         if let Err(why) = outcome {
             report.failed += 1;
@@ -204,6 +212,8 @@ async fn run_all(cells: Vec<Cell>) -> KafkaCellsReport {
 pub(crate) struct Tally {
     runs: u64,
     faults: u64,
+    shown: u64,
+    unseen: Option<&'static str>,
     compared: u64,
     lost: u64,
     duplicated: u64,
@@ -215,6 +225,7 @@ impl KafkaCellsReport {
     fn add(&mut self, tally: &Tally) {
         self.runs += tally.runs;
         self.faults += tally.faults;
+        self.shown += tally.shown;
         self.compared += tally.compared;
         self.lost += tally.lost;
         self.duplicated += tally.duplicated;
@@ -229,7 +240,7 @@ async fn run_cell(cell: &Cell) -> (Tally, Check) {
         let mut bench = Bench::new(nodes).await;
         let outcome = tokio::time::timeout(CELL_LIMIT, body(&mut bench)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(format!("not over after {CELL_LIMIT:?}")));
-        bench.judge(outcome).await
+        bench.judge(outcome)
     });
     match work.await {
         Ok(judged) => judged,

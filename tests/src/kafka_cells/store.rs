@@ -12,11 +12,12 @@ pub(crate) struct HeldStore {
     inner: Arc<dyn ObjectStore>,
     held: AtomicBool,
     refused: AtomicU32,
+    completed: AtomicU32,
 }
 
 impl HeldStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, held: AtomicBool::new(false), refused: AtomicU32::new(0) }
+        Self { inner, held: AtomicBool::new(false), refused: AtomicU32::new(0), completed: AtomicU32::new(0) }
     }
 
     /// Refuses data objects from now on, or takes them again.
@@ -27,6 +28,11 @@ impl HeldStore {
     /// Data objects that were refused.
     pub(crate) fn refused(&self) -> u32 {
         self.refused.load(Ordering::SeqCst)
+    }
+
+    /// Multipart uploads that were completed.
+    pub(crate) fn completed(&self) -> u32 {
+        self.completed.load(Ordering::SeqCst)
     }
 
     fn admit(&self, op: &'static str, key: &str) -> StoreResult<()> {
@@ -53,7 +59,9 @@ impl StoreLayer for HeldStore {
     fn complete_upload<'a>(&'a self, key: &'a str, upload: &'a str, parts: &'a [Part], guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
         Box::pin(async move {
             self.admit("CompleteMultipartUpload", key)?;
-            self.inner.complete_upload(key, upload, parts, guard).await
+            let etag = self.inner.complete_upload(key, upload, parts, guard).await?;
+            self.completed.fetch_add(1, Ordering::SeqCst);
+            Ok(etag)
         })
     }
 }
