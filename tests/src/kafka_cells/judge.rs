@@ -7,10 +7,11 @@
 //!   Bench::unseen(why)     --> nobody can see it at the broker: said by name
 //! ```
 //!
-//! And each of these that was declared; contents that were compared; and a broker that was asked nothing strange.
+//! And each of these that was declared; contents that were compared; a broker that was asked nothing strange; and the invariants of the
+//! commit protocol ([`order`](super::order)).
 
-use super::bench::{Bench, tail};
-use super::{Check, Tally};
+use super::bench::{Bench, GROUP, tail};
+use super::{Check, Tally, order};
 use crate::broker::cluster::Cluster;
 use crate::broker::faults::{Act, Fault, When};
 use crate::broker::served::Served;
@@ -68,8 +69,12 @@ impl Bench {
     }
 
     /// Ends the cell.
-    pub(super) fn judge(mut self, outcome: Check) -> (Tally, Check) {
-        let outcome = outcome.and_then(|()| self.judge_subject()).map_err(|why| {
+    pub(super) async fn judge(mut self, outcome: Check) -> (Tally, Check) {
+        let outcome = match outcome.and_then(|()| self.judge_subject()) {
+            Ok(()) => self.judge_order().await,
+            failed => failed,
+        };
+        let outcome = outcome.map_err(|why| {
             let told: Vec<String> = self.watchers.iter().map(|w| tail(w)).collect();
             let whole = format!("{why} [{}]", told.join(" || "));
             whole.chars().take(WHY_MAX).collect()
@@ -93,5 +98,15 @@ impl Bench {
         let mute = (!self.subject.is_declared()).then(|| "the cell does not say by what one sees that it shows anything".to_owned());
         let idle = (self.tally.compared == 0).then(|| "nothing was compared".to_owned());
         silent.or(hidden).or(mute).or(complaint).or(idle).map_or(Ok(()), Err)
+    }
+
+    /// Whether everything was pinned before it became visible, once, with what it lacks.
+    async fn judge_order(&self) -> Check {
+        let accepted = self.group(|group| group.offsets.accepted().to_vec());
+        let broken = order::broken(&self.store, &accepted).await?;
+        match broken.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{first}; {} violations; group {GROUP}", broken.len())),
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! A cell scripts a topic's contents and what goes wrong, runs the backup as the command does, again where it says so, and compares every
 //! record that was stored with the script's own list, or finds that the lane stopped with the code that the protocol demands and nothing was
 //! lost or repeated. It passes only if what it is about was to be seen ([`judge`]): each of its faults fired, the broker did answer what it
-//! is about; and if contents were compared.
+//! is about; if contents were compared; and if what the broker accepted and the store took keeps the invariants ([`order`]).
 //!
 //! One cell alone: [`run`] with its id, or by hand as [`replay`] says; with `CATCHMENT_LOG=debug` engine and client say what they do.
 
@@ -17,6 +17,7 @@ mod clock;
 pub(crate) mod contents;
 pub(crate) mod data;
 mod judge;
+mod order;
 mod rows;
 mod store;
 mod watcher;
@@ -240,7 +241,7 @@ async fn run_cell(cell: &Cell) -> (Tally, Check) {
         let mut bench = Bench::new(nodes).await;
         let outcome = tokio::time::timeout(CELL_LIMIT, body(&mut bench)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(format!("not over after {CELL_LIMIT:?}")));
-        bench.judge(outcome)
+        bench.judge(outcome).await
     });
     match work.await {
         Ok(judged) => judged,
