@@ -65,8 +65,21 @@ pub struct Group {
     pub offsets: Offsets,
     /// Members whose commits were accepted.
     pub committers: BTreeSet<String>,
+    /// Commits that were refused because of the member that sent them, or of the group's stage.
+    pub refused: Vec<RefusedCommit>,
     /// Static members that came back into their place without a rebalance.
     pub returned: u32,
+}
+
+/// A commit that was refused.
+#[derive(Clone, Debug)]
+pub struct RefusedCommit {
+    /// The member's id.
+    pub member: String,
+    /// The error.
+    pub error: i16,
+    /// What it would have said, of one of its partitions.
+    pub metadata: String,
 }
 
 impl Default for Group {
@@ -80,6 +93,7 @@ impl Default for Group {
             announced: BTreeSet::new(),
             offsets: Offsets::default(),
             committers: BTreeSet::new(),
+            refused: Vec::new(),
             returned: 0,
         }
     }
@@ -119,6 +133,8 @@ pub struct Groups {
     pub commits_late_by: Duration,
     /// How long the first member of a group waits for others.
     pub first_delay: Duration,
+    /// The longest session that a member gets, whatever it asked for: one that says nothing for longer is a zombie and does not know it.
+    pub session_max: Option<Duration>,
     pub(super) next_generation: super::heartbeats::NextGeneration,
     serial: u64,
 }
@@ -131,6 +147,7 @@ impl Default for Groups {
             strips_metadata: false,
             commits_late_by: Duration::ZERO,
             first_delay: Duration::ZERO,
+            session_max: None,
             next_generation: super::heartbeats::NextGeneration::default(),
             serial: 0,
         }

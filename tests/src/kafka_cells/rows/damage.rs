@@ -1,12 +1,12 @@
 //! K15: batches that are not what they should be. Passing damage costs a second reading; lasting damage stops the lane, or is a gap of exactly
 //! the batch where the rule says so.
 
-use crate::broker::batches::Damage;
+use crate::broker::batches::{Batch, Damage, Record};
 use crate::broker::codecs::Codec;
 use crate::broker::served::Served;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::Bench;
-use crate::kafka_cells::data::batch;
+use crate::kafka_cells::data::{batch, record};
 
 /// Lasting: more often than anything reads.
 const ALWAYS: u32 = u32::MAX;
@@ -20,7 +20,7 @@ const CONTINUE: &str = "{ corrupt_batch = \"continue\" }";
 const SILENT: u16 = 432;
 
 /// Kinds of damage, with the codec of the damaged batch; the code with which the lane halts, and whether the rule can have it go on.
-const KINDS: [(&str, Damage, Codec, u16, bool); 9] = [
+const KINDS: [(&str, Damage, Codec, u16, bool); 13] = [
     ("bit", Damage::Bit, Codec::None, HALTED, true),
     ("checksum", Damage::Checksum, Codec::None, HALTED, true),
     ("magic", Damage::Magic(3), Codec::None, HALTED, false),
@@ -30,6 +30,10 @@ const KINDS: [(&str, Damage, Codec, u16, bool); 9] = [
     ("noise-lz4", Damage::Noise, Codec::Lz4, HALTED, true),
     ("noise-zstd", Damage::Noise, Codec::Zstd, HALTED, true),
     ("record-length", Damage::RecordLength, Codec::None, SILENT, false),
+    ("batch-short", Damage::BatchLength(-20), Codec::None, HALTED, true),
+    ("batch-long", Damage::BatchLength(20), Codec::None, HALTED, true),
+    ("batch-huge", Damage::BatchLength(1 << 20), Codec::None, SILENT, false),
+    ("bomb", Damage::Bomb, Codec::Zstd, HALTED, true),
 ];
 
 /// Ten batches of 25 records.
@@ -91,6 +95,28 @@ pub(super) fn list(cells: &mut Cells) {
     }
     places(cells);
     pinned(cells);
+    unfolding(cells);
+}
+
+/// Batches that are sound, and become a thousand times what they were.
+fn unfolding(cells: &mut Cells) {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        let what = format!("a sound batch of a few KiB, {}, whose one record has 24 MiB: stored as it is", codec.name());
+        cells.add("K15", format!("k15.unfolds.{}", codec.name()), what, move |bench| {
+            Box::pin(async move {
+                bench.filled(50);
+                let large = Record { value: Some(vec![0; 24 << 20]), ..record(0, 50) };
+                let folded = Batch::of(vec![large]).with_codec(codec);
+                let bytes = folded.encode(50, 0).len();
+                bench.append(0, folded);
+                bench.fill(0, 50);
+                bench.shows(Served::Compressed(codec.number()));
+                bench.saw("the batch is small", bytes < 32 << 10)?;
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        });
+    }
 }
 
 fn places(cells: &mut Cells) {

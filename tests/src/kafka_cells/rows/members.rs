@@ -7,12 +7,12 @@ use kafka_protocol::messages::ApiKey;
 use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When};
 use crate::broker::groups::Group;
-use crate::kafka_cells::bench::{Bench, Ended, GROUP, Run, Settings};
+use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings};
 use crate::kafka_cells::{Cells, Check};
 
 /// How a member takes part.
 #[derive(Clone, Copy)]
-enum Member {
+pub(super) enum Member {
     Static,
     Dynamic,
     Cooperative,
@@ -29,7 +29,7 @@ impl Member {
         }
     }
 
-    fn settings(self, bench: &Bench, instance: &str) -> Settings {
+    pub(super) fn settings(self, bench: &Bench, instance: &str) -> Settings {
         let mut settings = bench.settings.clone();
         settings.instance = if matches!(self, Self::Static) { instance.to_owned() } else { "none".to_owned() };
         match self {
@@ -55,7 +55,7 @@ pub(super) fn list(cells: &mut Cells) {
 }
 
 /// Small steps and many windows, so that a run lasts long enough for things to happen to it.
-fn slow(bench: &Bench, partitions: usize) {
+pub(super) fn slow(bench: &Bench, partitions: usize) {
     bench.script(|c| {
         c.batches_per_fetch = Some(1);
         c.next_generation_groups = true;
@@ -202,42 +202,6 @@ fn pairs(cells: &mut Cells) {
                 bench.await_committed().await?;
                 first.stop().await?;
                 bench.compare().await
-            })
-        });
-    }
-    for (id, act) in [("silent", Act::Silence), ("cut", Act::Cut)] {
-        let what = "a member's heartbeats do not arrive for longer than its session; another takes over; the first one's pin is refused";
-        cells.add("K18", format!("k18.zombie.{id}"), what, move |bench| {
-            let act = act.clone();
-            Box::pin(async move {
-                slow(bench, 2);
-                bench.settings.properties.insert("session.timeout.ms", "2000".to_owned());
-                bench.settings.until_end = false;
-                let (one, two) = (Member::Static.settings(bench, "member-1"), Member::Static.settings(bench, "member-2"));
-                let zombie = bench.start_as(&one)?;
-                bench.await_pin().await?;
-                for api in [ApiKey::Heartbeat, ApiKey::JoinGroup] {
-                    // Joins may not come at all; heartbeats do.
-                    let fault = Fault::always(When::Member(api, "member-1"), act.clone());
-                    if api == ApiKey::Heartbeat {
-                        bench.fault(fault);
-                    } else {
-                        bench.script(|c| c.add_fault(fault));
-                    }
-                }
-                bench.await_state("the session's end", |c| c.groups.group(GROUP).members.is_empty()).await?;
-                let heir = bench.start_as(&two)?;
-                (0..2).for_each(|partition| bench.fill(partition, 150));
-                bench.await_committed().await?;
-                bench.script(|c| c.end_faults());
-                (0..2).for_each(|partition| bench.fill(partition, 60));
-                bench.await_committed().await?;
-                heir.stop().await?;
-                // The first one may have been told that it is fenced, or be a member again.
-                zombie.stop.send_replace(Some(catchment::runtime::Ending::AsPlanned));
-                match zombie.ended().await? {
-                    Ended::End | Ended::Stopped | Ended::Failed(_) => bench.compare().await,
-                }
             })
         });
     }
