@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use catchment_tests::kafka_cells;
 
 /// There are at least so many. The list grows; who takes cells out of it says so here.
-const CELLS_MIN: usize = 320;
+const CELLS_MIN: usize = 340;
 
 /// The rows of the failure matrix, but for K13 and K14, which are the broker's own affair.
 const ROWS: [u32; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23];

@@ -7,6 +7,7 @@ use kafka_protocol::messages::ApiKey;
 use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When};
 use crate::broker::groups::Group;
+use crate::broker::served::Served;
 use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings};
 use crate::kafka_cells::{Cells, Check};
 
@@ -51,6 +52,7 @@ pub(super) fn list(cells: &mut Cells) {
     refusals(cells);
     expulsions(cells);
     pairs(cells);
+    crowd(cells);
     returns(cells);
 }
 
@@ -219,6 +221,34 @@ async fn all_commit(bench: &mut Bench, partitions: usize, members: usize) -> Che
         }
     }
     bench.saw("members have committed, as many as share the partitions", committers >= members)
+}
+
+/// As many members as a busy group has.
+fn crowd(cells: &mut Cells) {
+    cells.add("K18", "k18.ten-members", "ten members come one after another, and go again while records arrive", |bench| {
+        Box::pin(async move {
+            slow(bench, 10);
+            bench.settings = Member::Dynamic.settings(bench, "");
+            bench.settings.until_end = false;
+            bench.shows(Served::Generation);
+            let mut members = Vec::new();
+            for _ in 0..10 {
+                members.push(bench.start()?);
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            bench.await_state("ten members", |c| c.groups.members(GROUP) == 10).await?;
+            all_commit(bench, 10, 10).await?;
+            for run in members.drain(1..) {
+                (0..10).for_each(|partition| bench.fill(partition, 25));
+                run.stop().await?;
+            }
+            bench.await_committed().await?;
+            for run in members {
+                run.stop().await?;
+            }
+            bench.compare().await
+        })
+    });
 }
 
 /// Members that come back.

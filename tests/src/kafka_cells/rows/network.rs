@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
 
+use crate::broker::batches::Batch;
 use crate::broker::cluster::Cluster;
 use crate::broker::faults::{Act, Fault, When};
 use crate::broker::served::Served;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::{Bench, TOPIC};
+use crate::kafka_cells::data::large_record;
 
 pub(super) fn list(cells: &mut Cells) {
     outages(cells);
@@ -127,13 +129,28 @@ fn wires(cells: &mut Cells) {
             });
         }
     }
-    cells.add("K21", "k21.latency", "every answer takes 100 ms", |bench| {
+    for (id, ms) in [("k21.latency", 100), ("k21.latency.long", 500)] {
+        cells.add("K21", id, format!("every answer takes {ms} ms"), move |bench| {
+            Box::pin(async move {
+                bench.filled(300);
+                let apis =
+                    [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup];
+                for api in apis {
+                    bench.fault(Fault::always(When::Every(api), Act::AnswerLate(Duration::from_millis(ms))));
+                }
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        });
+    }
+    cells.add("K21", "k21.narrow", "what is fetched comes at 1 Mbit/s, and is 2 s long", |bench| {
         Box::pin(async move {
-            bench.filled(300);
-            for api in [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup]
-            {
-                bench.fault(Fault::always(When::Every(api), Act::AnswerLate(Duration::from_millis(100))));
+            bench.topic(1);
+            for n in 0..4 {
+                bench.append(0, Batch::of(vec![large_record(n, 64 << 10)]));
             }
+            // 1,250 bytes in each hundredth of a second.
+            bench.fault(Fault::always(When::FetchFrom(0), Act::Drip(1_250, Duration::from_millis(10))));
             bench.reach_end().await?;
             bench.compare().await
         })
