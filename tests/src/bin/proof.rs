@@ -165,7 +165,7 @@ fn play_s3(findings: &mut Findings) -> Cells {
 fn play_kafka(findings: &mut Findings) -> Cells {
     progress("cells of the Kafka rows");
     let report = kafka_cells::run("");
-    findings.note("kafka", report.failures.iter().map(|f| format!("{}: {}", f.id, f.why)));
+    findings.note("kafka", report.failures.iter().map(|f| format!("{}: {}; {}", f.id, f.why, kafka_cells::replay(&f.id))));
     Cells { cells: report.cells as usize, failed: report.failed as usize }
 }
 

@@ -3,6 +3,8 @@
 //! Written by hand, since a script must be able to write what no producer does: batches that compaction has emptied, headers that repeat,
 //! bytes that are not what their checksum says. Place in the flow: a script makes a [`Batch`], [`log`](super::log) gives it offsets.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
 
@@ -49,6 +51,10 @@ pub enum Damage {
     Noise,
     /// A record says that it is longer than the batch; the checksum is right.
     RecordLength,
+    /// The batch says that it is so many bytes longer than it is, or shorter.
+    BatchLength(i32),
+    /// What is compressed unfolds to 128 MiB, more than a client takes by default; the checksum is right.
+    Bomb,
 }
 
 /// A batch that a script appends.
@@ -125,7 +131,7 @@ impl Batch {
 
     /// Its bytes as they are served while it is damaged.
     pub fn encode_damaged(&self, base: i64, leader_epoch: i32, damage: Damage) -> Bytes {
-        if matches!(damage, Damage::UnknownCodec | Damage::Noise | Damage::RecordLength) && self.magic == 2 {
+        if matches!(damage, Damage::UnknownCodec | Damage::Noise | Damage::RecordLength | Damage::Bomb) && self.magic == 2 {
             return encode_v2(self, base, leader_epoch, Some(damage));
         }
         let mut bytes = self.encode(base, leader_epoch).to_vec();
@@ -134,11 +140,18 @@ impl Batch {
             Damage::Checksum if self.magic == 2 => bytes[CRC_AT_V2] ^= 1,
             Damage::Checksum => bytes[CRC_AT_OLD] ^= 1,
             Damage::Magic(magic) => bytes[MAGIC_AT] = magic.to_be_bytes()[0],
+            Damage::BatchLength(by) => {
+                let length = length_of(bytes.len() - LENGTH_AT - 4) + by;
+                bytes[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&length.to_be_bytes());
+            }
             _ => bytes[last] ^= 0x10,
         }
         bytes.into()
     }
 }
+
+/// Where a batch, or a message of an old format, says how long it is from there on.
+const LENGTH_AT: usize = 8;
 
 /// Where the magic number stands, in every format.
 const MAGIC_AT: usize = 16;
@@ -182,6 +195,9 @@ fn record_v2(record: &Record, delta: i64, base_timestamp: i64) -> Vec<u8> {
     body
 }
 
+/// 128 MiB of zeros in a zstd frame.
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| Codec::Zstd.compress(&vec![0; 128 << 20]));
+
 /// The one record of a transaction's marker.
 fn control_record(commit: bool) -> Record {
     let kind = [0, 0, 0, u8::from(commit)];
@@ -214,6 +230,9 @@ fn encode_v2(batch: &Batch, base: i64, leader_epoch: i32, damage: Option<Damage>
     let mut payload = if records.is_empty() { Vec::new() } else { batch.codec.compress(&records) };
     if damage == Some(Damage::Noise) {
         payload = (0..64_u8).map(|n| n.wrapping_mul(167).wrapping_add(91)).collect();
+    }
+    if damage == Some(Damage::Bomb) {
+        payload.clone_from(&BOMB);
     }
     let codec = if damage == Some(Damage::UnknownCodec) { 7 } else { batch.codec.number() };
     let attributes =
@@ -323,10 +342,10 @@ mod tests {
         let batch = Batch::of(records());
         let sound = batch.encode(0, 0);
         let all = [Damage::Bit, Damage::Checksum, Damage::Magic(5), Damage::UnknownCodec, Damage::Noise, Damage::RecordLength];
-        for damage in all {
+        for damage in all.into_iter().chain([Damage::BatchLength(-20), Damage::BatchLength(20), Damage::Bomb]) {
             assert_ne!(batch.encode_damaged(0, 0, damage), sound, "{damage:?}");
         }
-        for damage in [Damage::Bit, Damage::Checksum] {
+        for damage in [Damage::Bit, Damage::Checksum, Damage::BatchLength(-20), Damage::BatchLength(20)] {
             assert!(RecordBatchDecoder::decode(&mut batch.encode_damaged(0, 0, damage)).is_err(), "{damage:?}");
         }
     }

@@ -19,6 +19,7 @@ use super::groups::{Groups, Ticket};
 use super::log::PartitionLog;
 use super::login::Login;
 use super::requests::{Asked, OFFERED, Reply};
+use super::served::Tally;
 
 /// Error codes of the protocol that answers are made of.
 pub mod code {
@@ -157,16 +158,13 @@ pub struct Cluster {
     pub batches_per_fetch: Option<usize>,
     /// Whether KIP-848 is offered.
     pub next_generation_groups: bool,
-    /// Damaged batches that were served.
-    pub damaged_served: u32,
-    /// Fetches that went to a follower.
-    pub follower_fetches: u32,
     /// What the last fetch asked for at most.
     pub last_fetch_max_bytes: i32,
     /// What went wrong that no script asked for.
     pub complaints: Vec<String>,
     pub(super) faults: Vec<Fault>,
     pub(super) orders: super::Orders,
+    pub(super) tally: Tally,
     counts: BTreeMap<i16, u32>,
     topics_made: u64,
 }
@@ -233,6 +231,14 @@ impl Cluster {
 
     /// Answers a request, or says until when it waits.
     pub fn answer(&mut self, asked: &Asked, version: i16, pending: &mut Pending) -> Outcome {
+        let outcome = self.outcome(asked, version, pending);
+        if let Outcome::Answer(reply) = &outcome {
+            self.note(asked, reply, pending.node);
+        }
+        outcome
+    }
+
+    fn outcome(&mut self, asked: &Asked, version: i16, pending: &mut Pending) -> Outcome {
         match asked {
             Asked::ApiVersions(_) => self.api_versions().into(),
             Asked::Metadata(request) => self.metadata(request, version).into(),

@@ -17,6 +17,7 @@ use super::faults::Act;
 use super::login::Session;
 use super::refusals::{refusal, throttled};
 use super::requests::{Asked, Received, Reply};
+use super::served::Served;
 
 /// The longest request that is read. Clients send small ones; whatever is longer is no request.
 const FRAME_BYTES_MAX: u32 = 8 << 20;
@@ -102,6 +103,7 @@ impl Connection {
                 Act::Silence | Act::DoneInSilence => return Out::Nothing,
                 Act::Throttle(ms) => {
                     reply = reply.map(|r| throttled(r, *ms));
+                    self.shared.with_quietly(|cluster| cluster.tally.note(Served::Throttled));
                     tokio::time::sleep(std::time::Duration::from_millis(u64::try_from(*ms).unwrap_or_default())).await;
                 }
                 Act::AnswerLate(by) => tokio::time::sleep(*by).await,
@@ -151,17 +153,19 @@ impl Connection {
     fn log_in(&mut self, asked: &Asked, version: i16) -> Option<Reply> {
         self.shared.with_quietly(|cluster| {
             let login = cluster.login.as_mut()?;
-            match asked {
-                Asked::SaslHandshake(request) => Some(login.handshake(request).into()),
+            let reply: Reply = match asked {
+                Asked::SaslHandshake(request) => login.handshake(request).into(),
                 Asked::SaslAuthenticate(request) => {
                     let reply = login.authenticate(request, version);
                     if reply.error_code == 0 {
                         self.session.begin();
                     }
-                    Some(reply.into())
+                    reply.into()
                 }
-                _ => None,
-            }
+                _ => return None,
+            };
+            cluster.note(asked, &reply, self.node);
+            Some(reply)
         })
     }
 

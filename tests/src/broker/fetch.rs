@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
 
 use super::cluster::{Cluster, Outcome, Partition, Pending, code};
 use super::log::{Extent, Slice};
+use super::served::Served;
 
 /// The version from which a fetch names topics by UUID.
 const FETCH_BY_ID: i16 = 13;
@@ -25,10 +26,10 @@ const FETCH_BY_ID: i16 = 13;
 const FETCH_NAMES_LEADER: i16 = 12;
 
 /// `ListOffsets` asks for the end.
-const LATEST: i64 = -1;
+pub(super) const LATEST: i64 = -1;
 
 /// `ListOffsets` asks for the start.
-const EARLIEST: i64 = -2;
+pub(super) const EARLIEST: i64 = -2;
 
 /// The limits of one fetch that is being filled.
 struct Filling {
@@ -63,11 +64,8 @@ impl Cluster {
         if Instant::now() < deadline && !responses.iter().flat_map(|t| &t.partitions).any(says_something) {
             return Outcome::Wait(deadline);
         }
-        self.damaged_served += filling.damaged;
+        (0..filling.damaged).for_each(|_| self.tally.note(Served::DamagedBatch));
         self.last_fetch_max_bytes = request.max_bytes;
-        let leads = |p: &Partition| p.leader == pending.node;
-        let by_follower = self.topics.values().flat_map(|t| &t.partitions).any(|p| p.preferred.is_some() && !leads(p));
-        self.follower_fetches += u32::from(by_follower);
         FetchResponse::default().with_responses(responses).into()
     }
 

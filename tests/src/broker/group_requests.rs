@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::{Outcome, Pending, Topic, code};
-use super::groups::{Group, Groups, JoinResult, Joiner, Phase, Ticket};
+use super::groups::{Group, Groups, JoinResult, Joiner, Phase, RefusedCommit, Ticket};
 use super::offsets::Commit;
 use super::refusals::{OFFSET_FETCH_OF_GROUPS, join_refusal, offset_commit_answer};
 use super::requests::Asked;
@@ -65,11 +65,12 @@ impl Groups {
     fn begin_join(&mut self, request: &JoinGroupRequest, version: i16, pending: &mut Pending) -> Outcome {
         let instance = request.group_instance_id.as_ref().map(text);
         let new_id = self.new_id(instance.as_deref());
+        let session = Duration::from_millis(u64::try_from(request.session_timeout_ms).unwrap_or_default());
         let joiner = Joiner {
             member: text(&request.member_id),
             instance,
             protocols: request.protocols.iter().map(|p| (text(&p.name), p.metadata.clone())).collect(),
-            session: Duration::from_millis(u64::try_from(request.session_timeout_ms).unwrap_or_default()),
+            session: session.min(self.session_max.unwrap_or(session)),
             asks_twice: version >= JOIN_ASKS_TWICE,
         };
         let first_delay = self.first_delay;
@@ -122,11 +123,13 @@ impl Groups {
     fn offset_commit(&mut self, request: &OffsetCommitRequest) -> OffsetCommitResponse {
         let refused = self.commit_check(request);
         if refused != code::NONE {
+            self.group(&request.group_id.0).refused.push(refused_commit(request, refused));
             return offset_commit_answer(request, refused);
         }
         let (bytes_max, strips) = (self.metadata_bytes_max, self.strips_metadata);
         let visible = Instant::now() + self.commits_late_by;
         let group = self.group(&request.group_id.0);
+        group.committers.insert(text(&request.member_id));
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|p| {
                 let metadata = p.committed_metadata.as_ref().map(text).unwrap_or_default();
@@ -198,6 +201,12 @@ impl Groups {
         });
         OffsetFetchResponse::default().with_groups(groups.collect())
     }
+}
+
+fn refused_commit(request: &OffsetCommitRequest, error: i16) -> RefusedCommit {
+    let partitions = request.topics.iter().flat_map(|t| &t.partitions);
+    let metadata = partitions.filter_map(|p| p.committed_metadata.as_ref().map(text)).next().unwrap_or_default();
+    RefusedCommit { member: text(&request.member_id), error, metadata }
 }
 
 /// The answer to a join that is over. The leader gets everybody's metadata; a static member that is back is told its predecessor's id as

@@ -63,6 +63,23 @@ pub struct Group {
     announced: BTreeSet<String>,
     /// What was committed.
     pub offsets: Offsets,
+    /// Members whose commits were accepted.
+    pub committers: BTreeSet<String>,
+    /// Commits that were refused because of the member that sent them, or of the group's stage.
+    pub refused: Vec<RefusedCommit>,
+    /// Static members that came back into their place without a rebalance.
+    pub returned: u32,
+}
+
+/// A commit that was refused.
+#[derive(Clone, Debug)]
+pub struct RefusedCommit {
+    /// The member's id.
+    pub member: String,
+    /// The error.
+    pub error: i16,
+    /// What it would have said, of one of its partitions.
+    pub metadata: String,
 }
 
 impl Default for Group {
@@ -75,6 +92,9 @@ impl Default for Group {
             protocol: String::new(),
             announced: BTreeSet::new(),
             offsets: Offsets::default(),
+            committers: BTreeSet::new(),
+            refused: Vec::new(),
+            returned: 0,
         }
     }
 }
@@ -113,6 +133,8 @@ pub struct Groups {
     pub commits_late_by: Duration,
     /// How long the first member of a group waits for others.
     pub first_delay: Duration,
+    /// The longest session that a member gets, whatever it asked for: one that says nothing for longer is a zombie and does not know it.
+    pub session_max: Option<Duration>,
     pub(super) next_generation: super::heartbeats::NextGeneration,
     serial: u64,
 }
@@ -125,6 +147,7 @@ impl Default for Groups {
             strips_metadata: false,
             commits_late_by: Duration::ZERO,
             first_delay: Duration::ZERO,
+            session_max: None,
             next_generation: super::heartbeats::NextGeneration::default(),
             serial: 0,
         }
@@ -139,7 +162,15 @@ impl Groups {
 
     /// Forgets a group with all its offsets.
     pub fn forget(&mut self, id: &str) {
-        self.groups.remove(id);
+        let group = self.group(id);
+        let mut offsets = std::mem::take(&mut group.offsets);
+        offsets.clear();
+        *group = Group { offsets, ..Group::default() };
+    }
+
+    /// Whether a group has committed a later offset of a partition than this.
+    pub(super) fn is_committed_beyond(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.groups.values().any(|g| g.offsets.get(topic, partition).is_some_and(|c| c.offset > offset))
     }
 
     /// How many members a group has, of either protocol.
@@ -247,6 +278,7 @@ impl Group {
         if self.phase != Phase::Stable {
             return self.enter(new_id, joiner, Duration::ZERO);
         }
+        self.returned += 1;
         member.heard = Instant::now();
         member.session = joiner.session;
         self.members.insert(new_id.clone(), member);

@@ -3,7 +3,7 @@
 //! ```text
 //!   script --with()--> Cluster: nodes, topics (log), groups, login, faults
 //!                         ^
-//!   librdkafka --TCP--> connection.rs --requests.rs--> faults.rs, then cluster.rs, fetch.rs, group_requests.rs
+//!   librdkafka --TCP--> connection.rs --requests.rs--> faults.rs, then cluster.rs, fetch.rs, group_requests.rs --> served.rs
 //! ```
 //!
 //! It exists because nothing else shows a client what the failure matrix is about: aborted transactions, batches that compaction has emptied,
@@ -26,6 +26,8 @@ pub mod login;
 pub mod offsets;
 mod refusals;
 pub mod requests;
+pub mod served;
+mod wire;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};

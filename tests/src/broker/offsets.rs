@@ -1,4 +1,6 @@
 //! What a group has committed, with its history: a script makes the group's state go back, or shows a commit late.
+//!
+//! Beside what the group remembers stands what it has ever accepted, which nothing takes back: the invariants are asked of that.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,16 +16,35 @@ pub struct Commit {
     pub metadata: String,
 }
 
+/// A commit that was accepted once, whatever the group remembers of it.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// When it was accepted.
+    pub at: Instant,
+    /// How often the group had forgotten commits before.
+    pub forgettings: u32,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What was committed.
+    pub commit: Commit,
+}
+
 /// Commits of all partitions, in the order in which they were accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Offsets {
     of: BTreeMap<(String, i32), Vec<(Instant, Commit)>>,
+    accepted: Vec<Accepted>,
+    forgettings: u32,
 }
 
 impl Offsets {
     /// Takes a commit that is there from `visible` on.
     pub fn set(&mut self, topic: &str, partition: i32, commit: Commit, visible: Instant) {
-        self.of.entry((topic.to_owned(), partition)).or_default().push((visible, commit));
+        let (at, forgettings, topic) = (Instant::now(), self.forgettings, topic.to_owned());
+        self.of.entry((topic.clone(), partition)).or_default().push((visible, commit.clone()));
+        self.accepted.push(Accepted { at, forgettings, topic, partition, commit });
     }
 
     /// What a fetch sees now.
@@ -33,13 +54,25 @@ impl Offsets {
         commits.iter().rev().find(|(visible, _)| *visible <= now).map(|(_, commit)| commit)
     }
 
-    /// Everything that was accepted for a partition.
+    /// Everything that was accepted for a partition and is not forgotten.
     pub fn history(&self, topic: &str, partition: i32) -> impl Iterator<Item = &Commit> {
         self.of.get(&(topic.to_owned(), partition)).into_iter().flatten().map(|(_, commit)| commit)
     }
 
+    /// Everything that was ever accepted.
+    pub fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+
+    /// Whether a partition's last commit is another than this, forgotten or not. False if there was none.
+    pub(super) fn has_later(&self, topic: &str, partition: i32, offset: i64, metadata: &str) -> bool {
+        let last = self.accepted.iter().rev().find(|a| a.topic == topic && a.partition == partition);
+        last.is_some_and(|last| (last.commit.offset, last.commit.metadata.as_str()) != (offset, metadata))
+    }
+
     /// The group's state goes back to before the last `commits` commits of a partition.
     pub fn go_back(&mut self, topic: &str, partition: i32, commits: usize) {
+        self.forgettings += 1;
         if let Some(all) = self.of.get_mut(&(topic.to_owned(), partition)) {
             all.truncate(all.len().saturating_sub(commits));
         }
@@ -47,6 +80,31 @@ impl Offsets {
 
     /// All offsets are forgotten.
     pub fn clear(&mut self) {
+        self.forgettings += 1;
         self.of.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(offset: i64) -> Commit {
+        Commit { offset, leader_epoch: 0, metadata: format!("at {offset}") }
+    }
+
+    #[test]
+    fn what_was_accepted_stays_known_when_it_is_forgotten() {
+        let mut offsets = Offsets::default();
+        (1..4).for_each(|n| offsets.set("t", 0, commit(n * 10), Instant::now()));
+        assert!(!offsets.has_later("t", 0, 30, "at 30") && !offsets.has_later("t", 1, -1, ""));
+        offsets.go_back("t", 0, 2);
+        assert_eq!(offsets.get("t", 0), Some(&commit(10)));
+        assert!(offsets.has_later("t", 0, 10, "at 10"));
+        offsets.set("t", 0, commit(40), Instant::now());
+        let known: Vec<(i64, u32)> = offsets.accepted().iter().map(|a| (a.commit.offset, a.forgettings)).collect();
+        assert_eq!(known, [(10, 0), (20, 0), (30, 0), (40, 1)]);
+        offsets.clear();
+        assert_eq!((offsets.get("t", 0), offsets.has_later("t", 0, -1, "")), (None, true));
     }
 }

@@ -19,13 +19,14 @@ use tokio::task::JoinHandle;
 use super::clock::FastClock;
 use super::contents::{Expected, compare};
 use super::data::{BATCH_RECORDS, batch};
+use super::judge::Subject;
 use super::store::HeldStore;
 use super::watcher::Watcher;
 use super::{Check, Tally};
 use crate::broker::Broker;
 use crate::broker::batches::Batch;
 use crate::broker::cluster::{Cluster, Partition};
-use crate::broker::faults::{Act, Fault, When, is_pin};
+use crate::broker::faults::is_pin;
 use crate::broker::groups::Group;
 
 /// The topic of a cell.
@@ -36,9 +37,6 @@ pub(crate) const GROUP: &str = "catchment-cell";
 
 /// How long a run may take that is to end by itself.
 const RUN_LIMIT: Duration = Duration::from_secs(100);
-
-/// Characters of a failure's reason: enough for its cause and the last notes.
-const WHY_MAX: usize = 2_500;
 
 /// How long a script waits for something that a run must come to.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -178,7 +176,7 @@ impl Run {
 }
 
 /// The last things that a run told.
-fn tail(watcher: &Watcher) -> String {
+pub(super) fn tail(watcher: &Watcher) -> String {
     let heard = watcher.heard();
     let from = heard.notes.len().saturating_sub(12);
     heard.notes[from..].join(" | ")
@@ -191,8 +189,8 @@ pub(crate) struct Bench {
     pub(crate) store: Arc<HeldStore>,
     pub(crate) settings: Settings,
     pub(crate) tally: Tally,
-    faults: Vec<(usize, String)>,
-    watchers: Vec<Arc<Watcher>>,
+    pub(super) subject: Subject,
+    pub(super) watchers: Vec<Arc<Watcher>>,
     directory: Option<tempfile::TempDir>,
 }
 
@@ -203,7 +201,7 @@ impl Bench {
             store: Arc::new(HeldStore::new(Arc::new(MemoryStore::default()))),
             settings: Settings::default(),
             tally: Tally::default(),
-            faults: Vec::new(),
+            subject: Subject::default(),
             watchers: Vec::new(),
             directory: None,
         }
@@ -253,18 +251,6 @@ impl Bench {
     pub(crate) fn filled(&self, count: usize) {
         self.topic(1);
         self.fill(0, count);
-    }
-
-    /// A fault that must fire.
-    pub(crate) fn fault(&mut self, fault: Fault) {
-        let name = format!("{fault:?}");
-        let number = self.script(|cluster| cluster.add_fault(fault));
-        self.faults.push((number, name));
-    }
-
-    /// A fault that is one event.
-    pub(crate) fn event(&mut self, when: When, event: impl Fn(&mut Cluster) + Send + Sync + 'static) {
-        self.fault(Fault::once(when, Act::happen(event)));
     }
 
     /// Starts a backup.
@@ -337,7 +323,7 @@ impl Bench {
 
     /// Waits until each fault has fired.
     pub(crate) async fn await_faults(&self) -> Check {
-        let numbers: Vec<usize> = self.faults.iter().map(|(number, _)| *number).collect();
+        let numbers: Vec<usize> = self.subject.faults.iter().map(|(number, _)| *number).collect();
         self.await_state("each fault fired", move |c| numbers.iter().all(|number| c.fired(*number) > 0)).await
     }
 
@@ -417,29 +403,6 @@ impl Bench {
             return Err(format!("the gaps are {listed:?} and should be {gaps:?}"));
         }
         Ok(())
-    }
-
-    /// Ends the cell: whether its faults fired, contents were compared, and the broker was asked nothing strange.
-    pub(super) async fn judge(mut self, outcome: Check) -> (Tally, Check) {
-        let (fired, complaints) = self.script(|cluster| {
-            let fired: Vec<(u32, String)> = self.faults.iter().map(|(number, name)| (cluster.fired(*number), name.clone())).collect();
-            (fired, cluster.complaints.clone())
-        });
-        self.tally.faults += fired.iter().map(|(times, _)| u64::from(*times)).sum::<u64>();
-        let silent = fired.iter().find(|(times, _)| *times == 0).map(|(_, name)| name.clone());
-        let outcome = outcome.and_then(|()| match (silent, complaints.first(), self.tally.compared) {
-            (Some(name), ..) => Err(format!("a fault never fired: {name}")),
-            (_, Some(complaint), _) => Err(complaint.clone()),
-            (.., 0) => Err("nothing was compared".to_owned()),
-            _ => Ok(()),
-        });
-        let tally = self.tally;
-        let outcome = outcome.map_err(|why| {
-            let told: Vec<String> = self.watchers.iter().map(|w| tail(w)).collect();
-            let whole = format!("{why} [{}]", told.join(" || "));
-            whole.chars().take(WHY_MAX).collect()
-        });
-        (tally, outcome)
     }
 }
 

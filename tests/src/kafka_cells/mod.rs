@@ -7,15 +7,17 @@
 //!
 //! A cell scripts a topic's contents and what goes wrong, runs the backup as the command does, again where it says so, and compares every
 //! record that was stored with the script's own list, or finds that the lane stopped with the code that the protocol demands and nothing was
-//! lost or repeated. It passes only if each of its faults was seen to fire and contents were compared.
+//! lost or repeated. It passes only if what it is about was to be seen ([`judge`]): each of its faults fired, the broker did answer what it
+//! is about; if contents were compared; and if what the broker accepted and the store took keeps the invariants ([`order`]).
 //!
-//! One cell alone: [`run`] with its id, or `KAFKA_CELL=<id> cargo test --release -p catchment-tests --test kafka_cells -- --nocapture`;
-//! with `CATCHMENT_LOG=debug` the engine and the client say what they do.
+//! One cell alone: [`run`] with its id, or by hand as [`replay`] says; with `CATCHMENT_LOG=debug` engine and client say what they do.
 
 pub(crate) mod bench;
 mod clock;
 pub(crate) mod contents;
 pub(crate) mod data;
+mod judge;
+mod order;
 mod rows;
 mod store;
 mod watcher;
@@ -107,6 +109,10 @@ pub struct KafkaCellsReport {
     pub rows: BTreeMap<String, u32>,
     /// Times that a fault fired.
     pub faults: u64,
+    /// Other things that cells are about and that were seen.
+    pub shown: u64,
+    /// Cells whose subject nobody can see at the broker, and why.
+    pub unseen: BTreeMap<String, String>,
     /// Runs of the pipeline.
     pub runs: u64,
     /// Records compared.
@@ -129,8 +135,9 @@ pub struct KafkaCellsReport {
 
 impl fmt::Display for KafkaCellsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cells, failed, faults, runs, compared, lost, duplicated, altered, foreign, seconds, .. } = self;
-        write!(f, "{cells} cells, {failed} failed; {runs} runs, {faults} faults fired, {compared} records compared: ")?;
+        let Self { cells, failed, faults, shown, runs, compared, lost, duplicated, altered, foreign, seconds, .. } = self;
+        write!(f, "{cells} cells, {failed} failed; {runs} runs, {faults} faults fired, {shown} other subjects seen, ")?;
+        write!(f, "{compared} records compared: ")?;
         write!(f, "{lost} lost, {duplicated} duplicated, {altered} altered, {foreign} foreign; {seconds:.1} s")
     }
 }
@@ -145,6 +152,11 @@ fn all() -> Vec<Cell> {
 /// The names of all cells.
 pub fn names() -> Vec<CellName> {
     all().into_iter().map(|c| CellName { row: c.row.to_owned(), id: c.id, what: c.what }).collect()
+}
+
+/// The command that runs one cell by hand.
+pub fn replay(id: &str) -> String {
+    format!("KAFKA_CELL={id} CATCHMENT_LOG=debug cargo test --release --workspace --test kafka_cells -- --nocapture")
 }
 
 /// Runs the cells whose id contains `filter`; all, if it is empty. A whole id runs one cell.
@@ -182,6 +194,7 @@ async fn run_all(cells: Vec<Cell>) -> KafkaCellsReport {
         report.cells += 1;
         *report.rows.entry(cell.row.to_owned()).or_default() += 1;
         report.add(&tally);
+        report.unseen.extend(tally.unseen.map(|why| (cell.id.clone(), why.to_owned())));
         report.slowest.push((cell.id.clone(), (took.as_secs_f64() * 10.0).round() / 10.0));
         if let Err(why) = outcome {
             report.failed += 1;
@@ -200,6 +213,8 @@ async fn run_all(cells: Vec<Cell>) -> KafkaCellsReport {
 pub(crate) struct Tally {
     runs: u64,
     faults: u64,
+    shown: u64,
+    unseen: Option<&'static str>,
     compared: u64,
     lost: u64,
     duplicated: u64,
@@ -211,6 +226,7 @@ impl KafkaCellsReport {
     fn add(&mut self, tally: &Tally) {
         self.runs += tally.runs;
         self.faults += tally.faults;
+        self.shown += tally.shown;
         self.compared += tally.compared;
         self.lost += tally.lost;
         self.duplicated += tally.duplicated;

@@ -8,6 +8,7 @@ use kafka_protocol::messages::ApiKey;
 use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When};
 use crate::broker::offsets::Commit;
+use crate::broker::served::Served;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::{GROUP, TOPIC};
 
@@ -107,6 +108,7 @@ fn memory(cells: &mut Cells) {
                 bench.filled(250);
                 bench.reach_end().await?;
                 bench.group(|g| g.offsets.go_back(TOPIC, 0, commits));
+                bench.shows(Served::OldOffset);
                 bench.fill(0, 100);
                 bench.reach_end().await?;
                 bench.compare().await
@@ -122,6 +124,7 @@ fn memory(cells: &mut Cells) {
                 bench.filled(250);
                 bench.leave_pinned().await?;
                 bench.group(|g| g.offsets.go_back(TOPIC, 0, 1));
+                bench.shows(Served::OldOffset);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -136,6 +139,7 @@ fn memory(cells: &mut Cells) {
                 bench.filled(250);
                 bench.reach_end().await?;
                 bench.script(|c| c.groups.forget(GROUP));
+                bench.shows(Served::OldOffset);
                 bench.fill(0, 100);
                 bench.reach_end().await?;
                 bench.compare().await
@@ -150,6 +154,7 @@ fn memory(cells: &mut Cells) {
                 bench.reach_end().await?;
                 let foreign = Commit { offset, leader_epoch: -1, metadata: String::new() };
                 bench.group(|g| g.offsets.set(TOPIC, 0, foreign, std::time::Instant::now()));
+                bench.shows(Served::BareOffset);
                 bench.fill(0, 100);
                 bench.expect_stop(420).await?;
                 bench.settings.accept = vec![Accept::ForeignCommit];
@@ -166,6 +171,7 @@ fn memory(cells: &mut Cells) {
             Box::pin(async move {
                 bench.filled(250);
                 bench.script(|c| c.groups.strips_metadata = true);
+                bench.shows(Served::BareOffset);
                 bench.expect_stop(402).await?;
                 bench.script(|c| {
                     c.groups.strips_metadata = false;
@@ -184,6 +190,7 @@ fn memory(cells: &mut Cells) {
             Box::pin(async move {
                 bench.filled(250);
                 bench.script(|c| c.groups.metadata_bytes_max = 150);
+                bench.shows(Served::CommitRefused(code::OFFSET_METADATA_TOO_LARGE));
                 bench.expect_stop(REFUSED).await?;
                 bench.script(|c| c.groups.metadata_bytes_max = 4096);
                 bench.reach_end().await?;
@@ -202,6 +209,7 @@ fn memory(cells: &mut Cells) {
                 bench.reach_end().await?;
                 bench.script(|c| c.groups.commits_late_by = Duration::ZERO);
                 bench.fill(0, 100);
+                bench.shows(Served::OldOffset);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -222,9 +230,8 @@ fn old_pins(cells: &mut Cells) {
                 at.last().zip(at.first()).is_some_and(|(last, first)| last - first > 60_000)
             };
             // Six minutes of the pipeline's clock.
-            if !bench.broker.wait_until(Duration::from_secs(18), is_pinned_again).await {
-                return Err("the window was not pinned again".to_owned());
-            }
+            let again = bench.broker.wait_until(Duration::from_secs(18), is_pinned_again).await;
+            bench.saw("the window was pinned again", again)?;
             bench.store.hold(false);
             bench.await_committed().await?;
             run.stop().await?;

@@ -2,6 +2,7 @@
 
 use crate::broker::batches::{Batch, Record};
 use crate::broker::codecs::Codec;
+use crate::broker::served::Served;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::Settings;
 use crate::kafka_cells::data::{batch, record};
@@ -37,6 +38,7 @@ pub(super) fn list(cells: &mut Cells) {
             cells.add("K10", format!("k10.{id}.{}", codec.name()), format!("{what}, {}", codec.name()), move |bench| {
                 Box::pin(async move {
                     bench.topic(1);
+                    bench.shows(Served::HoledBatch);
                     for n in 0..8 {
                         bench.append(0, batch(0, n * 25, 25).with_codec(codec).compacted(|place| kept.keeps(place)));
                     }
@@ -62,6 +64,7 @@ pub(super) fn list(cells: &mut Cells) {
                     if again {
                         bench.leave_pinned().await?;
                     }
+                    bench.shows(Served::EmptyBatch);
                     bench.reach_end().await?;
                     bench.await_committed().await?;
                     bench.compare().await
@@ -78,6 +81,7 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.filled(200);
                 bench.partition(0, |p| [50, 80, 110].into_iter().for_each(|offset| p.log.remove_batch_at(offset)));
                 bench.script(|c| c.batches_per_fetch = Some(1));
+                bench.shows(Served::Hole);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -91,6 +95,9 @@ pub(super) fn list(cells: &mut Cells) {
                 let of = |n: i64| Record { value: (n % 3 != 0).then(Vec::new), key: Some(vec![b'k']), ..record(0, n) };
                 bench.append(0, Batch::of((0..90).map(of).collect()));
                 bench.reach_end().await?;
+                let values: Vec<Option<usize>> =
+                    bench.partition(0, |p| p.log.visible().iter().map(|v| v.record.value.as_ref().map(Vec::len)).collect());
+                bench.saw("some values are null and some empty", values.contains(&None) && values.contains(&Some(0)))?;
                 bench.compare().await
             })
         });
@@ -104,6 +111,7 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.filled(200);
                 bench.leave_pinned().await?;
                 bench.partition(0, |p| p.log.compact(|offset| offset % 3 == 0));
+                bench.shows(Served::HoledBatch);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -118,6 +126,7 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.filled(200);
                 bench.leave_pinned().await?;
                 bench.partition(0, |p| p.log.compact(|offset| offset >= 75));
+                bench.shows(Served::EmptyBatch);
                 bench.reach_end().await?;
                 bench.compare().await
             })

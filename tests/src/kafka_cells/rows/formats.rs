@@ -2,6 +2,7 @@
 
 use crate::broker::batches::{Batch, Record};
 use crate::broker::codecs::Codec;
+use crate::broker::served::Served;
 use crate::kafka_cells::bench::{Bench, Settings};
 use crate::kafka_cells::data::{FIRST_MS, batch, large_record, record, records};
 use crate::kafka_cells::{Cells, Check};
@@ -50,6 +51,8 @@ fn codecs(cells: &mut Cells) {
             for codec in [Codec::Zstd, Codec::None, Codec::SnappyJava] {
                 next = bench.append(0, batch(0, next, 15).with_codec(codec)) + 15;
             }
+            (0..3).for_each(|magic| bench.shows(Served::Format(magic)));
+            (0..5).for_each(|codec| bench.shows(Served::Compressed(codec)));
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -64,6 +67,7 @@ fn codecs(cells: &mut Cells) {
                     let append_time = Some(FIRST_MS + 7_000 * n);
                     bench.append(0, Batch { append_time, ..batch(0, n * 20, 20).with_magic(magic).with_codec(codec) });
                 }
+                bench.shows(Served::AppendTime);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -88,6 +92,8 @@ async fn of_codec(bench: &mut Bench, magic: i8, codec: Codec) -> Check {
     for n in 0..10 {
         bench.append(0, batch(0, n * 20, 20).with_magic(magic).with_codec(codec));
     }
+    bench.shows(Served::Format(magic));
+    bench.shows(Served::Compressed(codec.number()));
     bench.reach_end().await?;
     bench.compare().await
 }
@@ -109,6 +115,7 @@ fn old_formats_misread(cells: &mut Cells) {
                 bench.reach_end().await?;
                 let expected = bench.expected();
                 bench.append(0, Batch::of(records(0, 99 + first, 20)).with_magic(magic).with_codec(codec));
+                bench.shows(Served::Format(magic));
                 bench.expect_stop(code).await?;
                 bench.compare_with(expected, &[]).await
             })
@@ -123,6 +130,7 @@ fn times(cells: &mut Cells) {
             for (n, timestamp) in (0..).zip([-1, 0, -1_000, 253_402_300_800_000, i64::MAX / 2, FIRST_MS]) {
                 bench.append(0, Batch::of(vec![Record { timestamp, ..record(0, n) }]));
             }
+            bench.shows(Served::OddTime);
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -134,6 +142,7 @@ fn times(cells: &mut Cells) {
             let odd = (0..).zip(times).map(|(n, timestamp)| Record { timestamp, ..record(0, n) }).collect();
             bench.append(0, Batch::of(odd));
             bench.append(0, batch(0, 6, 60));
+            bench.shows(Served::OddTime);
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -146,17 +155,20 @@ fn times(cells: &mut Cells) {
             headers.push((b"large".to_vec(), Some(vec![7; 1 << 20])));
             bench.append(0, Batch::of(vec![record(0, 0), Record { headers, ..record(0, 1) }, record(0, 2)]));
             bench.reach_end().await?;
+            let is_wide = bench.partition(0, |p| p.log.visible().iter().any(|v| v.record.headers.len() > 3_000));
+            bench.saw("a record has that many headers", is_wide)?;
             bench.compare().await
         })
     });
 }
 
 fn sizes(cells: &mut Cells) {
-    cells.add("K16", "k16.batch-larger-than-a-fetch", "a batch of 6 MiB where a fetch asks for 4: it comes whole", |bench| {
+    cells.add("K16", "k16.batch-larger-than-a-fetch", "a batch of 6 MiB, more than a fetch asks for: it comes whole", |bench| {
         Box::pin(async move {
             bench.filled(30);
             bench.append(0, Batch::of((30..42).map(|n| large_record(n, 512 << 10)).collect()));
             bench.append(0, batch(0, 42, 30));
+            bench.shows(Served::OversizedBatch);
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -168,12 +180,14 @@ fn sizes(cells: &mut Cells) {
         cells.add("K16", format!("k16.cut.{id}"), what, move |bench| {
             Box::pin(async move {
                 bench.script(|c| c.cuts_batches = true);
+                bench.shows(Served::CutBatch);
                 bench.settings.more = "budget = \"96MiB\"";
                 bench.settings.format = format;
                 bench.topic(partitions);
-                for partition in 0..partitions {
-                    for n in 0..30 / i64::try_from(partitions).expect("few") {
-                        bench.append(partition, Batch::of(vec![large_record(2 * n, 130_000), large_record(2 * n + 1, 90_000)]));
+                // A first fetch asks for little, before it is seen what batches become: several of these batches fit, and a part of one more.
+                for n in 0..60 {
+                    for (number, partition) in (0..).zip(0..partitions) {
+                        bench.append(partition, batch(number, n * 5, 5));
                     }
                 }
                 bench.reach_end().await?;
@@ -199,6 +213,7 @@ fn sizes(cells: &mut Cells) {
                     bench.partition(0, |p| p.log.delete_before(72));
                 }
                 bench.reach_end().await?;
+                bench.saw("an upload was completed", bench.store.completed() > 0)?;
                 bench.compare_with(expected, &[]).await
             })
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use catchment::config::Accept;
 
 use crate::broker::faults::{Act, Fault, When, is_pin};
+use crate::broker::served::Served;
 use crate::kafka_cells::bench::{Bench, TOPIC, fill};
 use crate::kafka_cells::contents::Expected;
 use crate::kafka_cells::data::batch;
@@ -18,8 +19,10 @@ pub(super) fn list(cells: &mut Cells) {
     recreation(cells);
 }
 
-fn delete_before(bench: &Bench, offset: i64) {
+/// Retention takes what lies below an offset; the broker must be seen to say so.
+fn delete_before(bench: &mut Bench, offset: i64) {
     bench.partition(0, |p| p.log.delete_before(offset));
+    bench.shows(Served::Expired);
 }
 
 fn retention(cells: &mut Cells) {
@@ -141,6 +144,7 @@ fn lagging(cells: &mut Cells) {
             Box::pin(async move {
                 bench.filled(100);
                 bench.settings.start = "1000".to_owned();
+                bench.shows(Served::End);
                 bench.expect_stop(429).await?;
                 bench.settings.start = "earliest".to_owned();
                 bench.reach_end().await?;
@@ -154,6 +158,7 @@ fn lagging(cells: &mut Cells) {
             bench.reach_end().await?;
             bench.fill(0, 100);
             bench.partition(0, |p| p.log.set_high_watermark(Some(150)));
+            bench.shows(Served::LaggingEnd);
             bench.script(|c| c.later(Duration::from_secs(2), |c| c.partition(TOPIC, 0).log.set_high_watermark(None)));
             bench.settings.until_end = false;
             let run = bench.start()?;
@@ -192,6 +197,7 @@ fn deletion(cells: &mut Cells) {
                 let run = bench.start()?;
                 bench.await_committed().await?;
                 bench.script(|c| c.topics.remove(TOPIC));
+                bench.shows(Served::UnknownTopic);
                 bench.await_note("Gone").await?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 run.stop_or_fail(222).await?;
@@ -205,6 +211,7 @@ fn deletion(cells: &mut Cells) {
             let expected = bench.expected();
             bench.reach_end().await?;
             bench.script(|c| c.topics.remove(TOPIC));
+            bench.shows(Served::UnknownTopic);
             bench.expect_stop(203).await?;
             bench.compare_with(expected, &[]).await
         })
@@ -223,12 +230,14 @@ fn deletion(cells: &mut Cells) {
     });
 }
 
-/// Deletes the topic and makes it anew with other records.
-fn recreate(bench: &Bench, count: usize) {
-    bench.script(|c| {
+/// Deletes the topic and makes it anew with other records; the broker must be seen to name another UUID, if it has any.
+fn recreate(bench: &mut Bench, count: usize) {
+    let has_ids = bench.script(|c| {
         c.make_topic(TOPIC, 1);
         fill(c.partition(TOPIC, 0), 7, count);
+        !c.without_topic_ids
     });
+    bench.shows(if has_ids { Served::NewTopicId } else { Served::NoTopicId });
 }
 
 /// The directory of the topic's later incarnation.
@@ -320,6 +329,7 @@ fn recreation(cells: &mut Cells) {
                 c.topics.get_mut(TOPIC).expect("the topic").id = uuid::Uuid::from_u128(0x1234_5678_9abc_4def_8012_3456_789a_bcde)
             });
             bench.fill(0, 100);
+            bench.shows(Served::NewTopicId);
             bench.reach_end().await?;
             bench.compare().await
         })

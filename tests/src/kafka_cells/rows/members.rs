@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
 
-use crate::broker::cluster::code;
+use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When};
-use crate::kafka_cells::bench::{Bench, Ended, GROUP, Run, Settings};
+use crate::broker::groups::Group;
+use crate::broker::served::Served;
+use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings};
 use crate::kafka_cells::{Cells, Check};
 
 /// How a member takes part.
 #[derive(Clone, Copy)]
-enum Member {
+pub(super) enum Member {
     Static,
     Dynamic,
     Cooperative,
@@ -28,7 +30,7 @@ impl Member {
         }
     }
 
-    fn settings(self, bench: &Bench, instance: &str) -> Settings {
+    pub(super) fn settings(self, bench: &Bench, instance: &str) -> Settings {
         let mut settings = bench.settings.clone();
         settings.instance = if matches!(self, Self::Static) { instance.to_owned() } else { "none".to_owned() };
         match self {
@@ -50,11 +52,12 @@ pub(super) fn list(cells: &mut Cells) {
     refusals(cells);
     expulsions(cells);
     pairs(cells);
+    crowd(cells);
     returns(cells);
 }
 
 /// Small steps and many windows, so that a run lasts long enough for things to happen to it.
-fn slow(bench: &Bench, partitions: usize) {
+pub(super) fn slow(bench: &Bench, partitions: usize) {
     bench.script(|c| {
         c.batches_per_fetch = Some(1);
         c.next_generation_groups = true;
@@ -168,12 +171,10 @@ fn expulsions(cells: &mut Cells) {
                 let run = bench.start()?;
                 for _ in 0..27 {
                     tokio::time::sleep(Duration::from_millis(150)).await;
-                    bench.group(crate::broker::groups::Group::rebalance);
+                    bench.group(Group::rebalance);
                 }
-                let rebalanced = bench.group(|g| g.generation);
-                if rebalanced < 5 {
-                    return Err(format!("only {rebalanced} generations"));
-                }
+                let generations = bench.group(|g| g.generation);
+                bench.saw("there were five generations and more", generations >= 5)?;
                 bench.await_committed().await?;
                 run.stop().await?;
                 bench.compare().await
@@ -194,9 +195,9 @@ fn pairs(cells: &mut Cells) {
                 let first = bench.start_as(&one)?;
                 bench.await_pin().await?;
                 let second = bench.start_as(&two)?;
-                let fetches_of = move |c: &mut crate::broker::cluster::Cluster| c.groups.members(GROUP) == 2;
-                bench.await_state("two members", fetches_of).await?;
-                (0..4).for_each(|partition| bench.fill(partition, 150));
+                let are_two = |c: &mut Cluster| c.groups.members(GROUP) == 2;
+                bench.await_state("two members", are_two).await?;
+                all_commit(bench, 4, 2).await?;
                 bench.await_committed().await?;
                 second.stop().await?;
                 (0..4).for_each(|partition| bench.fill(partition, 60));
@@ -206,42 +207,48 @@ fn pairs(cells: &mut Cells) {
             })
         });
     }
-    for (id, act) in [("silent", Act::Silence), ("cut", Act::Cut)] {
-        let what = "a member's heartbeats do not arrive for longer than its session; another takes over; the first one's pin is refused";
-        cells.add("K18", format!("k18.zombie.{id}"), what, move |bench| {
-            let act = act.clone();
-            Box::pin(async move {
-                slow(bench, 2);
-                bench.settings.properties.insert("session.timeout.ms", "2000".to_owned());
-                bench.settings.until_end = false;
-                let (one, two) = (Member::Static.settings(bench, "member-1"), Member::Static.settings(bench, "member-2"));
-                let zombie = bench.start_as(&one)?;
-                bench.await_pin().await?;
-                for api in [ApiKey::Heartbeat, ApiKey::JoinGroup] {
-                    // Joins may not come at all; heartbeats do.
-                    let fault = Fault::always(When::Member(api, "member-1"), act.clone());
-                    if api == ApiKey::Heartbeat {
-                        bench.fault(fault);
-                    } else {
-                        bench.script(|c| c.add_fault(fault));
-                    }
-                }
-                bench.await_state("the session's end", |c| c.groups.group(GROUP).members.is_empty()).await?;
-                let heir = bench.start_as(&two)?;
-                (0..2).for_each(|partition| bench.fill(partition, 150));
-                bench.await_committed().await?;
-                bench.script(|c| c.end_faults());
-                (0..2).for_each(|partition| bench.fill(partition, 60));
-                bench.await_committed().await?;
-                heir.stop().await?;
-                // The first one may have been told that it is fenced, or be a member again.
-                zombie.stop.send_replace(Some(catchment::runtime::Ending::AsPlanned));
-                match zombie.ended().await? {
-                    Ended::End | Ended::Stopped | Ended::Failed(_) => bench.compare().await,
-                }
-            })
-        });
+}
+
+/// Records arrive until so many members have committed some: each comes to its partitions in its own time.
+async fn all_commit(bench: &mut Bench, partitions: usize, members: usize) -> Check {
+    let mut committers = 0;
+    for _ in 0..60 {
+        (0..partitions).for_each(|partition| bench.fill(partition, 25));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        committers = bench.group(|g| g.committers.len());
+        if committers >= members {
+            break;
+        }
     }
+    bench.saw("members have committed, as many as share the partitions", committers >= members)
+}
+
+/// As many members as a busy group has.
+fn crowd(cells: &mut Cells) {
+    cells.add("K18", "k18.ten-members", "ten members come one after another, and go again while records arrive", |bench| {
+        Box::pin(async move {
+            slow(bench, 10);
+            bench.settings = Member::Dynamic.settings(bench, "");
+            bench.settings.until_end = false;
+            bench.shows(Served::Generation);
+            let mut members = Vec::new();
+            for _ in 0..10 {
+                members.push(bench.start()?);
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            bench.await_state("ten members", |c| c.groups.members(GROUP) == 10).await?;
+            all_commit(bench, 10, 10).await?;
+            for run in members.drain(1..) {
+                (0..10).for_each(|partition| bench.fill(partition, 25));
+                run.stop().await?;
+            }
+            bench.await_committed().await?;
+            for run in members {
+                run.stop().await?;
+            }
+            bench.compare().await
+        })
+    });
 }
 
 /// Members that come back.
@@ -256,10 +263,8 @@ fn returns(cells: &mut Cells) {
                 bench.leave_pinned().await?;
                 let before = bench.group(|g| g.generation);
                 bench.reach_end().await?;
-                let after = bench.group(|g| g.generation);
-                if after != before {
-                    return Err(format!("generation {after} instead of {before}"));
-                }
+                let (after, returned) = bench.group(|g| (g.generation, g.returned));
+                bench.saw("it came back into its place", returned > 0 && after == before)?;
                 bench.compare().await
             })
         },
@@ -267,16 +272,22 @@ fn returns(cells: &mut Cells) {
     cells.add(
         "K18",
         "k18.static-rejoins",
-        "a static member is unknown when it joins after a rebalance: its old lane's commits must not be taken",
+        "a static member is unknown when it joins after a rebalance: it is back under another id, and its lanes begin anew",
         |bench| {
             Box::pin(async move {
                 slow(bench, 2);
                 bench.settings.until_end = false;
                 let run = bench.start()?;
                 bench.await_pin().await?;
+                let before: Vec<String> = bench.group(|g| g.members.keys().cloned().collect());
                 bench.fault(Fault::once(When::Every(ApiKey::JoinGroup), Act::Code(code::UNKNOWN_MEMBER_ID)));
-                bench.group(crate::broker::groups::Group::rebalance);
+                bench.group(Group::rebalance);
                 bench.await_faults().await?;
+                let is_another = move |c: &mut Cluster| {
+                    let group = c.groups.group(GROUP);
+                    group.is_stable() && group.members.keys().all(|id| !before.contains(id))
+                };
+                bench.await_state("the same member under another id", is_another).await?;
                 bench.await_committed().await?;
                 goes_on(bench, run).await
             })

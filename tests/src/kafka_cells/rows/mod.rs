@@ -11,6 +11,7 @@ mod members;
 mod network;
 mod transactions;
 mod truncation;
+mod zombies;
 
 use super::Cells;
 
@@ -24,6 +25,7 @@ pub(crate) fn list(cells: &mut Cells) {
     gaps::list(cells);
     commits::list(cells);
     members::list(cells);
+    zombies::list(cells);
     network::list(cells);
     leaders::list(cells);
     logins::list(cells);

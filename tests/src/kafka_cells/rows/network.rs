@@ -1,13 +1,16 @@
 //! K1 and K21 to K23: brokers that go and come, addresses that lead nowhere, and everything that a network does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
 
+use crate::broker::batches::Batch;
 use crate::broker::cluster::Cluster;
 use crate::broker::faults::{Act, Fault, When};
+use crate::broker::served::Served;
 use crate::kafka_cells::Cells;
 use crate::kafka_cells::bench::{Bench, TOPIC};
+use crate::kafka_cells::data::large_record;
 
 pub(super) fn list(cells: &mut Cells) {
     outages(cells);
@@ -53,8 +56,11 @@ fn outages(cells: &mut Cells) {
     cells.add("K1", "k1.down.at-start", "no broker is up when the backup starts; one comes two seconds later", |bench| {
         Box::pin(async move {
             in_steps(bench);
-            bench.script(|c| c.stop_for(1, Duration::from_secs(2)));
+            let down = Duration::from_secs(2);
+            bench.script(move |c| c.stop_for(1, down));
+            let began = Instant::now();
             bench.reach_end().await?;
+            bench.saw("it waited for a broker", began.elapsed() >= down)?;
             bench.compare().await
         })
     });
@@ -123,13 +129,28 @@ fn wires(cells: &mut Cells) {
             });
         }
     }
-    cells.add("K21", "k21.latency", "every answer takes 100 ms", |bench| {
+    for (id, ms) in [("k21.latency", 100), ("k21.latency.long", 500)] {
+        cells.add("K21", id, format!("every answer takes {ms} ms"), move |bench| {
+            Box::pin(async move {
+                bench.filled(300);
+                let apis =
+                    [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup];
+                for api in apis {
+                    bench.fault(Fault::always(When::Every(api), Act::AnswerLate(Duration::from_millis(ms))));
+                }
+                bench.reach_end().await?;
+                bench.compare().await
+            })
+        });
+    }
+    cells.add("K21", "k21.narrow", "what is fetched comes at 1 Mbit/s, and is 2 s long", |bench| {
         Box::pin(async move {
-            bench.filled(300);
-            for api in [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup]
-            {
-                bench.fault(Fault::always(When::Every(api), Act::AnswerLate(Duration::from_millis(100))));
+            bench.topic(1);
+            for n in 0..4 {
+                bench.append(0, Batch::of(vec![large_record(n, 64 << 10)]));
             }
+            // 1,250 bytes in each hundredth of a second.
+            bench.fault(Fault::always(When::FetchFrom(0), Act::Drip(1_250, Duration::from_millis(10))));
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -152,6 +173,7 @@ fn addresses(cells: &mut Cells) {
             let mut addresses = vec!["127.0.0.1:1".to_owned(), "no-such-host.invalid:9092".to_owned()];
             addresses.extend(bench.broker.addresses());
             bench.settings.bootstrap = Some(addresses);
+            bench.unseen("nobody listens where the dead addresses lead");
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -167,6 +189,7 @@ fn addresses(cells: &mut Cells) {
                 bench.settings.bootstrap = Some(bench.broker.addresses());
                 let right: Vec<u16> = bench.script(|c| c.nodes.iter().map(|n| n.port).collect());
                 bench.script(|c| c.nodes.iter_mut().for_each(|n| n.port = 1));
+                bench.shows(Served::Addresses);
                 bench.expect_stop(221).await?;
                 bench.script(|c| c.nodes.iter_mut().zip(&right).for_each(|(n, port)| n.port = *port));
                 bench.reach_end().await?;
@@ -210,6 +233,7 @@ fn throttles(cells: &mut Cells) {
                 Box::pin(async move {
                     in_steps(bench);
                     bench.fault(Fault::times(when, Act::Throttle(700), 3));
+                    bench.shows(Served::Throttled);
                     bench.reach_end().await?;
                     bench.compare().await
                 })

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::broker::batches::{Batch, Origin};
 use crate::broker::codecs::Codec;
+use crate::broker::served::Served;
 use crate::kafka_cells::bench::{Bench, Settings};
-use crate::kafka_cells::data::{batch, large_record};
+use crate::kafka_cells::data::batch;
 use crate::kafka_cells::{Cells, Check};
 
 pub(super) fn list(cells: &mut Cells) {
@@ -51,6 +52,8 @@ fn outcomes(cells: &mut Cells) {
                     if again {
                         bench.leave_pinned().await?;
                     }
+                    bench.shows(Served::AbortedList);
+                    bench.shows(Served::Compressed(codec.number()));
                     bench.reach_end().await?;
                     bench.compare().await
                 })
@@ -62,6 +65,7 @@ fn outcomes(cells: &mut Cells) {
             bench.settings.format = Settings::RAW;
             bench.topic(1);
             interleaved(bench, Codec::Lz4);
+            bench.shows(Served::AbortedList);
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -74,6 +78,7 @@ fn outcomes(cells: &mut Cells) {
                 in_transaction(bench, 5, 15, Codec::None);
                 marker(bench, if commits { Origin::Commit(5) } else { Origin::Abort(5) });
             }
+            bench.shows(Served::AbortedList);
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -86,6 +91,7 @@ fn outcomes(cells: &mut Cells) {
                 marker(bench, Origin::Abort(1));
             }
             bench.fill(1, 60);
+            bench.shows(Served::AbortedList);
             bench.reach_end().await?;
             bench.await_committed().await?;
             bench.compare().await
@@ -101,6 +107,7 @@ fn edges(cells: &mut Cells) {
                 bench.filled(60);
                 in_transaction(bench, 1, 30, Codec::None);
                 marker(bench, origin);
+                bench.shows(Served::MarkerLast);
                 bench.reach_end().await?;
                 bench.await_committed().await?;
                 bench.compare().await
@@ -119,6 +126,7 @@ fn edges(cells: &mut Cells) {
                 bench.settings.until_end = false;
                 let run = bench.start()?;
                 bench.await_committed().await?;
+                bench.shows(Served::MarkerLast);
                 for producer in 2..5 {
                     in_transaction(bench, producer, 10, Codec::None);
                     marker(bench, Origin::Abort(producer));
@@ -143,6 +151,8 @@ fn edges(cells: &mut Cells) {
                 if again {
                     bench.leave_pinned().await?;
                 }
+                bench.shows(Served::TransactionalBatch);
+                bench.shows(Served::Marker);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -157,6 +167,7 @@ fn edges(cells: &mut Cells) {
             marker(bench, Origin::Abort(1));
             bench.fill(0, 60);
             bench.settings.start = "35".to_owned();
+            bench.shows(Served::AbortedBefore);
             let mut expected = bench.expected();
             expected.without(0, 0, 35);
             bench.reach_end().await?;
@@ -166,17 +177,19 @@ fn edges(cells: &mut Cells) {
     cells.add(
         "K11",
         "k11.many-fetches",
-        "an aborted transaction of 3 MiB among committed records, in responses of a few batches that end within one",
+        "an aborted transaction of 600 records among committed ones, in many responses, each of which ends within a batch",
         |bench| {
             Box::pin(async move {
-                bench.script(|c| (c.cuts_batches, c.batches_per_fetch) = (true, Some(3)));
+                bench.script(|c| c.cuts_batches = true);
                 bench.settings.more = "budget = \"96MiB\"";
                 bench.topic(1);
-                for n in 0..24 {
-                    bench.append(0, Batch::of(vec![large_record(n, 130_000)]).in_transaction(9));
-                    bench.append(0, Batch::of(vec![large_record(100 + n, 70_000)]));
+                for _ in 0..150 {
+                    in_transaction(bench, 9, 4, Codec::None);
+                    bench.fill(0, 2);
                 }
                 marker(bench, Origin::Abort(9));
+                bench.shows(Served::AbortedList);
+                bench.shows(Served::CutBatch);
                 bench.reach_end().await?;
                 bench.compare().await
             })
@@ -189,6 +202,8 @@ fn edges(cells: &mut Cells) {
             marker(bench, Origin::Abort(1));
             bench.fill(0, 30);
             bench.partition(0, |p| p.log.compact(|offset| !(30..55).contains(&offset)));
+            bench.shows(Served::EmptyBatch);
+            bench.shows(Served::AbortedList);
             bench.reach_end().await?;
             bench.compare().await
         })
@@ -203,8 +218,10 @@ fn hanging(cells: &mut Cells) {
                 bench.filled(120);
                 in_transaction(bench, 1, 20, Codec::None);
                 bench.fill(0, 80);
+                bench.shows(Served::OpenTransaction);
                 bench.reach_end().await?;
                 bench.compare().await?;
+                bench.shows(Served::Marker);
                 marker(bench, origin);
                 bench.reach_end().await?;
                 bench.compare().await
@@ -221,6 +238,7 @@ fn hanging(cells: &mut Cells) {
                 in_transaction(bench, 1, 30, Codec::None);
                 bench.fill(0, 100);
                 bench.settings.until_end = false;
+                bench.shows(Served::OpenTransaction);
                 let run = bench.start()?;
                 bench.await_committed().await?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -241,6 +259,7 @@ fn hanging(cells: &mut Cells) {
                 bench.filled(200);
                 bench.leave_pinned().await?;
                 bench.partition(0, |p| p.log.set_high_watermark(Some(20)));
+                bench.shows(Served::LaggingEnd);
                 bench.script(|c| c.later(Duration::from_secs(2), |c| c.partition("t", 0).log.set_high_watermark(None)));
                 bench.settings.until_end = false;
                 let run = bench.start()?;
@@ -265,6 +284,7 @@ fn hanging_alone(bench: &mut Bench) -> catchment::store::BoxFuture<'_, Check> {
         bench.reach_end().await?;
         in_transaction(bench, 1, 20, Codec::None);
         bench.fill(0, 20);
+        bench.shows(Served::OpenTransaction);
         bench.reach_end().await?;
         bench.reach_end().await?;
         bench.compare().await

@@ -5,6 +5,7 @@ use catchment::config::Accept;
 
 use crate::broker::batches::{Batch, Origin};
 use crate::broker::faults::When;
+use crate::broker::served::Served;
 use crate::kafka_cells::bench::{Bench, TOPIC};
 use crate::kafka_cells::data::batch;
 use crate::kafka_cells::{Cells, Check};
@@ -15,13 +16,15 @@ pub(super) fn list(cells: &mut Cells) {
     cut_again(cells);
 }
 
-/// Cuts the log at an offset, and a new leader writes other records from there on.
-fn rewrite(bench: &Bench, at: i64, count: usize) {
+/// Cuts the log at an offset, and a new leader writes other records from there on. The broker must be seen to say where the old one's
+/// end; or that there is less than the group has committed.
+fn rewrite(bench: &mut Bench, at: i64, count: usize) {
     bench.partition(0, |p| {
         p.log.truncate(at);
         p.elect(1);
         rewritten(p, count);
     });
+    bench.shows(if count == 0 { Served::ShortEnd } else { Served::EpochOver });
 }
 
 /// Records that no earlier log has had at these offsets.
@@ -112,6 +115,7 @@ fn truncation(cells: &mut Cells) {
                 bench.filled(200);
                 bench.leave_pinned().await?;
                 bench.partition(0, |p| p.log.set_high_watermark(Some(25)));
+                bench.shows(Served::LaggingEnd);
                 bench.settings.until_end = false;
                 bench.expect_stop(423).await?;
                 bench.partition(0, |p| p.log.set_high_watermark(None));
@@ -149,6 +153,7 @@ fn behind_markers(cells: &mut Cells) {
                 bench.append(0, Batch::marker(Origin::Abort(7)));
                 bench.reach_end().await?;
                 bench.fill(0, 100);
+                bench.shows(Served::EpochEnd);
                 bench.reach_end().await?;
                 bench.compare().await
             })

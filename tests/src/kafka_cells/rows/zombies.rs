@@ -1,0 +1,172 @@
+//! K18: members that do not know that they are none any more. What they still commit must be refused, and seen to be.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiKey;
+
+use super::members::{Member, slow};
+use crate::broker::cluster::code;
+use crate::broker::faults::{Act, Fault, When, is_pin};
+use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings};
+use crate::kafka_cells::{Cells, Check};
+
+/// The static name of the zombie.
+const ZOMBIE: &str = "member-1";
+
+/// The static name of whoever takes its partitions over.
+const HEIR: &str = "member-2";
+
+/// How long the coordinator waits for a member that says nothing, whatever the member believes.
+const SESSION: Duration = Duration::from_millis(1_500);
+
+pub(super) fn list(cells: &mut Cells) {
+    expired(cells);
+    replaced(cells);
+    unheard(cells);
+}
+
+/// A member that says nothing for a minute, and does not think that this ends its session.
+fn mute(bench: &Bench) -> Settings {
+    let mut settings = Member::Static.settings(bench, ZOMBIE);
+    settings.properties.insert("heartbeat.interval.ms", "60000".to_owned());
+    settings.properties.insert("session.timeout.ms", "60000".to_owned());
+    settings
+}
+
+/// Fails unless a commit of the zombie was refused with this error; `pins`: one that pins a window.
+fn was_refused(bench: &mut Bench, error: i16, pins: bool) -> Check {
+    let is_it = bench.group(|g| {
+        let of_zombie = |r: &&crate::broker::groups::RefusedCommit| r.member.starts_with(ZOMBIE) && r.error == error;
+        g.refused.iter().filter(of_zombie).any(|r| !pins || is_pin(&r.metadata))
+    });
+    bench.saw("the zombie's commit was refused", is_it)
+}
+
+/// Starts the heir once the coordinator has lost the zombie, and waits until it is alone in the group.
+async fn take_over(bench: &mut Bench) -> Result<Run, String> {
+    bench.await_state("the session's end", |c| c.groups.group(GROUP).members.is_empty()).await?;
+    let heir = bench.start_as(&Member::Static.settings(bench, HEIR))?;
+    let is_alone = |c: &mut crate::broker::cluster::Cluster| {
+        let group = c.groups.group(GROUP);
+        group.is_stable() && group.members.values().all(|m| m.instance.as_deref() == Some(HEIR))
+    };
+    bench.await_state("the heir at work", is_alone).await?;
+    Ok(heir)
+}
+
+async fn await_refusal(bench: &Bench) -> Check {
+    bench
+        .await_state("a commit of the zombie refused", |c| c.groups.group(GROUP).refused.iter().any(|r| r.member.starts_with(ZOMBIE)))
+        .await
+}
+
+/// What comes later must come through the heir alone.
+async fn goes_on(bench: &mut Bench, zombie: Run, heir: Run) -> Check {
+    zombie.stop().await?;
+    (0..2).for_each(|partition| bench.fill(partition, 60));
+    bench.await_committed().await?;
+    heir.stop().await?;
+    bench.compare().await
+}
+
+/// The session is over, and another one has taken over.
+fn expired(cells: &mut Cells) {
+    cells.add(
+        "K18",
+        "k18.zombie.reads-on",
+        "a member that was silent for longer than its session reads on and pins what its heir reads too: its pin is refused",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.script(|c| c.groups.session_max = Some(SESSION));
+                bench.settings.until_end = false;
+                let zombie = bench.start_as(&mute(bench))?;
+                bench.await_committed().await?;
+                let heir = take_over(bench).await?;
+                (0..2).for_each(|partition| bench.fill(partition, 150));
+                await_refusal(bench).await?;
+                was_refused(bench, code::UNKNOWN_MEMBER_ID, true)?;
+                bench.await_committed().await?;
+                goes_on(bench, zombie, heir).await
+            })
+        },
+    );
+    cells.add(
+        "K18",
+        "k18.zombie.publishes-late",
+        "a silent member publishes a window when its heir has taken over: the same object, and its next commit is refused",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.script(|c| c.groups.session_max = Some(SESSION));
+                bench.settings.until_end = false;
+                bench.store.hold(true);
+                let zombie = bench.start_as(&mute(bench))?;
+                bench.await_pin().await?;
+                let heir = take_over(bench).await?;
+                bench.store.hold(false);
+                await_refusal(bench).await?;
+                was_refused(bench, code::UNKNOWN_MEMBER_ID, false)?;
+                bench.await_committed().await?;
+                goes_on(bench, zombie, heir).await
+            })
+        },
+    );
+}
+
+/// A static member's name joins again and keeps its place: no rebalance, so nobody is told that it has lost anything.
+fn replaced(cells: &mut Cells) {
+    cells.add(
+        "K18",
+        "k18.static-rejoins.unrevoked",
+        "a second process takes a static member's place without a rebalance or a revoke: the first one's pin is refused, C0205",
+        |bench| {
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.settings.until_end = false;
+                let zombie = bench.start_as(&mute(bench))?;
+                bench.await_committed().await?;
+                let before = bench.group(|g| g.generation);
+                let second = bench.start_as(&Member::Static.settings(bench, ZOMBIE))?;
+                bench.await_state("the second one in the first one's place", |c| c.groups.group(GROUP).returned > 0).await?;
+                (0..2).for_each(|partition| bench.fill(partition, 150));
+                zombie.must_fail(205).await?;
+                was_refused(bench, code::FENCED_INSTANCE_ID, true)?;
+                bench.await_committed().await?;
+                let after = bench.group(|g| g.generation);
+                bench.saw("there was no rebalance", after == before)?;
+                second.stop().await?;
+                bench.compare().await
+            })
+        },
+    );
+}
+
+/// Heartbeats that do not arrive: the member itself learns that its session is over.
+fn unheard(cells: &mut Cells) {
+    for (id, act) in [("silent", Act::Silence), ("cut", Act::Cut)] {
+        let what = "a member's heartbeats do not arrive for longer than its session; another takes over; it comes back, nothing twice";
+        cells.add("K18", format!("k18.unheard.{id}"), what, move |bench| {
+            let act = act.clone();
+            Box::pin(async move {
+                slow(bench, 2);
+                bench.settings.properties.insert("session.timeout.ms", "2000".to_owned());
+                bench.settings.until_end = false;
+                let first = bench.start_as(&Member::Static.settings(bench, ZOMBIE))?;
+                bench.await_pin().await?;
+                bench.fault(Fault::always(When::Member(ApiKey::Heartbeat, ZOMBIE), act.clone()));
+                // Joins may not come at all; heartbeats do.
+                bench.script(|c| c.add_fault(Fault::always(When::Member(ApiKey::JoinGroup, ZOMBIE), act)));
+                let heir = take_over(bench).await?;
+                (0..2).for_each(|partition| bench.fill(partition, 150));
+                bench.await_committed().await?;
+                bench.script(|c| c.end_faults());
+                (0..2).for_each(|partition| bench.fill(partition, 60));
+                bench.await_committed().await?;
+                heir.stop().await?;
+                first.stop().await?;
+                bench.compare().await
+            })
+        });
+    }
+}
