@@ -1,17 +1,21 @@
 //! Memory, disk, file descriptors and names that run short: the process says so, and nothing is lost.
 
+use std::path::Path;
 use std::time::Duration;
 
 use catchment::descriptors::FILES_MIN;
-use catchment_tests::exhaustion::{Batches, few_files, full_disk, stalled_store, two_of_one_name};
+use catchment_tests::exhaustion::{Batches, MemoryGroup, few_files, full_disk, is_required, stalled_store, two_of_one_name};
+use catchment_tests::process::Program;
 
-/// Three minutes before a release, less each time.
-fn stalled_for() -> Duration {
-    Duration::from_secs(if std::env::var_os("CATCHMENT_TEST_FULL").is_some() { 180 } else { 20 })
+/// Three minutes before a release, and in continuous integration for batches that are not compressed; less each time.
+fn stalled_for(batches: Batches) -> Duration {
+    let is_set = |name| std::env::var_os(name).is_some();
+    let is_long = is_set("CATCHMENT_TEST_FULL") || is_set("CI") && batches == Batches::Plain;
+    Duration::from_secs(if is_long { 180 } else { 20 })
 }
 
 fn stays_within_the_budget(batches: Batches) {
-    let report = stalled_store(batches, stalled_for()).unwrap_or_else(|why| panic!("{why}"));
+    let report = stalled_store(batches, stalled_for(batches)).unwrap_or_else(|why| panic!("{why}"));
     println!("{report:?}");
     assert_eq!((report.kills, report.differing), (0, 0));
     assert!(report.hung > 0 && report.compared > 0);
@@ -34,6 +38,22 @@ fn batches_that_unfold_a_thousand_times_stay_within_the_budget() {
 #[test]
 fn batches_that_unfold_only_later_stay_within_the_budget() {
     stays_within_the_budget(Batches::AlikeLater);
+}
+
+/// Else no process would ever have been killed above.
+#[test]
+fn a_process_that_passes_its_group_is_ended_and_counted() {
+    const LIMIT: u64 = 64 << 20;
+    let group = match MemoryGroup::new(LIMIT) {
+        Ok(group) => group,
+        Err(why) if is_required() => panic!("no memory cgroup: {why}"),
+        Err(why) => return println!("no memory cgroup: {why}"),
+    };
+    // A line without an end, which its reader must hold.
+    let hungry = format!("head -c {} /dev/zero | tail -n 1 > /dev/null", 4 * LIMIT);
+    let exit = group.program(Program::of(Path::new("sh"), ["-c", &hungry])).run(Duration::from_secs(60));
+    assert_eq!(exit.code(), Some(128 + 9), "{exit:?}");
+    assert!(group.kills() > 0 && group.peak().is_none_or(|peak| peak <= LIMIT), "{} kills, peak {:?}", group.kills(), group.peak());
 }
 
 #[test]

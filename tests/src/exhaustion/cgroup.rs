@@ -1,12 +1,18 @@
 //! A memory cgroup: a process in it is ended by the kernel when it passes the limit.
 //!
-//! Version 2 where the memory controller is handed down to this machine's groups, else version 1. Where neither may be made, [`MemoryGroup::new`]
-//! says why; what the caller then measures is the process's own peak.
+//! Version 2 where the memory controller is handed down to this machine's groups, else version 1; made as root, by sudo if it must be. Where
+//! neither may be made, [`MemoryGroup::new`] says why; what the caller then measures is the process's own peak. In continuous integration
+//! that is not enough, unless somebody has said so ([`is_required`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::as_root;
 use crate::process::Program;
+
+/// Says that a machine of continuous integration may go without groups.
+const WITHOUT: &str = "CATCHMENT_TEST_WITHOUT_CGROUP";
 
 /// A group that is removed when dropped.
 #[derive(Debug)]
@@ -15,31 +21,46 @@ pub struct MemoryGroup {
     version: u8,
 }
 
+/// Whether a run without a group has failed: where `CI` is set, and nothing says that there are none.
+pub fn is_required() -> bool {
+    std::env::var_os("CI").is_some() && std::env::var_os(WITHOUT).is_none()
+}
+
 impl MemoryGroup {
     /// A group with this limit in bytes, swap included where the kernel counts it.
     ///
     /// # Errors
     /// If no group can be made, and why.
     pub fn new(limit: u64) -> Result<Self, String> {
-        let name = format!("catchment-test-{}", std::process::id());
+        // Several tests of one process have groups at a time.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("catchment-test-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::SeqCst));
         let root = Path::new("/sys/fs/cgroup");
-        let v2 = || Self::make(root.join(&name), 2, &[("memory.max", limit), ("memory.swap.max", 0)]);
-        let v1 = || Self::make(root.join("memory").join(&name), 1, &[("memory.limit_in_bytes", limit)]);
-        if root.join("cgroup.controllers").exists() { v2() } else { v1() }
+        if root.join("cgroup.controllers").exists() {
+            // Refused where it is handed down already, or where this machine's groups are not ours; the limit then tells.
+            let _ = write(&root.join("cgroup.subtree_control"), "+memory");
+            return Self::make(root.join(&name), 2, &[("memory.max", limit), ("memory.swap.max", 0)]);
+        }
+        // Memory with swap comes second: it cannot be less than memory.
+        let limits = [("memory.limit_in_bytes", limit), ("memory.memsw.limit_in_bytes", limit)];
+        Self::make(root.join("memory").join(&name), 1, &limits)
     }
 
     fn make(dir: PathBuf, version: u8, limits: &[(&str, u64)]) -> Result<Self, String> {
-        fs::create_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        as_root(&["mkdir", &dir.to_string_lossy()])?;
         let group = Self { dir, version };
         for (file, limit) in limits {
             let path = group.dir.join(file);
             // Swap may not be counted by this kernel; the limit itself must be there.
-            let optional = file.contains("swap") && !path.exists();
-            if !optional {
-                fs::write(&path, limit.to_string()).map_err(|e| format!("{}: {e}", path.display()))?;
+            let is_optional = file.contains("sw") && !path.exists();
+            if !is_optional {
+                write(&path, &limit.to_string())?;
             }
         }
-        Ok(group)
+        match group.killed() {
+            Some(_) => Ok(group),
+            None => Err("the kernel does not count the processes that it ends".to_owned()),
+        }
     }
 
     /// 1 or 2.
@@ -47,9 +68,18 @@ impl MemoryGroup {
         self.version
     }
 
+    /// Whether swap counts, too.
+    pub fn counts_swap(&self) -> bool {
+        let file = if self.version == 2 { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
+        self.dir.join(file).exists()
+    }
+
     /// `program` in the group from its first instruction on.
     pub fn program(&self, program: Program) -> Program {
-        program.within(&["sh", "-c", &format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", self.dir.display())])
+        let procs = self.dir.join("cgroup.procs");
+        let procs = procs.display();
+        let enter = format!("{{ echo $$ > {procs}; }} 2> /dev/null || echo $$ | sudo -n tee {procs} > /dev/null");
+        program.within(&["sh", "-c", &format!("{{ {enter}; }} && exec \"$0\" \"$@\"")])
     }
 
     /// The most memory that the group has had, in bytes; page cache that the kernel would give back is part of it.
@@ -59,16 +89,27 @@ impl MemoryGroup {
     }
 
     /// How often the kernel has ended a process of the group for its memory.
+    ///
+    /// # Panics
+    /// If the kernel does not say so any more.
     pub fn kills(&self) -> u64 {
+        self.killed().expect("it did when the group was made")
+    }
+
+    fn killed(&self) -> Option<u64> {
         let file = if self.version == 2 { "memory.events" } else { "memory.oom_control" };
-        let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+        let text = fs::read_to_string(self.dir.join(file)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 }
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
         // A group with a process in it cannot be removed; the next run has another name.
-        let _ = fs::remove_dir(&self.dir);
+        let _ = as_root(&["rmdir", &self.dir.to_string_lossy()]);
     }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).or_else(|_| as_root(&["sh", "-c", &format!("echo {text} > {}", path.display())]))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use catchment::store::open::open;
 use serde::Serialize;
 
-use super::cgroup::MemoryGroup;
+use super::cgroup::{MemoryGroup, is_required};
 use crate::broker::Broker;
 use crate::broker::batches::{Batch, Record};
 use crate::broker::codecs::Codec;
@@ -82,18 +82,21 @@ pub struct MemoryReport {
 /// Runs a backup of 64 partitions into a store that takes no byte for `stalled`, ends it, and runs another one to the end into the store as it should be.
 ///
 /// # Errors
-/// If a process ended before its time, or with an error.
+/// If a process ended before its time, or with an error, or there is no group where there must be one.
 ///
 /// # Panics
 /// If no sockets can be had.
 pub fn stalled_store(batches: Batches, stalled: Duration) -> Result<MemoryReport, String> {
+    let group = MemoryGroup::new(LIMIT);
+    if let (Err(why), true) = (&group, is_required()) {
+        return Err(format!("no memory cgroup can be made, and CI is set (CATCHMENT_TEST_WITHOUT_CGROUP=1 goes without): {why}"));
+    }
     let runtime = super::runtime();
     let (broker, server) = runtime.block_on(async {
         (Broker::start(1).await, S3Server::start(Config::new(Personality::Minio)).await.expect("a loopback port can be had"))
     });
     fill(&broker, batches);
     let hung = stall(&server);
-    let group = MemoryGroup::new(LIMIT);
     let start = || match &group {
         Ok(group) => group.program(program(&broker, &server)).spawn(),
         Err(_) => program(&broker, &server).spawn(),
@@ -117,7 +120,7 @@ pub fn stalled_store(batches: Batches, stalled: Duration) -> Result<MemoryReport
     }
     let (compared, differing) = compare_all(&runtime, &broker, &server)?;
     let (name, group) = match group {
-        Ok(group) => (format!("version {}", group.version()), Some(group)),
+        Ok(group) => (format!("version {}, swap counted: {}", group.version(), group.counts_swap()), Some(group)),
         Err(why) => (format!("none: {why}"), None),
     };
     Ok(MemoryReport {

@@ -7,13 +7,14 @@ mod cgroup;
 mod memory;
 mod small_disk;
 
+use std::process::Command;
 use std::time::Duration;
 
 use catchment::store::GuardClass;
 use catchment::store::open::{OpenOptions, open};
 use tokio::runtime::Runtime;
 
-pub use cgroup::MemoryGroup;
+pub use cgroup::{MemoryGroup, is_required};
 pub use memory::{Batches, MemoryReport, stalled_store};
 pub use small_disk::SmallDisk;
 
@@ -30,6 +31,19 @@ const SMALL: Form = Form { sending: Sending::Put, format: Format::Parquet };
 
 fn runtime() -> Runtime {
     Runtime::new().expect("a runtime can be made")
+}
+
+/// Runs a command that only root may run, by sudo if it must be.
+fn as_root(words: &[&str]) -> Result<(), String> {
+    let mut why = String::new();
+    for words in [words.to_vec(), [&["sudo", "-n"], words].concat()] {
+        match Command::new(words[0]).args(&words[1..]).output() {
+            Ok(out) if out.status.success() => return Ok(()),
+            Ok(out) => why += &String::from_utf8_lossy(&out.stderr),
+            Err(e) => why += &format!("{}: {e}; ", words[0]),
+        }
+    }
+    Err(why)
 }
 
 /// A backup to files on a disk that is too small: what it said before anybody made space, and how it ended after. Everything is compared.

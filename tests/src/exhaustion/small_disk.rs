@@ -1,9 +1,10 @@
 //! A file system of a few MiB, whose size can be changed: a disk that is full, and a disk on which somebody makes space.
 
 use std::path::Path;
-use std::process::Command;
 
 use tempfile::TempDir;
+
+use super::as_root;
 
 /// A tmpfs, unmounted when dropped.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ impl SmallDisk {
     }
 
     fn mount(&self, args: &[&str]) {
-        if let Err(why) = run("mount", args, self.path()) {
+        let path = self.path().to_string_lossy();
+        let words: Vec<&str> = ["mount"].iter().chain(args).copied().chain([&*path]).collect();
+        if let Err(why) = as_root(&words) {
             panic!("a full disk needs the right to mount a tmpfs (root, sudo without a password, or CAP_SYS_ADMIN in a container): {why}");
         }
     }
@@ -44,19 +47,6 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = run("umount", &["-l"], self.path());
+        let _ = as_root(&["umount", "-l", &self.path().to_string_lossy()]);
     }
-}
-
-/// Runs a command of root's, by sudo if it must be.
-fn run(name: &str, args: &[&str], path: &Path) -> Result<(), String> {
-    let mut why = String::new();
-    for words in [&[name][..], &["sudo", "-n", name]] {
-        match Command::new(words[0]).args(&words[1..]).args(args).arg(path).output() {
-            Ok(out) if out.status.success() => return Ok(()),
-            Ok(out) => why += &String::from_utf8_lossy(&out.stderr),
-            Err(e) => why += &format!("{}: {e}; ", words[0]),
-        }
-    }
-    Err(why)
 }

@@ -78,11 +78,11 @@ pub enum Trouble {
     TooManyRequests,
     /// The page of a proxy, with a status that S3 does not have.
     ProxyPage,
-    /// 403, three times.
+    /// 403, as long as credentials are refused.
     Denied,
-    /// The clock is wrong, three times.
+    /// The clock is wrong, for as long.
     ClockSkewed,
-    /// The credentials have expired, three times.
+    /// The credentials have expired, for as long.
     TokenExpired,
     /// The connection is reset.
     Reset,

@@ -10,6 +10,9 @@ use crate::s3::{Answer, Fault, Op};
 /// How often credentials are refused before they work again.
 const REFUSALS: u64 = 3;
 
+/// Windows whose publishing may meet a trouble, once each where it takes effect all the same: the object is then found, and not sent again.
+const PUBLISHED: u64 = 2;
+
 /// More failures than one call of the engine takes before it hands the decision up.
 const OUTAGE: u64 = 12;
 
@@ -29,13 +32,16 @@ pub(super) struct Gates {
 #[derive(Clone, Debug)]
 pub(super) struct Harm {
     pub(super) fault: Fault,
+    /// To so many requests it happens, and a cell must have sent them all.
     pub(super) times: u64,
     pub(super) what: String,
+    /// Whether it stands for a trouble that makes no sense for the operation.
+    pub(super) is_replaced: bool,
 }
 
 impl Harm {
     fn once(fault: Fault, what: impl Into<String>) -> Self {
-        Self { fault, times: 1, what: what.into() }
+        Self { fault, times: 1, what: what.into(), is_replaced: false }
     }
 
     fn times(self, times: u64) -> Self {
@@ -43,7 +49,7 @@ impl Harm {
     }
 
     fn instead(self) -> Self {
-        Self { what: format!("instead: {}", self.what), ..self }
+        Self { what: format!("instead: {}", self.what), is_replaced: true, ..self }
     }
 
     /// What a cell means.
@@ -67,9 +73,9 @@ impl Maker<'_> {
             Trouble::SlowDown => self.error(503, "SlowDown"),
             Trouble::TooManyRequests => self.error(429, "TooManyRequests"),
             Trouble::ProxyPage => self.page(520),
-            Trouble::Denied => self.error(403, "AccessDenied").times(REFUSALS),
-            Trouble::ClockSkewed => self.error(403, "RequestTimeTooSkewed").times(REFUSALS),
-            Trouble::TokenExpired => self.error(400, "ExpiredToken").times(REFUSALS),
+            Trouble::Denied => self.refused(403, "AccessDenied"),
+            Trouble::ClockSkewed => self.refused(403, "RequestTimeTooSkewed"),
+            Trouble::TokenExpired => self.refused(400, "ExpiredToken"),
             Trouble::Reset => Harm::once(Fault::reset(self.effect), "the connection is reset"),
             Trouble::Hang => self.hang(),
             Trouble::Slow => self.slow(),
@@ -85,6 +91,16 @@ impl Maker<'_> {
 
     fn error(&self, status: u16, code: &str) -> Harm {
         Harm::once(Fault::answered(self.effect, Answer::Error(status, code.to_owned())), format!("{status} {code}"))
+    }
+
+    fn refused(&self, status: u16, code: &str) -> Harm {
+        let refused = self.error(status, code);
+        match (self.cell.op, self.cell.moment) {
+            (Op::PutObject | Op::CompleteMultipartUpload, Moment::After) => refused.times(PUBLISHED),
+            // The upload is gone, and is not listed again.
+            (Op::AbortMultipartUpload, Moment::After) => refused,
+            _ => refused.times(REFUSALS),
+        }
     }
 
     fn page(&self, status: u16) -> Harm {

@@ -6,14 +6,14 @@
 //! ([`scripted`](crate::scripted)), the engine's own waits pass quickly, time-outs of requests are short and real. Where an operation is
 //! only sent in recovery, a first process dies at the place that needs it, and the trouble meets the second one.
 //!
-//! A cell passes if the trouble was met, the backup reached its end by itself, every record is in exactly one object, unaltered, the
+//! A cell passes if the trouble was met as often as it strikes, the backup reached its end by itself, every record is in exactly one object, unaltered, the
 //! protocol's invariants hold over all pins and objects, no object changed once it was visible, and no upload is left open. A process may
 //! stop and ask only where the service has refused a request for good ([`Cell::may_stop`]); it is then started again.
 //!
 //! One cell again, with everything that was requested and committed:
 //!
 //! ```text
-//! CATCHMENT_S3_CELLS=PutObject/reset/after/cos cargo test --release -p catchment-tests --test s3_cells -- --nocapture
+//! CATCHMENT_S3_CELLS=PutObject/reset/after/cos cargo test --release --workspace --test s3_cells -- every_cell --nocapture
 //! ```
 //!
 //! Any part of an id selects all cells that contain it; `#7` behind an id is the data of seed 7.
@@ -53,6 +53,8 @@ pub struct CellResult {
     pub what: String,
     /// How often.
     pub fired: u64,
+    /// How often it was to.
+    pub due: u64,
     /// Records that were compared.
     pub compared: usize,
     /// Data objects that hold them.
@@ -145,6 +147,11 @@ impl Cell {
     pub fn what(&self) -> String {
         Harm::of(self, &Gates::default()).what
     }
+
+    /// Whether its trouble makes no sense for its operation, and another one stands for it.
+    pub fn is_replaced(&self) -> bool {
+        Harm::of(self, &Gates::default()).is_replaced
+    }
 }
 
 impl CellResult {
@@ -153,6 +160,7 @@ impl CellResult {
             id: format!("{cell}#{seed}"),
             what: cell.what(),
             fired: 0,
+            due: 0,
             compared: 0,
             objects: 0,
             lost: 0,
@@ -172,7 +180,8 @@ impl CellResult {
 
     fn fill(&mut self, cell: &Cell, played: Played) {
         let difference = &played.verdict.difference;
-        (self.fired, self.compared, self.objects) = (played.fired, difference.compared, played.verdict.objects);
+        (self.fired, self.due) = (played.fired, played.due);
+        (self.compared, self.objects) = (difference.compared, played.verdict.objects);
         (self.lost, self.duplicated) = (difference.lost.len(), difference.duplicated.len());
         self.altered = difference.altered.len() + difference.foreign.len();
         self.elapsed_ms = played.elapsed.as_millis();
@@ -180,8 +189,8 @@ impl CellResult {
         if !difference.is_none() {
             self.failures.push(difference.to_string());
         }
-        if self.fired == 0 {
-            self.failures.push("the trouble was never met".to_owned());
+        if self.fired != self.due {
+            self.failures.push(format!("the trouble was met {} times, and strikes {} times", self.fired, self.due));
         }
         if self.compared == 0 || self.objects == 0 {
             self.failures.push("nothing was compared".to_owned());
@@ -195,6 +204,12 @@ impl CellResult {
     /// Whether it passed.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// The command that plays it again, with everything that happens.
+    pub fn replay(&self) -> String {
+        let id = &self.id;
+        format!("CATCHMENT_S3_CELLS='{id}' cargo test --release --workspace --test s3_cells -- every_cell --nocapture")
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Played {
     pub(super) verdict: Verdict,
     /// How often the trouble was met.
     pub(super) fired: u64,
+    /// How often it was to be met.
+    pub(super) due: u64,
     /// Why processes stopped before the end, one by one.
     pub(super) stops: Vec<String>,
     pub(super) elapsed: Duration,
@@ -76,7 +78,8 @@ pub(super) async fn play(cell: Cell, seed: u64) -> Result<Played, String> {
     let stops = ended.map_err(|why| format!("{why}\n{}", world.trace().join("\n")))?;
     world.server.state().quiet().await;
     let verdict = judge(&world);
-    Ok(Played { verdict, fired: world.script.fired(), stops, elapsed: began.elapsed(), trace: world.trace() })
+    let (fired, due) = (world.script.fired(), world.script.due());
+    Ok(Played { verdict, fired, due, stops, elapsed: began.elapsed(), trace: world.trace() })
 }
 
 impl World {

@@ -62,6 +62,11 @@ impl Script {
         self.met.load(Ordering::SeqCst).min(self.harm.times)
     }
 
+    /// How often it was to be met.
+    pub(super) fn due(&self) -> u64 {
+        self.harm.times
+    }
+
     /// How many requests of the first process wait for the end.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
