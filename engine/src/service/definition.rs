@@ -100,11 +100,6 @@ pub fn resolved(config: &Config, body: &str) -> Result<String, Error> {
     Ok(body.to_string())
 }
 
-/// Where a body's rule writes, as the body says it.
-pub fn destination_of(body: &str) -> Value {
-    serde_json::from_str::<Value>(body).map(|mut body| body["to"].take()).unwrap_or_default()
-}
-
 /// Refuses an edit that would read on elsewhere, or under another group: there is nothing to go on from.
 ///
 /// # Errors
@@ -209,7 +204,6 @@ mod tests {
         let body = resolved(&config, r#"{"source":{"topics":["t"]}}"#).unwrap();
         assert_eq!(body, r#"{"source":{"kafka":"k","topics":["t"]},"to":{"store":"s"}}"#);
         assert_eq!(resolved(&config, &body).unwrap(), body);
-        assert_eq!(destination_of(&body), json!({ "store": "s" }));
         let none = Config::default();
         assert_eq!(resolved(&none, r#"{"source":{}}"#).unwrap(), r#"{"source":{}}"#);
     }

@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::definition;
-use super::observer::{Journal, RuleObserver, RuleState, Status};
-use super::state::{RULE_UNKNOWN, State, StoredRule, Wanted};
+use super::journal::Journal;
+use super::observer::{RuleObserver, RuleState, Status};
+use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
 use crate::error::{Error, ErrorKind, Result, codes};
@@ -29,15 +30,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// How long a rule must have run for its pauses to begin anew.
 const RAN_WELL: Duration = Duration::from_secs(60);
-
-/// What rules have in common.
-#[derive(Clone, Debug)]
-pub struct Common {
-    /// Kafka connections and stores of the config file.
-    pub base: Config,
-    /// Memory of a rule that does not say how much it takes.
-    pub rule_budget: ByteSize,
-}
 
 /// A rule's run, and what it runs.
 #[derive(Debug)]
@@ -67,20 +59,21 @@ impl Slot {
 pub struct Supervisor {
     state: Arc<State>,
     journal: Journal,
-    common: Common,
+    base: RwLock<Config>,
+    rule_budget: ByteSize,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
     closing: AtomicBool,
 }
 
 impl Supervisor {
-    /// Starts every rule that is wanted.
+    /// Starts every rule that is wanted. `base` is the config file; a rule that does not say how much memory it takes gets `rule_budget`.
     ///
     /// # Errors
     /// `C0601`, or if no thread can be started.
-    pub async fn start(state: Arc<State>, common: Common) -> Result<Arc<Self>> {
-        let journal = Journal::start(Arc::clone(&state))?;
-        let this = Arc::new(Self { state, journal, common, slots: std::sync::Mutex::default(), closing: AtomicBool::new(false) });
-        for rule in this.state.rules()? {
+    pub async fn start(state: Arc<State>, base: Config, rule_budget: ByteSize) -> Result<Arc<Self>> {
+        let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
+        let this = Arc::new(Self { state, journal, base, rule_budget, slots: std::sync::Mutex::default(), closing: AtomicBool::new(false) });
+        for rule in this.state.ask(State::rules).await? {
             this.apply(&rule.name, Vec::new(), false).await?;
         }
         Ok(this)
@@ -90,17 +83,28 @@ impl Supervisor {
     ///
     /// # Errors
     /// `C0601`, or what is wrong with one that was created.
-    pub fn config(&self) -> Result<Config, Vec<Error>> {
-        definition::with_created(&self.common.base, &self.state.connections()?)
+    pub async fn config(&self) -> Result<Config, Vec<Error>> {
+        let created = self.state.ask(State::connections).await?;
+        definition::with_created(&self.base(), &created)
+    }
+
+    /// The connections, stores and rules of the config file as it was last read.
+    pub fn base(&self) -> Config {
+        self.base.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The config file was read again. Rules that run go on with what they have until something else ends them.
+    pub fn set_base(&self, base: Config) {
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = base;
     }
 
     /// The plan that a body gives.
     ///
     /// # Errors
     /// Every problem of the body.
-    pub fn plan(&self, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
+    pub async fn plan(&self, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
         let options = RunOptions { until_end: false, accept };
-        definition::plan(&self.config()?, name, body, self.common.rule_budget, options)
+        definition::plan(&self.config().await?, name, body, self.rule_budget, options)
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Slot>>> {
@@ -132,7 +136,8 @@ impl Supervisor {
             return Ok(());
         }
         // Read now: somebody else may have changed it while this change waited.
-        let rule = match self.state.rule(name) {
+        let wanted = name.to_owned();
+        let rule = match self.state.ask(move |state| state.rule(&wanted)).await {
             Ok(rule) => rule,
             Err(error) if error.code == RULE_UNKNOWN => return Ok(()),
             Err(error) => return Err(error),
@@ -144,20 +149,22 @@ impl Supervisor {
         if let Some(running) = turn.take() {
             end(running, Ending::Close).await;
         }
-        *turn = Some(self.begin(&slot, &rule, accept));
+        *turn = Some(self.begin(&slot, &rule, accept).await);
         Ok(())
     }
 
-    fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
+    async fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
         let state = if rule.wanted == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
         let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
         *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
         // A version that writes elsewhere than one before it was asked for: its runs need not ask again, however often they start.
-        if self.has_moved(rule) && !accept.contains(&Accept::Destination) {
+        let asked = rule.clone();
+        let moved = self.state.ask(move |state| state.has_moved(&asked)).await.unwrap_or_default();
+        if moved && !accept.contains(&Accept::Destination) {
             accept.push(Accept::Destination);
         }
         let (stop, stopped) = watch::channel(None);
-        let task = match (rule.wanted, self.plan(&rule.name, &rule.body, accept)) {
+        let task = match (rule.wanted, self.plan(&rule.name, &rule.body, accept).await) {
             (Wanted::Paused, _) => tokio::spawn(async {}),
             (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, observer, stopped)),
             (Wanted::Running, Err(errors)) => {
@@ -168,23 +175,18 @@ impl Supervisor {
         Running { version: rule.version, wanted: rule.wanted, stop, task }
     }
 
-    fn has_moved(&self, rule: &StoredRule) -> bool {
-        let place = |body: &str| definition::destination_of(body);
-        let versions = self.state.versions(&rule.name).unwrap_or_default();
-        versions.iter().any(|(version, body, _)| *version < rule.version && place(body) != place(&rule.body))
-    }
-
     /// Ends a rule and forgets it.
     ///
     /// # Errors
-    /// `C0601`, `C0602`.
-    pub async fn remove(self: &Arc<Self>, name: &str, who: &'static str, at_ms: i64) -> Result<()> {
-        let (this, name) = (Arc::clone(self), name.to_owned());
+    /// `C0601`, `C0602`, `C0614`.
+    pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
+        let (this, name, who) = (Arc::clone(self), name.to_owned(), who.to_owned());
         finished(tokio::spawn(async move {
             let slot = this.slot(&name);
             let mut turn = slot.turn.lock().await;
             // Forgotten first: if that fails, it goes on.
-            this.state.delete(&name, who, at_ms)?;
+            let gone = name.clone();
+            this.state.ask(move |state| state.delete(&gone, origin, &who, at_ms)).await?;
             if let Some(running) = turn.take() {
                 end(running, Ending::Close).await;
             }
@@ -217,6 +219,9 @@ impl Supervisor {
             });
         }
         ending.join_all().await;
+        let journal = self.journal.clone();
+        // A panic of the flush leaves only its lines unwritten.
+        let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
     }
 }
 
