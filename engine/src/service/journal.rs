@@ -89,8 +89,10 @@ impl Writer {
                 }
             }
             self.write(&entries);
-            // Whoever has stopped waiting needs no answer.
-            flushed.iter().for_each(|done| drop(done.try_send(())));
+            for done in flushed {
+                // Whoever has stopped waiting needs no answer.
+                let _ = done.try_send(());
+            }
         }
     }
 

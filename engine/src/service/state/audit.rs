@@ -45,7 +45,8 @@ impl State {
     /// # Errors
     /// `C0601`.
     pub fn audited(&self, rule: Option<&str>, before: i64, at_most: u32) -> Result<Vec<Audited>> {
-        let sql = "SELECT id, at_ms, who, action, rule, detail FROM audit WHERE id < ?1 AND (?2 IS NULL OR rule = ?2) ORDER BY id DESC LIMIT ?3";
+        let sql =
+            "SELECT id, at_ms, who, action, rule, detail FROM audit WHERE id < ?1 AND (?2 IS NULL OR rule = ?2) ORDER BY id DESC LIMIT ?3";
         self.select(sql, params![before, rule, at_most], |row| {
             Ok(Audited {
                 id: row.get(0)?,

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 use tokio::sync::watch;
 
 use crate::error::{Code, Error, ErrorKind, Result, codes};
@@ -22,7 +22,9 @@ mod verifications;
 pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
 pub use history::{Entry, LogLine, StoredGap, StoredWindow};
-pub use rules::{Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted};
+pub use rules::{
+    Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted, check_origin,
+};
 pub use verifications::{StoredVerification, VerificationState};
 
 /// The state cannot be opened, read or written.
@@ -47,6 +49,12 @@ const MIGRATIONS: &[&str] = &[
 ",
     "
     ALTER TABLE rule ADD COLUMN origin TEXT NOT NULL DEFAULT 'api';
+    CREATE TABLE log_kept (id INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, at_ms INTEGER NOT NULL, level TEXT NOT NULL, topic TEXT,
+        partition INTEGER, code TEXT, text TEXT NOT NULL) STRICT;
+    INSERT INTO log_kept SELECT id, rule, at_ms, level, topic, partition, code, text FROM log;
+    DROP TABLE log;
+    ALTER TABLE log_kept RENAME TO log;
+    CREATE INDEX log_rule ON log (rule, id);
     CREATE TABLE verification (rule TEXT PRIMARY KEY, state TEXT NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER, report TEXT, problem TEXT) STRICT;
 ",
 ];
@@ -170,8 +178,7 @@ mod tests {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(MIGRATIONS[0]).unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();
-        db.execute("INSERT INTO rule VALUES ('a', 1, 'paused', 5)", params![]).unwrap();
-        db.execute("INSERT INTO rule_version VALUES ('a', 1, '{}', 5)", params![]).unwrap();
+        db.execute_batch("INSERT INTO rule VALUES ('a', 1, 'paused', 5); INSERT INTO rule_version VALUES ('a', 1, '{}', 5)").unwrap();
         let rule = State::prepare(db).unwrap().rule("a").unwrap();
         assert_eq!((rule.wanted, rule.origin, rule.created_ms), (Wanted::Paused, Origin::Api, 5));
     }

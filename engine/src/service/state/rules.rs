@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::audit::audit;
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::service::definition::differences;
 
 /// There is no rule of this name.
 pub const RULE_UNKNOWN: Code = Code(602);
@@ -49,6 +50,8 @@ pub enum Origin {
     Api,
     /// In a file, and changed there.
     File,
+    /// It was in a file that does not have it any more. It does not run, but keeps what is known of it: the file may take it back, the API take it over.
+    Orphan,
 }
 
 impl Origin {
@@ -56,11 +59,16 @@ impl Origin {
         match self {
             Self::Api => "api",
             Self::File => "file",
+            Self::Orphan => "orphan",
         }
     }
 
     fn of(word: &str) -> Self {
-        if word == "file" { Self::File } else { Self::Api }
+        match word {
+            "file" => Self::File,
+            "orphan" => Self::Orphan,
+            _ => Self::Api,
+        }
     }
 }
 
@@ -79,6 +87,13 @@ pub struct StoredRule {
     pub created_ms: i64,
     /// The body of its current version, as JSON.
     pub body: String,
+}
+
+impl StoredRule {
+    /// Whether it runs: an orphan does not, whatever it was wanted to do.
+    pub fn runs(&self) -> Wanted {
+        if self.origin == Origin::Orphan { Wanted::Paused } else { self.wanted }
+    }
 }
 
 /// A version of a rule.
@@ -142,13 +157,19 @@ impl State {
                     .help("look at the current version, and make the change again"));
             }
             check_origin(&rule, origin)?;
+            if rule.origin != origin {
+                db.execute("UPDATE rule SET origin = ?2 WHERE name = ?1", params![name, origin.as_str()]).map_err(failed)?;
+                audit(db, at_ms, who, "take over", Some(name), None)?;
+            }
+            let rule = StoredRule { origin, ..rule };
             if rule.body == body {
                 return Ok(rule);
             }
             let next = rule.version + 1;
             db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, body, at_ms]).map_err(failed)?;
             db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
-            audit(db, at_ms, who, "edit", Some(name), Some(body))?;
+            let changed = serde_json::to_string(&differences(&rule.body, body)).unwrap_or_default();
+            audit(db, at_ms, who, "edit", Some(name), Some(&changed))?;
             Ok(StoredRule { version: next, body: body.to_owned(), ..rule })
         })
     }
@@ -168,6 +189,18 @@ impl State {
         })
     }
 
+    /// The files have a rule no more.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub fn orphan(&self, name: &str, who: &str, at_ms: i64) -> Result<()> {
+        self.change(|db| {
+            find(db, name)?;
+            db.execute("UPDATE rule SET origin = 'orphan' WHERE name = ?1", params![name]).map_err(failed)?;
+            audit(db, at_ms, who, "orphan", Some(name), None)
+        })
+    }
+
     /// Forgets a rule that is defined in that `origin`, its versions, windows, gaps and log. Its objects and the audit stay.
     ///
     /// # Errors
@@ -180,7 +213,10 @@ impl State {
             }
             db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
             audit(db, at_ms, who, "delete", Some(name), None)
-        })
+        })?;
+        // Whoever follows its log learns that there is none.
+        self.written.send_modify(|number| *number += 1);
+        Ok(())
     }
 
     /// A rule's versions, oldest first.
@@ -247,11 +283,17 @@ fn find(db: &Connection, name: &str) -> Result<StoredRule> {
     })
 }
 
-fn check_origin(rule: &StoredRule, origin: Origin) -> Result<()> {
+/// Whether whoever changes rules of that `origin` may change this one.
+///
+/// # Errors
+/// `C0603`, `C0614`.
+pub fn check_origin(rule: &StoredRule, origin: Origin) -> Result<()> {
     match (rule.origin, origin) {
-        (Origin::File, Origin::Api) => Err(Error::new(RULE_OF_A_FILE, ErrorKind::Invalid, "the rule comes from a file, and is changed there")
-            .with("rule", &rule.name)
-            .help("edit the file, then send the service SIGHUP; a pause needs no file")),
+        (Origin::File, Origin::Api) => {
+            Err(Error::new(RULE_OF_A_FILE, ErrorKind::Invalid, "the rule comes from a file, and is changed there")
+                .with("rule", &rule.name)
+                .help("edit the file, then send the service SIGHUP; a pause needs no file"))
+        }
         (Origin::Api, Origin::File) => Err(Error::new(RULE_EXISTS, ErrorKind::Invalid, "a rule of this name was created through the API")
             .with("rule", &rule.name)
             .help("give the one in the file another name, or delete the other one")),
@@ -290,7 +332,15 @@ mod tests {
         assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::File, "file", 3).unwrap().version, 2);
         state.create("b", "{}", Origin::Api, "me", 4).unwrap();
         assert_eq!(state.edit("b", None, "{\"a\":1}", Origin::File, "file", 5).unwrap_err().code, RULE_EXISTS);
-        state.delete("a", Origin::File, "file", 6).unwrap();
+        state.orphan("a", "file", 6).unwrap();
+        let orphan = state.rule("a").unwrap();
+        assert_eq!((orphan.origin, orphan.version), (Origin::Orphan, 2), "what is known of it stays");
+        state.want("a", Wanted::Running, "me", 7).unwrap();
+        assert_eq!(state.rule("a").unwrap().runs(), Wanted::Paused, "nobody defines it");
+        let back = state.edit("a", None, "{\"a\":1}", Origin::File, "file", 8).unwrap();
+        assert_eq!((back.origin, back.version, back.runs()), (Origin::File, 2, Wanted::Running));
+        state.orphan("a", "file", 9).unwrap();
+        state.delete("a", Origin::Api, "me", 10).unwrap();
     }
 
     #[test]

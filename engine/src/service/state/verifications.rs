@@ -74,6 +74,17 @@ impl State {
         })
     }
 
+    /// Keeps the end of a verification, unless the rule or the verification is another one by now.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn end_verification(&self, rule: &str, v: &StoredVerification) -> Result<()> {
+        let sql = "UPDATE verification SET state = ?3, ended_ms = ?4, report = ?5, problem = ?6 WHERE rule = ?1 AND began_ms = ?2";
+        self.change(|db| {
+            db.execute(sql, params![rule, v.began_ms, v.state.as_str(), v.ended_ms, v.report, v.problem]).map(drop).map_err(failed)
+        })
+    }
+
     /// A rule's last verification; none if there was none.
     ///
     /// # Errors
@@ -115,6 +126,8 @@ mod tests {
         state.put_verification("a", &sound).unwrap();
         assert_eq!(state.verification("a").unwrap(), Some(sound));
         state.put_verification("a", &StoredVerification::begun(4)).unwrap();
+        state.end_verification("a", &StoredVerification { state: VerificationState::Damaged, ..StoredVerification::begun(2) }).unwrap();
+        assert_eq!(state.verification("a").unwrap().unwrap().state, VerificationState::Running, "that was another one");
         state.forget_running_verifications().unwrap();
         assert_eq!(state.verification("a").unwrap().unwrap().state, VerificationState::Unfinished);
     }
