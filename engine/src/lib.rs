@@ -26,6 +26,8 @@ pub mod consumer;
 pub mod crash;
 pub mod descriptors;
 pub mod error;
+#[cfg(feature = "kafka")]
+mod https;
 pub mod intent;
 pub mod invariants;
 pub mod lane;
@@ -47,6 +49,7 @@ pub mod service;
 pub mod source;
 pub mod stages;
 pub mod store;
+pub mod text;
 pub mod topics;
 pub mod verify;
 pub mod window;

@@ -24,6 +24,7 @@
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
 //! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
+//! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
 //! Nothing here skips: a service that cannot be had fails the test that asked for it. `docs/TESTING.md` names the environment
@@ -45,6 +46,7 @@ pub mod phases;
 pub mod process;
 pub mod proxy;
 pub mod readers;
+pub mod rules_service;
 pub mod s3;
 pub mod s3_cells;
 pub mod sabotage;

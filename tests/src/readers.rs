@@ -145,7 +145,11 @@ fn run<T: serde::de::DeserializeOwned>(command: &mut Command) -> T {
     serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{command:?} said something else than expected ({e}):\n{}", said()))
 }
 
-fn python() -> PathBuf {
+/// The Python that has the readers, and what else `requirements.txt` names.
+///
+/// # Panics
+/// If there is none.
+pub fn python() -> PathBuf {
     if let Some(path) = std::env::var_os("CATCHMENT_PYTHON") {
         return path.into();
     }

@@ -89,7 +89,7 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Vec<Error>
 
 /// Columns as wide as their widest cell; numbers to the right. Cells may hold anything: each stays in its line and steers nothing.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| super::render::one_line(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| crate::text::one_line(cell)).collect()).collect();
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([head[column].chars().count()]).max().unwrap_or_default();
     let numeric =

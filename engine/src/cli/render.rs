@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::output::LogFormat;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
+use crate::text::printable;
 
 const RED: &str = "\x1b[1;31m";
 const BOLD: &str = "\x1b[1m";
@@ -65,25 +66,6 @@ pub(super) fn to_stderr(error: &Error, format: LogFormat, colored: bool) {
         LogFormat::Json => render_json(error),
     };
     let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// As [`printable`], in one line: a newline in a key must not begin a line of our own.
-pub fn one_line(text: &str) -> String {
-    printable(text).replace('\n', "\\n")
-}
-
-/// Text without control characters (newlines stay), bidirectional overrides and other invisible steering.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let steers = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c == '\n' || !(c.is_control() || steers) {
-            out.push(c);
-        } else {
-            out.extend(c.escape_default());
-        }
-    }
-    out
 }
 
 #[cfg(test)]

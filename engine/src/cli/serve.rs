@@ -7,14 +7,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Outcome;
 use super::backup::stop_on_signal;
-use crate::config::{ByteSize, Config};
+use crate::config::ByteSize;
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::service::api::{self, Service, Token};
-use crate::service::state::{STATE_FAILED, State};
-use crate::service::supervisor::{Common, Supervisor};
+use crate::service::changes::By;
+use crate::service::files::{self, Files};
+use crate::service::state::{Origin, STATE_FAILED, State};
+use crate::service::supervisor::Supervisor;
+use crate::service::verification::Verifications;
 
 /// The service cannot listen there.
 pub(super) const LISTEN_FAILED: Code = Code(608);
@@ -40,57 +44,127 @@ pub(super) struct ServeArgs {
     /// Memory for what a rule buffers that does not say how much it takes
     #[arg(long, value_name = "SIZE", default_value = "128MiB")]
     rule_budget: ByteSize,
+    /// Show keys and values of records to whoever has the token
+    #[arg(long)]
+    show_values: bool,
+    /// Put a copy of the state back before starting; what stands there is kept beside it
+    #[arg(long, value_name = "FILE")]
+    restore: Option<PathBuf>,
 }
 
 pub(super) fn main(args: &ServeArgs) -> Outcome {
     crate::alloc::verify()?;
     crate::descriptors::provide()?;
-    let base = args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load)?;
+    let files = read_files(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name("service")
         .enable_all()
         .build()
         .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
-    runtime.block_on(serve(args, base))?;
+    runtime.block_on(serve(args, files))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: &ServeArgs, base: Config) -> Result<()> {
-    if !args.listen.ip().is_loopback() && !args.insecure {
-        return Err(Error::new(LISTEN_FAILED, ErrorKind::Invalid, "other machines reach this address, and there is no TLS")
-            .with("address", args.listen)
-            .help("listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"));
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.state).map_err(|e| {
-        Error::new(STATE_FAILED, ErrorKind::Invalid, "the state directory cannot be made")
-            .with("dir", args.state.display())
-            .because(e)
-            .help("check the path and that this user may write there")
-    })?;
-    let token = Arc::new(Token::of_file(&args.state.join("token"))?);
-    let state = Arc::new(State::open(&args.state.join("state.db"))?);
+async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
+    check_address(args)?;
+    let (mut stop, hangups) = (stop_on_signal()?, hangups()?);
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|e| {
         Error::new(LISTEN_FAILED, ErrorKind::Invalid, "the service cannot listen there")
             .with("address", args.listen)
             .because(e)
             .help("choose another --listen ADDR, such as 127.0.0.1:0 for any free port")
     })?;
-    let mut stop = stop_on_signal()?;
-    let supervisor = Supervisor::start(Arc::clone(&state), Common { base, rule_budget: args.rule_budget }).await?;
+    let state = open_state(args)?;
+    let supervisor = Supervisor::new(Arc::clone(&state), files.base.clone(), args.rule_budget)?;
+    take_over(args, &supervisor, &files).await;
+    supervisor.start().await?;
+    let app = api::router(service(args, state, &supervisor)?);
     if let Ok(bound) = listener.local_addr() {
         tracing::info!("the API is at http://{bound}/api/v1, its token in {}", args.state.join("token").display());
     }
-    let app = api::router(Service { state, supervisor: Arc::clone(&supervisor), token });
     tokio::select! {
         served = axum::serve(listener, app) => {
             if let Err(e) = served {
                 tracing::error!("the API is served no more: {e}");
             }
         }
+        () = reload_at(args, &supervisor, hangups) => {}
         _ = stop.wait_for(Option::is_some) => {}
     }
     supervisor.stop().await;
     Ok(())
+}
+
+/// What handlers share.
+fn service(args: &ServeArgs, state: Arc<State>, supervisor: &Arc<Supervisor>) -> Result<Service> {
+    Ok(Service {
+        token: Arc::new(Token::of_file(&args.state.join("token"))?),
+        verifications: Verifications::new(Arc::clone(&state)),
+        inspector: Arc::default(),
+        copies: Arc::from(args.state.as_path()),
+        show_values: args.show_values,
+        supervisor: Arc::clone(supervisor),
+        state,
+    })
+}
+
+fn check_address(args: &ServeArgs) -> Result<()> {
+    if args.listen.ip().is_loopback() || args.insecure {
+        return Ok(());
+    }
+    Err(Error::new(LISTEN_FAILED, ErrorKind::Invalid, "other machines reach this address, and there is no TLS")
+        .with("address", args.listen)
+        .help("listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"))
+}
+
+fn open_state(args: &ServeArgs) -> Result<Arc<State>> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.state).map_err(|e| {
+        Error::new(STATE_FAILED, ErrorKind::Invalid, "the state directory cannot be made")
+            .with("dir", args.state.display())
+            .because(e)
+            .help("check the path and that this user may write there")
+    })?;
+    let file = args.state.join("state.db");
+    if let Some(copy) = &args.restore {
+        State::restore(copy, &file)?;
+    }
+    Ok(Arc::new(State::open(&file)?))
+}
+
+/// Who changes rules of files.
+fn by_files() -> By {
+    By { who: "file".to_owned(), origin: Origin::File }
+}
+
+/// Listened for before anything else is done: without that the signal would end the process.
+fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup())
+        .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "signals cannot be listened for").because(e).help("start it again"))
+}
+
+/// Reads the files again at each SIGHUP. Files that cannot be read change nothing; a rule that is refused stays as it is, and is named.
+async fn reload_at(args: &ServeArgs, supervisor: &Arc<Supervisor>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        match read_files(args) {
+            Ok(files) => {
+                supervisor.set_base(files.base.clone());
+                take_over(args, supervisor, &files).await;
+                tracing::info!("the files were read again");
+            }
+            Err(errors) => errors.iter().for_each(|e| tracing::error!("the files were not taken over: {e}")),
+        }
+    }
+}
+
+fn read_files(args: &ServeArgs) -> Result<Files, Vec<Error>> {
+    args.config.as_deref().map_or_else(|| Ok(Files::default()), files::read)
+}
+
+/// Without a file nothing is known of the rules of files: they go on.
+async fn take_over(args: &ServeArgs, supervisor: &Arc<Supervisor>, files: &Files) {
+    for error in supervisor.follow_files(&files.rules, args.config.is_some(), &by_files()).await {
+        tracing::error!("a rule of a file was not taken over: {error}");
+    }
 }

@@ -120,7 +120,7 @@ fn human(report: &Report, compared: bool) -> String {
         text += &format!("{}\n", output::table(&["GAP", "TOPIC", "PARTITION", "FROM", "TO"], &rows));
     }
     for note in &report.notes {
-        text += &format!("note: {}\n", super::render::one_line(note));
+        text += &format!("note: {}\n", crate::text::one_line(note));
     }
     let compared = if compared { format!(", {} compared with Kafka", report.compared) } else { String::new() };
     let verdict = match report.damage.len() {

@@ -128,7 +128,16 @@ pub fn json_schema() -> Value {
     })
 }
 
-fn section_schema(section: &str) -> Value {
+/// A JSON schema of a thing with its name: what a call of the API gives as a new one.
+pub fn named_schema(section: &str) -> Value {
+    let mut schema = section_schema(section);
+    schema["properties"]["name"] = json!({ "type": "string", "pattern": super::NAME_PATTERN });
+    schema["required"] = json!(["name"]);
+    schema
+}
+
+/// A JSON schema of a section's table.
+pub fn section_schema(section: &str) -> Value {
     let properties: serde_json::Map<String, Value> = keys_of(section).map(|k| (k.name.to_owned(), key_schema(k))).collect();
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }

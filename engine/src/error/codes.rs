@@ -64,5 +64,8 @@ pub const COMPARE: Code = Code(505);
 /// The topic cannot be read for comparison.
 pub const COMPARE_READ: Code = Code(506);
 
+/// The service shows no keys and values of records.
+pub const NOT_SHOWN: Code = Code(620);
+
 /// A part of the process ended that must not end.
 pub const PART_ENDED: Code = Code(902);

@@ -25,6 +25,7 @@ pub mod requests;
 pub mod runs;
 
 pub use requests::RequestMetrics;
+pub use runs::Lag;
 use runs::Runs;
 
 /// The media type of [`Metrics::render`].
@@ -117,6 +118,11 @@ impl Metrics {
     /// Follows a run for lag and records read.
     pub fn track(&self, tp: &TopicPartition, run: &Arc<Run>) {
         self.runs.track(tp, run);
+    }
+
+    /// How far the running lanes are behind.
+    pub fn lag(&self, now_ms: i64) -> Lag {
+        self.runs.lag(now_ms)
     }
 
     /// Counts a window that was written.

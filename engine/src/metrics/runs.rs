@@ -24,6 +24,15 @@ pub struct Runs {
     now_ms: AtomicI64,
 }
 
+/// How far lanes are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Records between the positions and the ends last seen.
+    pub records: i64,
+    /// Age of the last record read by the lane that is furthest behind, in seconds.
+    pub seconds: f64,
+}
+
 /// Sums over all runs.
 #[derive(Debug, Default)]
 struct Sums {
@@ -59,12 +68,17 @@ impl Runs {
         self.now_ms.store(now_ms, Ordering::Relaxed);
     }
 
+    /// How far all lanes together are behind at this moment.
+    pub(super) fn lag(&self, now_ms: i64) -> Lag {
+        let sums = self.sums(now_ms);
+        Lag { records: sums.lag_records, seconds: sums.lag_ms as f64 / 1000.0 }
+    }
+
     fn living(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Weak<Run>>> {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sums(&self) -> Sums {
-        let now_ms = self.now_ms.load(Ordering::Relaxed);
+    fn sums(&self, now_ms: i64) -> Sums {
         let mut sums = Sums {
             records: self.records_before.load(Ordering::Relaxed),
             bytes: self.bytes_before.load(Ordering::Relaxed),
@@ -86,7 +100,7 @@ impl Runs {
 
 impl Collector for Runs {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let sums = self.sums();
+        let sums = self.sums(self.now_ms.load(Ordering::Relaxed));
         let mut show = |name, help, metric: &dyn Encodes| metric.encode_as(&mut encoder, name, help);
         show("records_read", "Records taken from Kafka", &ConstCounter::new(sums.records))?;
         show("read_bytes", "Bytes of the keys, values and headers taken from Kafka", &ConstCounter::new(sums.bytes))?;

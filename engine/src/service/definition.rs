@@ -3,6 +3,8 @@
 //! A body has the keys of the config file, as JSON. It is read as the config file is: through its TOML form, so that there is one reader, one list of
 //! keys, and one text for each mistake. What is kept is the JSON with its keys in order, so that equal bodies are equal texts.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value, json};
 
 use super::state::StoredConnection;
@@ -28,6 +30,16 @@ impl Kind {
             Self::Kafka => "kafka",
             Self::Store => "store",
         }
+    }
+
+    /// The one that a rule's body names.
+    pub fn names_in(self, body: &str) -> Option<String> {
+        let (section, key) = match self {
+            Self::Kafka => ("source", "kafka"),
+            Self::Store => ("to", "store"),
+        };
+        let body: Value = serde_json::from_str(body).ok()?;
+        body.get(section)?.get(key)?.as_str().map(str::to_owned)
     }
 }
 
@@ -100,9 +112,73 @@ pub fn resolved(config: &Config, body: &str) -> Result<String, Error> {
     Ok(body.to_string())
 }
 
-/// Where a body's rule writes, as the body says it.
-pub fn destination_of(body: &str) -> Value {
-    serde_json::from_str::<Value>(body).map(|mut body| body["to"].take()).unwrap_or_default()
+/// A body with some of its keys given anew; a table that is given replaces the keys that it names, null takes a key away.
+///
+/// # Errors
+/// `C0105` if either is no object.
+pub fn merged(body: &str, over: Value) -> Result<String, Error> {
+    let mut fields = fields_of(serde_json::from_str(body).map_err(|e| refused("the body is not JSON").because(e))?)?;
+    for (key, value) in fields_of(over)? {
+        match (fields.get_mut(&key), value) {
+            (Some(Value::Object(inner)), Value::Object(over)) => over.into_iter().for_each(|(key, value)| put(inner, key, value)),
+            (_, value) => put(&mut fields, key, value),
+        }
+    }
+    Ok(Value::Object(fields).to_string())
+}
+
+fn put(fields: &mut Map<String, Value>, key: String, value: Value) {
+    if value.is_null() {
+        fields.remove(&key);
+    } else {
+        fields.insert(key, value);
+    }
+}
+
+/// A key whose value differs between two bodies.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Difference {
+    /// The key with the tables that hold it: `window.every`.
+    pub key: String,
+    /// What it was; null if it was not given.
+    pub before: Value,
+    /// What it is; null if it is not given any more.
+    pub after: Value,
+}
+
+/// What differs between two bodies, by key.
+pub fn differences(before: &str, after: &str) -> Vec<Difference> {
+    let flat = |body: &str| {
+        let mut keys = BTreeMap::new();
+        flatten("", serde_json::from_str(body).unwrap_or_default(), &mut keys);
+        keys
+    };
+    let (mut before, mut after) = (flat(before), flat(after));
+    let keys: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
+    let values = keys.into_iter().map(|key| (before.remove(&key).unwrap_or_default(), after.remove(&key).unwrap_or_default(), key));
+    values.filter(|(before, after, _)| before != after).map(|(before, after, key)| Difference { key, before, after }).collect()
+}
+
+fn flatten(path: &str, value: Value, to: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) => fields.into_iter().for_each(|(key, value)| {
+            let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+            flatten(&path, value, to);
+        }),
+        value => drop(to.insert(path.to_owned(), value)),
+    }
+}
+
+/// The bodies of a config file's rules, by name. The text is a config file that was read without a problem.
+///
+/// # Errors
+/// `C0103` if it is not.
+pub fn rules_of(text: &str) -> Result<BTreeMap<String, String>, Error> {
+    let file: Value = toml::from_str(text).map_err(|e| {
+        Error::new(codes::CONFIG_SYNTAX, ErrorKind::Invalid, "not TOML").because(e.message()).help("`catchment config check FILE`")
+    })?;
+    let rules = file.get("rule").and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(rules.into_iter().map(|(name, body)| (name, body.to_string())).collect())
 }
 
 /// Refuses an edit that would read on elsewhere, or under another group: there is nothing to go on from.
@@ -118,18 +194,21 @@ pub fn check_edit(before: &BackupPlan, after: &BackupPlan) -> Result<(), Error> 
         .help("create another rule, with a start, for what is read there"))
 }
 
-/// The connections and stores of the config file, and those that were created beside them.
-///
-/// # Errors
-/// What is wrong with one that was created; it was checked when it was.
-pub fn with_created(base: &Config, created: &[StoredConnection]) -> Result<Config, Vec<Error>> {
+/// The connections and stores of the config file, and those that were created beside them. What the file has counts; one that was created by an
+/// earlier version and cannot be read any more is left out, and what names it says so.
+pub fn with_created(base: &Config, created: &[StoredConnection]) -> Config {
     let mut config = Config { rules: Default::default(), ..base.clone() };
     for connection in created {
-        let one = Config::parse(&to_toml(&connection.kind, &connection.name, &connection.body)?, BODY)?;
-        config.kafka.extend(one.kafka);
-        config.stores.extend(one.stores);
+        match to_toml(&connection.kind, &connection.name, &connection.body).map_err(Vec::from).and_then(|toml| Config::parse(&toml, BODY)) {
+            Ok(one) => {
+                // The later one of two counts.
+                config.kafka = one.kafka.into_iter().chain(config.kafka).collect();
+                config.stores = one.stores.into_iter().chain(config.stores).collect();
+            }
+            Err(errors) => errors.iter().for_each(|e| tracing::error!(name = connection.name, "a connection cannot be read any more: {e}")),
+        }
     }
-    Ok(config)
+    config
 }
 
 /// The plan of a rule.
@@ -156,7 +235,8 @@ fn mask(fields: &mut Map<String, Value>) {
     for (key, value) in fields.iter_mut() {
         match value {
             Value::Object(inner) => mask(inner),
-            Value::String(text) if is_secret(key) && !text.starts_with("env:") && !text.starts_with("file:") => *text = "***".to_owned(),
+            Value::String(text) if text.starts_with("env:") || text.starts_with("file:") => {}
+            value if is_secret(key) => *value = json!("***"),
             _ => {}
         }
     }
@@ -209,7 +289,6 @@ mod tests {
         let body = resolved(&config, r#"{"source":{"topics":["t"]}}"#).unwrap();
         assert_eq!(body, r#"{"source":{"kafka":"k","topics":["t"]},"to":{"store":"s"}}"#);
         assert_eq!(resolved(&config, &body).unwrap(), body);
-        assert_eq!(destination_of(&body), json!({ "store": "s" }));
         let none = Config::default();
         assert_eq!(resolved(&none, r#"{"source":{}}"#).unwrap(), r#"{"source":{}}"#);
     }
@@ -222,9 +301,38 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_given_anew_and_taken_away_one_by_one() {
+        let body = r#"{"to":{"prefix":"a/","store":"s"},"window":{"every":"1m"}}"#;
+        let over = json!({ "to": { "prefix": "b/" }, "window": null, "budget": "128MiB" });
+        let merged = merged(body, over).unwrap();
+        assert_eq!(merged, r#"{"budget":"128MiB","to":{"prefix":"b/","store":"s"}}"#);
+        let told: Vec<_> = differences(body, &merged).into_iter().map(|d| (d.key, d.before, d.after)).collect();
+        let text = |key: &str, before: Value, after: Value| (key.to_owned(), before, after);
+        assert_eq!(
+            told,
+            [
+                text("budget", Value::Null, json!("128MiB")),
+                text("to.prefix", json!("a/"), json!("b/")),
+                text("window.every", json!("1m"), Value::Null),
+            ]
+        );
+        assert!(differences(&merged, &merged).is_empty());
+    }
+
+    #[test]
+    fn rules_of_a_file_are_bodies() {
+        let rules = rules_of("[kafka.k]\nbrokers = \"h:1\"\n[rule.a]\nsource = { topics = [\"t\"] }\n[rule.b]\nmax_bytes = 5\n").unwrap();
+        let rules: Vec<_> = rules.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect();
+        assert_eq!(rules, [("a", r#"{"source":{"topics":["t"]}}"#), ("b", r#"{"max_bytes":5}"#)]);
+        assert!(rules_of("no toml").is_err());
+    }
+
+    #[test]
     fn secrets_are_masked_and_references_are_not() {
         let body = json!({ "url": "s3://b/", "access_key_id": "AKIA", "secret_access_key": "file:/x", "sasl": { "password": "hush", "username": "u" } });
         let shown = masked(&body.to_string());
+        let numbers = masked(r#"{"properties":{"ssl.key.password":123456,"fetch.wait.max.ms":5}}"#);
+        assert_eq!(numbers, json!({ "properties": { "ssl.key.password": "***", "fetch.wait.max.ms": 5 } }));
         assert_eq!(shown["access_key_id"], "***");
         assert_eq!(shown["secret_access_key"], "file:/x");
         assert_eq!((&shown["sasl"]["password"], &shown["sasl"]["username"]), (&json!("***"), &json!("u")));

@@ -1,72 +1,21 @@
 //! What a rule's lanes report, written down and summed up to a state.
 //!
-//! Place in the flow: called by the threads that move data, which must not wait: what is to be written goes into a bounded queue, and a thread of its
-//! own writes it. If the disk is too slow, lines are dropped and counted; the objects say the same for ever.
+//! Place in the flow: called by the threads that move data, which must not wait: what is to be written goes to the [journal](super::journal).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-
-use super::state::{Entry, LogLine, State, StoredGap, StoredWindow};
+use super::journal::Journal;
+use super::state::{Entry, LogLine, StoredGap, StoredWindow};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, ErrorKind, Result, codes};
+use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::report::{LaneNote, Reporter, WindowCommitted};
 use crate::runtime::{Observer, Started};
 use crate::source::TopicPartition;
 
-/// What may wait to be written: hours of windows.
-const QUEUED_MAX: usize = 16 << 10;
-
-/// What is written in one transaction at most.
-const BATCH_MAX: usize = 512;
-
-/// Writes down what rules report.
-#[derive(Clone, Debug)]
-pub struct Journal {
-    queue: Sender<Entry>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl Journal {
-    /// Starts the writing thread, which ends with the last journal.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub fn start(state: Arc<State>) -> Result<Self> {
-        let (queue, entries) = bounded(QUEUED_MAX);
-        let thread = std::thread::Builder::new().name("journal".into());
-        thread
-            .spawn(move || write_all(&state, &entries))
-            .map_err(|e| Error::new(codes::THREAD, ErrorKind::Retryable, "a thread cannot be started").because(e))?;
-        Ok(Self { queue, dropped: Arc::default() })
-    }
-
-    fn put(&self, entry: Entry) {
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(entry) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Entries that were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-fn write_all(state: &State, entries: &Receiver<Entry>) {
-    while let Ok(first) = entries.recv() {
-        let batch: Vec<Entry> = std::iter::once(first).chain(entries.try_iter().take(BATCH_MAX - 1)).collect();
-        if let Err(e) = state.write(&batch) {
-            tracing::warn!(error = %e, entries = batch.len(), "what rules reported could not be written down");
-        }
-    }
-}
-
 /// What a rule is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleState {
     /// All its lanes run.
@@ -90,16 +39,25 @@ pub struct Status {
     pub state: RuleState,
     /// Why, if that is not what it should be doing.
     pub reason: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
     /// Since when, ms since 1970.
     pub since_ms: i64,
     /// Its counters while it runs.
     pub metrics: Option<Arc<Metrics>>,
-    troubled: BTreeMap<TopicPartition, String>,
+    troubled: BTreeMap<TopicPartition, Trouble>,
+}
+
+/// Why a lane does not do what it should, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trouble {
+    why: String,
+    help: Option<String>,
 }
 
 impl Status {
     fn new(state: RuleState, since_ms: i64) -> Self {
-        Self { state, reason: None, since_ms, metrics: None, troubled: BTreeMap::new() }
+        Self { state, reason: None, help: None, since_ms, metrics: None, troubled: BTreeMap::new() }
     }
 }
 
@@ -135,7 +93,8 @@ impl RuleObserver {
         let now = self.clock.wall_ms();
         {
             let mut status = self.locked();
-            *status = Status { reason: error.map(ToString::to_string), metrics: None, ..Status::new(state, now) };
+            let (reason, help) = (error.map(ToString::to_string), error.and_then(|error| error.help.clone()));
+            *status = Status { reason, help, ..Status::new(state, now) };
         }
         let (level, text) = match error {
             Some(error) => (if state == RuleState::Waiting { "warn" } else { "error" }, error.to_string()),
@@ -158,29 +117,31 @@ impl RuleObserver {
     }
 
     /// Whether that is something else than what was known.
-    fn trouble(&self, tp: &TopicPartition, why: Option<String>) -> bool {
+    fn trouble(&self, tp: &TopicPartition, why: Option<String>, help: Option<String>) -> bool {
         let mut status = self.locked();
-        let before = match &why {
-            Some(why) => status.troubled.insert(tp.clone(), why.clone()),
+        let now = why.map(|why| Trouble { why, help });
+        let before = match &now {
+            Some(now) => status.troubled.insert(tp.clone(), now.clone()),
             None => status.troubled.remove(tp),
         };
-        let is_new = before != why;
+        let is_new = before != now;
         if !matches!(status.state, RuleState::Running | RuleState::Degraded) {
             return is_new;
         }
-        let reason = status.troubled.iter().next().map(|(tp, why)| format!("{tp}: {why}"));
+        let first = status.troubled.iter().next();
+        let (reason, help) = (first.map(|(tp, t)| format!("{tp}: {}", t.why)), first.and_then(|(_, t)| t.help.clone()));
         let state = if reason.is_some() { RuleState::Degraded } else { RuleState::Running };
         if state != status.state {
             status.since_ms = self.clock.wall_ms();
         }
-        (status.state, status.reason) = (state, reason);
+        (status.state, status.reason, status.help) = (state, reason, help);
         is_new
     }
 }
 
 impl Reporter for RuleObserver {
     fn window(&self, window: &WindowCommitted) {
-        self.trouble(&window.tp, None);
+        self.trouble(&window.tp, None, None);
         let small = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let stored = StoredWindow {
             id: 0,
@@ -205,12 +166,12 @@ impl Reporter for RuleObserver {
             LaneNote::Waiting(error) => {
                 let error = Error::from(error.clone());
                 // It is repeated for as long as the store is away.
-                if self.trouble(tp, Some(format!("waiting for the store: {error}"))) {
+                if self.trouble(tp, Some(format!("waiting for the store: {error}")), error.help.clone()) {
                     self.line("warn", Some(tp), Some(error.code.to_string()), format!("waiting for the store: {error}"));
                 }
             }
             LaneNote::Stopped(error) => {
-                self.trouble(tp, Some(error.to_string()));
+                self.trouble(tp, Some(error.to_string()), error.help.clone());
                 let next = error.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
                 self.line("error", Some(tp), Some(error.code.to_string()), format!("{error}{next}"));
             }
@@ -238,7 +199,7 @@ impl Reporter for RuleObserver {
             }
             LaneNote::AwaitingLog { position, log_end } => {
                 let text = format!("the log ends at {log_end}, before {position}, which was backed up; waiting for it");
-                self.trouble(tp, Some(text.clone()));
+                self.trouble(tp, Some(text.clone()), None);
                 self.line("warn", Some(tp), None, text);
             }
             LaneNote::Outwaiting(time) => {

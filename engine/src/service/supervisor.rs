@@ -8,15 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use super::definition;
-use super::observer::{Journal, RuleObserver, RuleState, Status};
-use super::state::{RULE_UNKNOWN, State, StoredRule, Wanted};
+use super::journal::Journal;
+use super::observer::{RuleObserver, RuleState, Status};
+use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
 use crate::error::{Error, ErrorKind, Result, codes};
@@ -29,15 +30,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// How long a rule must have run for its pauses to begin anew.
 const RAN_WELL: Duration = Duration::from_secs(60);
-
-/// What rules have in common.
-#[derive(Clone, Debug)]
-pub struct Common {
-    /// Kafka connections and stores of the config file.
-    pub base: Config,
-    /// Memory of a rule that does not say how much it takes.
-    pub rule_budget: ByteSize,
-}
 
 /// A rule's run, and what it runs.
 #[derive(Debug)]
@@ -52,7 +44,7 @@ struct Running {
 #[derive(Debug)]
 struct Slot {
     /// The run; whoever changes it holds this until the change is made.
-    turn: Mutex<Option<Running>>,
+    turn: Arc<Mutex<Option<Running>>>,
     observer: std::sync::Mutex<Arc<RuleObserver>>,
 }
 
@@ -67,40 +59,68 @@ impl Slot {
 pub struct Supervisor {
     state: Arc<State>,
     journal: Journal,
-    common: Common,
+    base: RwLock<Config>,
+    rule_budget: ByteSize,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
-    closing: AtomicBool,
+    /// Whether rules run: not before all of them were started, and not any more once they are to end.
+    open: AtomicBool,
 }
 
 impl Supervisor {
+    /// No rule runs yet. `base` is the config file; a rule that does not say how much memory it takes gets `rule_budget`.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn new(state: Arc<State>, base: Config, rule_budget: ByteSize) -> Result<Arc<Self>> {
+        let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
+        Ok(Arc::new(Self { state, journal, base, rule_budget, slots: std::sync::Mutex::default(), open: AtomicBool::new(false) }))
+    }
+
     /// Starts every rule that is wanted.
     ///
     /// # Errors
-    /// `C0601`, or if no thread can be started.
-    pub async fn start(state: Arc<State>, common: Common) -> Result<Arc<Self>> {
-        let journal = Journal::start(Arc::clone(&state))?;
-        let this = Arc::new(Self { state, journal, common, slots: std::sync::Mutex::default(), closing: AtomicBool::new(false) });
-        for rule in this.state.rules()? {
-            this.apply(&rule.name, Vec::new(), false).await?;
+    /// `C0601`.
+    pub async fn start(self: &Arc<Self>) -> Result<()> {
+        self.open.store(true, Ordering::Release);
+        for rule in self.state.ask(State::rules).await? {
+            self.apply(&rule.name, Vec::new(), false).await?;
         }
-        Ok(this)
+        Ok(())
     }
 
     /// The connections and stores that rules may name now.
     ///
     /// # Errors
-    /// `C0601`, or what is wrong with one that was created.
-    pub fn config(&self) -> Result<Config, Vec<Error>> {
-        definition::with_created(&self.common.base, &self.state.connections()?)
+    /// `C0601`.
+    pub async fn config(&self) -> Result<Config> {
+        let created = self.state.ask(State::connections).await?;
+        Ok(definition::with_created(&self.base(), &created))
+    }
+
+    /// The connections, stores and rules of the config file as it was last read.
+    pub fn base(&self) -> Config {
+        self.base.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The config file was read again. Rules that run go on with what they have until something else ends them.
+    pub fn set_base(&self, base: Config) {
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = base;
     }
 
     /// The plan that a body gives.
     ///
     /// # Errors
     /// Every problem of the body.
-    pub fn plan(&self, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
-        let options = RunOptions { until_end: false, accept };
-        definition::plan(&self.config()?, name, body, self.common.rule_budget, options)
+    pub async fn plan(&self, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
+        self.plan_in(&self.config().await?, name, body, accept)
+    }
+
+    pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
+        definition::plan(config, name, body, self.rule_budget, RunOptions { until_end: false, accept })
+    }
+
+    pub(super) fn state(&self) -> &Arc<State> {
+        &self.state
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Slot>>> {
@@ -110,9 +130,20 @@ impl Supervisor {
     fn slot(&self, name: &str) -> Arc<Slot> {
         let new = || {
             let observer = RuleObserver::new(name, 0, self.journal.clone(), RuleState::Waiting);
-            Arc::new(Slot { turn: Mutex::default(), observer: std::sync::Mutex::new(observer) })
+            Arc::new(Slot { turn: Arc::default(), observer: std::sync::Mutex::new(observer) })
         };
         Arc::clone(self.slots().entry(name.to_owned()).or_insert_with(new))
+    }
+
+    /// A rule's place, which nobody else changes until the turn is given back. One that was taken out of the map meanwhile is nobody's any more.
+    async fn take_turn(&self, name: &str) -> (Arc<Slot>, OwnedMutexGuard<Option<Running>>) {
+        loop {
+            let slot = self.slot(name);
+            let turn = Arc::clone(&slot.turn).lock_owned().await;
+            if self.slots().get(name).is_some_and(|standing| Arc::ptr_eq(standing, &slot)) {
+                return (slot, turn);
+            }
+        }
     }
 
     /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end
@@ -126,38 +157,43 @@ impl Supervisor {
     }
 
     async fn reconcile(&self, name: &str, accept: Vec<Accept>, anew: bool) -> Result<()> {
-        let slot = self.slot(name);
-        let mut turn = slot.turn.lock().await;
-        if self.closing.load(Ordering::Acquire) {
+        let (slot, mut turn) = self.take_turn(name).await;
+        if !self.open.load(Ordering::Acquire) {
             return Ok(());
         }
         // Read now: somebody else may have changed it while this change waited.
-        let rule = match self.state.rule(name) {
+        let wanted = name.to_owned();
+        let rule = match self.state.ask(move |state| state.rule(&wanted)).await {
             Ok(rule) => rule,
-            Err(error) if error.code == RULE_UNKNOWN => return Ok(()),
+            Err(error) if error.code == RULE_UNKNOWN => {
+                drop(self.slots().remove(name));
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
-        let as_wanted = turn.as_ref().is_some_and(|running| (running.version, running.wanted) == (rule.version, rule.wanted));
+        let as_wanted = turn.as_ref().is_some_and(|running| (running.version, running.wanted) == (rule.version, rule.runs()));
         if as_wanted && !anew {
             return Ok(());
         }
         if let Some(running) = turn.take() {
             end(running, Ending::Close).await;
         }
-        *turn = Some(self.begin(&slot, &rule, accept));
+        *turn = Some(self.begin(&slot, &rule, accept).await);
         Ok(())
     }
 
-    fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
-        let state = if rule.wanted == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
+    async fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
+        let state = if rule.runs() == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
         let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
         *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
         // A version that writes elsewhere than one before it was asked for: its runs need not ask again, however often they start.
-        if self.has_moved(rule) && !accept.contains(&Accept::Destination) {
+        let asked = rule.clone();
+        let moved = self.state.ask(move |state| state.has_moved(&asked)).await.unwrap_or_default();
+        if moved && !accept.contains(&Accept::Destination) {
             accept.push(Accept::Destination);
         }
         let (stop, stopped) = watch::channel(None);
-        let task = match (rule.wanted, self.plan(&rule.name, &rule.body, accept)) {
+        let task = match (rule.runs(), self.plan(&rule.name, &rule.body, accept).await) {
             (Wanted::Paused, _) => tokio::spawn(async {}),
             (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, observer, stopped)),
             (Wanted::Running, Err(errors)) => {
@@ -165,26 +201,22 @@ impl Supervisor {
                 tokio::spawn(async {})
             }
         };
-        Running { version: rule.version, wanted: rule.wanted, stop, task }
-    }
-
-    fn has_moved(&self, rule: &StoredRule) -> bool {
-        let place = |body: &str| definition::destination_of(body);
-        let versions = self.state.versions(&rule.name).unwrap_or_default();
-        versions.iter().any(|(version, body, _)| *version < rule.version && place(body) != place(&rule.body))
+        Running { version: rule.version, wanted: rule.runs(), stop, task }
     }
 
     /// Ends a rule and forgets it.
     ///
     /// # Errors
-    /// `C0601`, `C0602`.
-    pub async fn remove(self: &Arc<Self>, name: &str, who: &'static str, at_ms: i64) -> Result<()> {
-        let (this, name) = (Arc::clone(self), name.to_owned());
+    /// `C0601`, `C0602`, `C0614`.
+    pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
+        let (this, name, who) = (Arc::clone(self), name.to_owned(), who.to_owned());
         finished(tokio::spawn(async move {
-            let slot = this.slot(&name);
-            let mut turn = slot.turn.lock().await;
+            let sought = name.clone();
+            this.state.ask(move |state| state.rule(&sought)).await?;
+            let (_slot, mut turn) = this.take_turn(&name).await;
             // Forgotten first: if that fails, it goes on.
-            this.state.delete(&name, who, at_ms)?;
+            let gone = name.clone();
+            this.state.ask(move |state| state.delete(&gone, origin, &who, at_ms)).await?;
             if let Some(running) = turn.take() {
                 end(running, Ending::Close).await;
             }
@@ -206,7 +238,7 @@ impl Supervisor {
 
     /// Ends all rules at the same time, as their plans say. None starts any more.
     pub async fn stop(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.open.store(false, Ordering::Release);
         let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
         let mut ending = tokio::task::JoinSet::new();
         for slot in slots {
@@ -217,6 +249,9 @@ impl Supervisor {
             });
         }
         ending.join_all().await;
+        let journal = self.journal.clone();
+        // A panic of the flush leaves only its lines unwritten.
+        let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
     }
 }
 
@@ -243,7 +278,9 @@ async fn guarded(plan: BackupPlan, observer: Arc<RuleObserver>, stop: watch::Rec
 }
 
 /// Runs a plan until it is told to stop, or cannot go on.
-async fn run(plan: BackupPlan, observer: Arc<RuleObserver>, mut stop: watch::Receiver<Option<Ending>>) {
+///
+/// What the operator answered holds for the first run that has started: what comes later is another question.
+async fn run(mut plan: BackupPlan, observer: Arc<RuleObserver>, mut stop: watch::Receiver<Option<Ending>>) {
     let clock = SystemClock::new();
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
@@ -257,6 +294,9 @@ async fn run(plan: BackupPlan, observer: Arc<RuleObserver>, mut stop: watch::Rec
             Ok(Outcome::Failed(error)) | Err(error) => error,
         };
         let state = state_after(&error);
+        if observer.status().metrics.is_some() {
+            plan.options.accept.retain(|answer| *answer == Accept::Destination);
+        }
         observer.enter(state, Some(&error));
         if state == RuleState::Failed {
             return;

@@ -17,6 +17,7 @@ pub mod object;
 pub mod place;
 pub mod proof;
 pub mod report;
+pub mod rows;
 pub mod spool;
 
 use std::collections::HashSet;

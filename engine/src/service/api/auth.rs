@@ -5,7 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -71,7 +72,8 @@ pub(super) async fn check(State(service): State<Service>, request: Request, next
     }
     let error = Error::new(TOKEN_WANTED, ErrorKind::Denied, "this call needs the token")
         .help("send the text of the file `token` in the service's --state directory as Authorization: Bearer");
-    Problem::from(error).with_status(axum::http::StatusCode::UNAUTHORIZED).into_response()
+    let problem = Problem::from(error).with_status(StatusCode::UNAUTHORIZED);
+    ([(WWW_AUTHENTICATE, "Bearer")], problem).into_response()
 }
 
 #[cfg(test)]

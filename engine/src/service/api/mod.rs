@@ -1,22 +1,47 @@
 //! The REST surface, `/api/v1`: JSON in and out, errors as problem+json with the program's codes, a token for everything but the probes.
 //!
-//! Place in the flow: outermost, beside the command line. A handler checks a body by making the plan of it, has [`state`](super::state) write it down, and
-//! tells the [`supervisor`](super::supervisor); it answers when all that is done.
+//! Place in the flow: outermost, beside the command line. A handler reads what a call gives, has [`changes`](super::changes) or another part of the service do
+//! it, and shows what came of it. What the calls are is described by the code itself: `/api/v1/openapi.json`.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::state::State;
+use super::changes::By;
+use super::inspection::Inspector;
+use super::state::{Origin, State};
 use super::supervisor::Supervisor;
+use super::verification::Verifications;
+use crate::error::{Error, ErrorKind, codes};
+use problem::Problem;
 
+mod apply;
 mod auth;
 mod connections;
+mod extract;
+mod files;
+mod follow;
+mod history;
+mod inspect;
+mod openapi;
 mod problem;
 mod rules;
+mod verify;
+mod view;
 
 pub use auth::Token;
+pub use openapi::described;
+
+/// The longest body of a call. A rule has a few hundred bytes.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What handlers share.
 #[derive(Clone, Debug)]
@@ -25,28 +50,86 @@ pub struct Service {
     pub state: Arc<State>,
     /// What runs.
     pub supervisor: Arc<Supervisor>,
+    /// What is read again.
+    pub verifications: Arc<Verifications>,
+    /// Who asks clusters and stores.
+    pub inspector: Arc<Inspector>,
     /// What callers must show.
     pub token: Arc<Token>,
+    /// Where copies of the state go.
+    pub copies: Arc<std::path::Path>,
+    /// Whether keys and values of records are shown.
+    pub show_values: bool,
+}
+
+impl Service {
+    /// Who asks, for the audit: there is one token.
+    fn by(&self) -> By {
+        By { who: "token".to_owned(), origin: Origin::Api }
+    }
+}
+
+/// All calls that need the token, and their description.
+fn calls() -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(rules::list, rules::create))
+        .routes(routes!(rules::show, rules::edit, rules::delete))
+        .routes(routes!(rules::pause))
+        .routes(routes!(rules::resume))
+        .routes(routes!(rules::seal))
+        .routes(routes!(rules::roll_back))
+        .routes(routes!(rules::clone_rule))
+        .routes(routes!(rules::explain))
+        .routes(routes!(rules::preview))
+        .routes(routes!(verify::begin, verify::show))
+        .routes(routes!(history::versions))
+        .routes(routes!(history::windows))
+        .routes(routes!(history::gaps))
+        .routes(routes!(history::log))
+        .routes(routes!(follow::log))
+        .routes(routes!(history::audit))
+        .routes(routes!(files::list))
+        .routes(routes!(files::show))
+        .routes(routes!(files::download))
+        .routes(routes!(apply::apply))
+        .routes(routes!(apply::diff))
+        .routes(routes!(connections::sources, connections::create_source))
+        .routes(routes!(connections::delete_source))
+        .routes(routes!(connections::stores, connections::create_store))
+        .routes(routes!(connections::delete_store))
+        .routes(routes!(inspect::test))
+        .routes(routes!(inspect::topics))
+        .routes(routes!(inspect::topic))
+        .routes(routes!(inspect::records))
+        .routes(routes!(inspect::probe))
+        .routes(routes!(history::copy))
+}
+
+/// A change goes on to its end although its caller hangs up: what was written down is made so.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    if request.method() == Method::GET {
+        return next.run(request).await;
+    }
+    tokio::spawn(next.run(request)).await.unwrap_or_else(|failure| {
+        let error = Error::new(codes::PART_ENDED, ErrorKind::Bug, "a call has ended by itself").because(failure);
+        Problem::from(error.help("report this with the service's log")).into_response()
+    })
 }
 
 /// All routes.
 pub fn router(service: Service) -> Router {
-    let guarded = Router::new()
-        .route("/rules", get(rules::list).post(rules::create))
-        .route("/rules/{name}", get(rules::show).put(rules::edit).delete(rules::delete))
-        .route("/rules/{name}/pause", post(rules::pause))
-        .route("/rules/{name}/resume", post(rules::resume))
-        .route("/rules/{name}/seal", post(rules::seal))
-        .route("/rules/{name}/versions", get(rules::versions))
-        .route("/rules/{name}/windows", get(rules::windows))
-        .route("/rules/{name}/gaps", get(rules::gaps))
-        .route("/rules/{name}/log", get(rules::log))
-        .route("/sources", get(connections::sources).post(connections::create_source))
-        .route("/stores", get(connections::stores).post(connections::create_store))
-        .layer(axum::middleware::from_fn_with_state(service.clone(), auth::check));
+    let (calls, api) = calls().split_for_parts();
+    let described: Arc<OpenApi> = Arc::new(openapi::finished(api));
+    let guarded = calls
+        .route("/openapi.json", get(move || std::future::ready(view::json_of(&*described))))
+        .layer(axum::middleware::from_fn(to_its_end))
+        .layer(axum::middleware::from_fn_with_state(service.clone(), auth::check))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     Router::new()
         .nest("/api/v1", guarded)
         .route("/livez", get(|| std::future::ready("ok")))
+        .route("/readyz", get(history::ready))
         .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
         .with_state(service)
 }

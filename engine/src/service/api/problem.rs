@@ -1,21 +1,65 @@
 //! Errors as RFC 9457 problem details, with the program's code, context and next step.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{Code, Error, ErrorKind, codes};
-use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, VERSION_OUTDATED};
+use crate::service::changes::{DIRECTORY_TAKEN, GROUP_TAKEN};
+use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, RULE_OF_A_FILE, VERSION_OUTDATED};
+use crate::service::verification::VERIFYING;
 
 /// There is nothing at this path.
 pub(super) const NO_SUCH_PATH: Code = Code(607);
+/// The path does not take this method.
+pub(super) const NO_SUCH_METHOD: Code = Code(617);
+/// The connection or store is named by a rule.
+pub(super) const CONNECTION_IN_USE: Code = Code(618);
+/// A call is too large, or of another form than its description says.
+pub(super) const MALFORMED: Code = Code(619);
 
 /// What a call that failed is answered.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
     errors: Vec<Error>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemView {
+    /// The HTTP status.
+    status: u16,
+    /// What it means.
+    title: &'static str,
+    #[serde(flatten)]
+    first: ErrorView,
+    /// All errors, the first one included: what is named first is what the others follow from.
+    errors: Vec<ErrorView>,
+}
+
+/// An error as it is sent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+struct ErrorView {
+    /// The program's code; docs/errors.md has a section for each.
+    code: String,
+    /// What happened.
+    detail: String,
+    /// Why, as the other side put it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    /// The next step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    /// Where: rule, topic, partition, key.
+    #[serde(flatten)]
+    context: BTreeMap<&'static str, String>,
 }
 
 impl Problem {
@@ -26,8 +70,12 @@ impl Problem {
 
 fn status_of(error: &Error) -> StatusCode {
     match (error.code, error.kind) {
-        (RULE_EXISTS | CONNECTION_EXISTS, _) => StatusCode::CONFLICT,
+        (RULE_EXISTS | CONNECTION_EXISTS | RULE_OF_A_FILE | DIRECTORY_TAKEN | GROUP_TAKEN | VERIFYING | CONNECTION_IN_USE, _) => {
+            StatusCode::CONFLICT
+        }
         (VERSION_OUTDATED, _) => StatusCode::PRECONDITION_FAILED,
+        (codes::CONFIG_SYNTAX | MALFORMED, _) => StatusCode::BAD_REQUEST,
+        (NO_SUCH_METHOD, _) => StatusCode::METHOD_NOT_ALLOWED,
         (_, ErrorKind::NotFound) => StatusCode::NOT_FOUND,
         (_, ErrorKind::Invalid) => StatusCode::UNPROCESSABLE_ENTITY,
         (_, ErrorKind::Denied) => StatusCode::FORBIDDEN,
@@ -52,25 +100,28 @@ impl From<Error> for Problem {
     }
 }
 
-fn details(error: &Error) -> Map<String, Value> {
-    let mut fields = Map::new();
-    fields.insert("code".into(), json!(error.code.to_string()));
-    fields.insert("detail".into(), json!(error.message));
-    for (label, value) in &error.context {
-        fields.insert((*label).to_owned(), json!(value));
+impl From<&Error> for ErrorView {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code.to_string(),
+            detail: error.message.clone(),
+            cause: error.cause.clone(),
+            help: error.help.clone(),
+            context: error.context.iter().cloned().collect(),
+        }
     }
-    fields.extend(error.cause.as_ref().map(|cause| ("cause".to_owned(), json!(cause))));
-    fields.extend(error.help.as_ref().map(|help| ("help".to_owned(), json!(help))));
-    fields
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = self.errors.first().map(details).unwrap_or_default();
-        body.insert("status".into(), json!(self.status.as_u16()));
-        body.insert("title".into(), json!(self.status.canonical_reason().unwrap_or_default()));
-        body.insert("errors".into(), self.errors.iter().map(|error| Value::Object(details(error))).collect());
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], Value::Object(body).to_string()).into_response()
+        let errors: Vec<ErrorView> = self.errors.iter().map(ErrorView::from).collect();
+        let unknown = || ErrorView::from(&Error::new(codes::PART_ENDED, ErrorKind::Bug, "a call failed without a reason"));
+        let first = errors.first().cloned().unwrap_or_else(unknown);
+        let title = self.status.canonical_reason().unwrap_or_default();
+        let body = ProblemView { status: self.status.as_u16(), title, first, errors };
+        // Plain texts and numbers: nothing that JSON cannot hold.
+        let text = serde_json::to_string(&body).unwrap_or_default();
+        (self.status, [(CONTENT_TYPE, "application/problem+json")], text).into_response()
     }
 }
 
@@ -79,8 +130,19 @@ pub(super) async fn no_such_path() -> Problem {
     Problem::from(Error::new(NO_SUCH_PATH, ErrorKind::NotFound, "there is nothing at this path").help("docs/api.md lists the paths"))
 }
 
+/// A method that a path does not take.
+pub(super) async fn no_such_method() -> Problem {
+    Problem::from(Error::new(NO_SUCH_METHOD, ErrorKind::Invalid, "the path does not take this method").help("docs/api.md lists the calls"))
+}
+
 /// A body that is not JSON.
 pub(super) fn not_json(why: impl std::fmt::Display) -> Problem {
     Problem::from(Error::new(codes::CONFIG_SYNTAX, ErrorKind::Invalid, "the body is not JSON").because(why).help("send a JSON object"))
-        .with_status(StatusCode::BAD_REQUEST)
+}
+
+/// A part of a call that has another form than its description says.
+pub(super) fn malformed(part: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(MALFORMED, ErrorKind::Invalid, format!("{part} has not the form that is described"))
+        .because(why)
+        .help("/api/v1/openapi.json describes every call")
 }

@@ -1,199 +1,178 @@
-//! Rules: created, shown, edited, paused, resumed, sealed, deleted; their windows, gaps and log.
+//! Rules: created, shown, edited, rolled back, cloned, paused, resumed, sealed, deleted, explained.
 
-use std::collections::BTreeMap;
-
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
+use axum::extract::State;
+use axum::http::header::{IF_MATCH, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::Service;
-use super::problem::{Problem, not_json};
-use crate::clock::{Clock as _, SystemClock};
-use crate::config::Accept;
-use crate::error::{Error, ErrorKind, codes};
+use super::extract::{Body, OfPath};
+use super::openapi::{NewRule, RuleBody};
+use super::problem::{Problem, malformed};
+use super::view::{RuleView, answer, json_of, shown};
+use crate::config::{Accept, is_name};
+use crate::service::changes::now_ms;
 use crate::service::definition;
-use crate::service::observer::{RuleState, Status};
-use crate::service::state::{StoredRule, Wanted};
+use crate::service::inspection::Explained;
+use crate::service::state::Wanted;
 
-/// Who changes things, in the audit: there is one token.
-pub(super) const CALLER: &str = "api";
-
-/// What one answer lists if it is not told how much, and at most.
-const PAGE: (u32, u32) = (100, 1_000);
-
-pub(super) fn now_ms() -> i64 {
-    SystemClock::new().wall_ms()
-}
-
-pub(super) fn json_of(value: &impl Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(e) => Problem::from(Error::new(codes::OUTPUT, ErrorKind::Bug, "the answer cannot be written").because(e)).into_response(),
-    }
-}
-
-fn shown(rule: &StoredRule, status: Option<&Status>) -> Value {
-    json!({
-        "name": rule.name,
-        "version": rule.version,
-        "wanted": rule.wanted.as_str(),
-        "state": status.map(|status| status.state),
-        "reason": status.and_then(|status| status.reason.as_deref()),
-        "since_ms": status.map(|status| status.since_ms),
-        "created_ms": rule.created_ms,
-        "body": serde_json::from_str::<Value>(&rule.body).unwrap_or_default(),
-    })
-}
-
-fn answer(service: &Service, status: StatusCode, rule: &StoredRule) -> Response {
-    let running = service.supervisor.status(&rule.name);
-    (status, [(ETAG, format!("\"{}\"", rule.version))], json_of(&shown(rule, running.as_ref()))).into_response()
-}
-
+/// All rules and what they are doing
+#[utoipa::path(get, path = "/rules", tag = "rules", responses((status = 200, description = "All of them, by name", body = [RuleView])))]
 pub(super) async fn list(State(service): State<Service>) -> Result<Response, Problem> {
     let running = service.supervisor.statuses();
-    let rules = service.state.rules()?;
-    Ok(json_of(&rules.iter().map(|rule| shown(rule, running.get(&rule.name))).collect::<Value>()))
+    let rules = service.state.ask(crate::service::state::State::rules).await?;
+    Ok(json_of(
+        &rules
+            .into_iter()
+            .map(|rule| {
+                let status = running.get(&rule.name);
+                shown(rule, status)
+            })
+            .collect::<Vec<_>>(),
+    ))
 }
 
-pub(super) async fn create(State(service): State<Service>, body: Bytes) -> Result<Response, Problem> {
-    let (name, body) = definition::split(serde_json::from_slice(&body).map_err(not_json)?)?;
-    let body = definition::resolved(&service.supervisor.config()?, &body)?;
-    service.supervisor.plan(&name, &body, Vec::new())?;
-    let rule = service.state.create(&name, &body, CALLER, now_ms())?;
-    service.supervisor.apply(&name, Vec::new(), false).await?;
-    Ok(answer(&service, StatusCode::CREATED, &rule))
+/// A new rule
+#[utoipa::path(post, path = "/rules", tag = "rules", request_body = NewRule,
+    responses((status = 201, description = "It is created, and starts", body = RuleView)))]
+pub(super) async fn create(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
+    let (name, body) = definition::split(body.0)?;
+    let rule = service.supervisor.create(&name, &body, &service.by()).await?;
+    Ok(([(LOCATION, format!("/api/v1/rules/{name}"))], answer(&service, StatusCode::CREATED, rule)).into_response())
 }
 
-pub(super) async fn show(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let rule = service.state.rule(&name)?;
-    Ok(answer(&service, StatusCode::OK, &rule))
+/// One rule
+#[utoipa::path(get, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
+    responses((status = 200, description = "It, with its version as ETag", body = RuleView)))]
+pub(super) async fn show(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let rule = service.state.ask(move |state| state.rule(&name)).await?;
+    Ok(answer(&service, StatusCode::OK, rule))
 }
 
+/// A new version of a rule, from a window boundary on
+#[utoipa::path(put, path = "/rules/{name}", tag = "rules", request_body = RuleBody,
+    params(("name" = String, Path, description = "The rule"), ("If-Match" = Option<String>, Header, description = "The ETag that was seen; 412 if it is not current")),
+    responses((status = 200, description = "The new version", body = RuleView)))]
 pub(super) async fn edit(
     State(service): State<Service>,
-    Path(name): Path<String>,
+    OfPath(name): OfPath<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let before = service.state.rule(&name)?;
-    let body = definition::body_of(&name, serde_json::from_slice(&body).map_err(not_json)?)?;
-    let body = definition::resolved(&service.supervisor.config()?, &body)?;
-    let plan = service.supervisor.plan(&name, &body, Vec::new())?;
-    definition::check_edit(&service.supervisor.plan(&name, &before.body, Vec::new())?, &plan)?;
-    let rule = service.state.edit(&name, seen_version(&headers)?, &body, CALLER, now_ms())?;
-    // The open windows finish under the old version; what is written from there on goes where the new one says.
-    service.supervisor.apply(&name, Vec::new(), false).await?;
-    Ok(answer(&service, StatusCode::OK, &rule))
+    let body = definition::body_of(&name, body.0)?;
+    let rule = service.supervisor.edit(&name, seen_version(&headers), &body, &service.by()).await?;
+    Ok(answer(&service, StatusCode::OK, rule))
 }
 
 /// The version that the caller has seen, by `If-Match`.
-fn seen_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
-    let Some(value) = headers.get(IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    text.trim_matches('"').parse().map(Some).map_err(|e| {
-        Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "If-Match holds no version of a rule")
-            .because(e)
-            .help("send the ETag that a GET of the rule has answered")
-    })
+fn seen_version(headers: &HeaderMap) -> Option<i64> {
+    let text = headers.get(IF_MATCH)?.to_str().unwrap_or_default().trim();
+    // No version has the number of what is none: 412, as for any other one that is not current.
+    (text != "*").then(|| text.trim_matches('"').parse().unwrap_or(-1))
 }
 
-pub(super) async fn delete(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
-    service.state.rule(&name)?;
-    service.supervisor.remove(&name, CALLER, now_ms()).await?;
+/// Forgets a rule; its objects stay
+#[utoipa::path(delete, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
+    responses((status = 204, description = "It has ended, and is forgotten")))]
+pub(super) async fn delete(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let by = service.by();
+    service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-pub(super) async fn pause(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
-    want(&service, &name, Wanted::Paused, Vec::new()).await
+/// Ends a rule, with its windows closed, until it is resumed
+#[utoipa::path(post, path = "/rules/{name}/pause", tag = "rules", params(("name" = String, Path, description = "The rule")),
+    responses((status = 202, description = "It is paused, also over restarts", body = RuleView)))]
+pub(super) async fn pause(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let rule = service.supervisor.want(&name, Wanted::Paused, Vec::new(), &service.by()).await?;
+    Ok(answer(&service, StatusCode::ACCEPTED, rule))
 }
 
-pub(super) async fn resume(State(service): State<Service>, Path(name): Path<String>, body: Bytes) -> Result<Response, Problem> {
-    let accept = accepted(&body)?;
-    want(&service, &name, Wanted::Running, accept).await
+/// Answers to the questions of stopped lanes.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Answers {
+    /// `foreign-commit`, `topic-recreated`, `destination`, `truncation`.
+    accept: Vec<String>,
 }
 
-/// The operator's answers in `{"accept": [...]}`; an empty body gives none.
-fn accepted(body: &[u8]) -> Result<Vec<Accept>, Problem> {
-    if body.is_empty() {
-        return Ok(Vec::new());
-    }
-    let body: Value = serde_json::from_slice(body).map_err(not_json)?;
-    let refused = |why: String| {
-        Problem::from(
-            Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "accept must be a list of answers")
-                .because(why)
-                .help("docs/cli.md lists the answers that --accept takes"),
-        )
-    };
-    let words: Vec<String> = match body.get("accept") {
-        Some(words) => serde_json::from_value(words.clone()).map_err(|e| refused(e.to_string()))?,
-        None => Vec::new(),
-    };
-    words.iter().map(|word| word.parse::<Accept>()).collect::<Result<_, _>>().map_err(|e| refused(e.to_string()))
+/// Runs a rule that is paused or has failed, or answers its stopped lanes
+#[utoipa::path(post, path = "/rules/{name}/resume", tag = "rules", request_body = Option<Answers>,
+    params(("name" = String, Path, description = "The rule")), responses((status = 202, description = "It starts", body = RuleView)))]
+pub(super) async fn resume(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
+    let answers: Answers = body.into()?;
+    let accept = answers.accept.iter().map(|word| word.parse::<Accept>()).collect::<Result<Vec<_>, _>>();
+    let accept = accept.map_err(|e| Problem::from(malformed("accept", e)))?;
+    let rule = service.supervisor.want(&name, Wanted::Running, accept, &service.by()).await?;
+    Ok(answer(&service, StatusCode::ACCEPTED, rule))
 }
 
-async fn want(service: &Service, name: &str, wanted: Wanted, accept: Vec<Accept>) -> Result<Response, Problem> {
-    let rule = service.state.want(name, wanted, CALLER, now_ms())?;
-    let failed = service.supervisor.status(name).is_some_and(|status| status.state == RuleState::Failed);
-    // A resume starts a failed rule again, and one whose lanes ask; a pause of a paused one changes nothing.
-    let anew = wanted == Wanted::Running && (failed || !accept.is_empty());
-    service.supervisor.apply(name, accept, anew).await?;
-    Ok(answer(service, StatusCode::ACCEPTED, &rule))
+/// Closes the open windows now
+#[utoipa::path(post, path = "/rules/{name}/seal", tag = "rules", params(("name" = String, Path, description = "The rule")),
+    responses((status = 202, description = "They are closed, and new ones open behind them", body = RuleView)))]
+pub(super) async fn seal(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let rule = service.supervisor.seal(&name, &service.by()).await?;
+    Ok(answer(&service, StatusCode::ACCEPTED, rule))
 }
 
-pub(super) async fn seal(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let rule = service.state.rule(&name)?;
-    // It ends with its windows closed, and goes on behind them.
-    service.supervisor.apply(&name, Vec::new(), true).await?;
-    Ok(answer(&service, StatusCode::ACCEPTED, &rule))
+/// Which version to go back to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Earlier {
+    /// The number of an earlier version.
+    version: i64,
 }
 
-pub(super) async fn versions(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
-    service.state.rule(&name)?;
-    let versions = service.state.versions(&name)?.into_iter().map(|(version, body, at_ms)| {
-        json!({ "version": version, "at_ms": at_ms, "body": serde_json::from_str::<Value>(&body).unwrap_or_default() })
-    });
-    Ok(json_of(&versions.collect::<Value>()))
+/// Makes an earlier version the current one again, as a new version
+#[utoipa::path(post, path = "/rules/{name}/rollback", tag = "rules", request_body = Earlier,
+    params(("name" = String, Path, description = "The rule")), responses((status = 200, description = "The new version", body = RuleView)))]
+pub(super) async fn roll_back(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
+    let earlier: Earlier = body.into()?;
+    let rule = service.supervisor.roll_back(&name, earlier.version, &service.by()).await?;
+    Ok(answer(&service, StatusCode::OK, rule))
 }
 
-/// A number of the query string.
-fn number<T: std::str::FromStr<Err: std::fmt::Display>>(query: &BTreeMap<String, String>, name: &'static str) -> Result<Option<T>, Error> {
-    query.get(name).map(|text| text.parse()).transpose().map_err(|e: T::Err| {
-        Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, format!("{name} is no number"))
-            .because(e)
-            .help("leave it out, or give a number")
-    })
+/// A copy of a rule under another name, with the keys of the body given anew
+#[utoipa::path(post, path = "/rules/{name}/clone", tag = "rules", request_body = NewRule,
+    params(("name" = String, Path, description = "The rule to copy")),
+    responses((status = 201, description = "It is created, and starts", body = RuleView)))]
+pub(super) async fn clone_rule(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
+    let (new, over) = definition::split(body.0)?;
+    let over = serde_json::from_str(&over).unwrap_or_default();
+    let rule = service.supervisor.clone_rule(&name, &new, over, &service.by()).await?;
+    Ok(answer(&service, StatusCode::CREATED, rule))
 }
 
-pub(super) async fn windows(
-    State(service): State<Service>,
-    Path(name): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Result<Response, Problem> {
-    service.state.rule(&name)?;
-    let (before, limit) = (number(&query, "before")?.unwrap_or(i64::MAX), number(&query, "limit")?.unwrap_or(PAGE.0).min(PAGE.1));
-    Ok(json_of(&service.state.windows(&name, before, limit)?))
+/// What a rule does: its settings in effect, its topics, what its objects are called
+#[utoipa::path(get, path = "/rules/{name}/explain", tag = "rules", params(("name" = String, Path, description = "The rule")),
+    responses((status = 200, description = "As of now", body = Explained)))]
+pub(super) async fn explain(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let asked = name.clone();
+    let rule = service.state.ask(move |state| state.rule(&asked)).await?;
+    let plan = service.supervisor.plan(&name, &rule.body, Vec::new()).await?;
+    Ok(json_of(&service.inspector.explain(&plan).await?))
 }
 
-pub(super) async fn gaps(State(service): State<Service>, Path(name): Path<String>) -> Result<Response, Problem> {
-    service.state.rule(&name)?;
-    Ok(json_of(&service.state.gaps(&name)?))
+/// What a rule would do that is not created yet
+#[utoipa::path(post, path = "/preview", tag = "rules", request_body = NewRule,
+    responses((status = 200, description = "As of now; nothing is created", body = Explained)))]
+pub(super) async fn preview(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
+    let (name, body) = definition::split(body.0)?;
+    let body = definition::resolved(&service.supervisor.config().await?, &body)?;
+    let plan = service.supervisor.plan(&name, &body, Vec::new()).await?;
+    Ok(json_of(&service.inspector.explain(&plan).await?))
 }
 
-pub(super) async fn log(
-    State(service): State<Service>,
-    Path(name): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Result<Response, Problem> {
-    service.state.rule(&name)?;
-    let (after, limit) = (number(&query, "after")?, number(&query, "limit")?.unwrap_or(PAGE.0).min(PAGE.1));
-    Ok(json_of(&service.state.log(&name, after, limit)?))
+/// Rules by name, as a body gives them.
+pub(super) fn bodies(rules: Map<String, Value>) -> Result<std::collections::BTreeMap<String, String>, Problem> {
+    rules
+        .into_iter()
+        .map(|(name, body)| match is_name(&name) {
+            true => Ok((name.clone(), definition::body_of(&name, body)?)),
+            false => Err(Problem::from(malformed("rules", format_args!("{name:?} cannot be a name")))),
+        })
+        .collect()
 }

@@ -213,6 +213,18 @@ impl KafkaCluster {
         select(&all.topics, patterns)
     }
 
+    /// All topics that this principal may see, by name, with their partitions; the broker's own are left out.
+    ///
+    /// # Errors
+    /// Whatever asking the cluster brings.
+    pub async fn catalogue(&self) -> Result<Vec<(String, i32)>, Error> {
+        let all = self.ask("listing the topics", |c| native::metadata(c, REQUEST_TIMEOUT)).await?;
+        let mut topics: Vec<(String, i32)> =
+            all.topics.into_iter().filter(|(name, ..)| !name.starts_with("__")).map(|(name, partitions, _)| (name, partitions)).collect();
+        topics.sort();
+        Ok(topics)
+    }
+
     pub(crate) async fn select(&self, patterns: Vec<TopicPattern>) -> Result<Vec<String>, Error> {
         let all = self.ask("listing the topics", |c| native::metadata(c, REQUEST_TIMEOUT)).await?;
         select(&all.topics, &patterns)

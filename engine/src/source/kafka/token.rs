@@ -12,16 +12,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use rdkafka::client::OAuthToken;
 use serde_json::Value;
 
 use crate::config::{Mechanism, SaslSettings, Secret};
+use crate::https::{self, escaped};
 
 use super::deadline::wall_ms;
 
@@ -106,11 +104,11 @@ fn living(token: &str, lives_ms: Option<i64>, principal: &str, now_ms: i64) -> R
 fn request(url: &str, client_id: &str, secret: &str, scope: Option<&str>) -> Outcome<Value> {
     let mut form = "grant_type=client_credentials".to_owned();
     if let Some(scope) = scope {
-        form += &format!("&scope={}", escape(scope));
+        form += &format!("&scope={}", escaped(scope));
     }
     let (status, body) = post(url, &form, Some((client_id, secret)))?;
     let (status, body) = match status {
-        400 | 401 => post(url, &format!("{form}&client_id={}&client_secret={}", escape(client_id), escape(secret)), None)?,
+        400 | 401 => post(url, &format!("{form}&client_id={}&client_secret={}", escaped(client_id), escaped(secret)), None)?,
         _ => (status, body),
     };
     if status != 200 {
@@ -120,50 +118,17 @@ fn request(url: &str, client_id: &str, secret: &str, scope: Option<&str>) -> Out
 }
 
 /// One POST of a form. Blocks: librdkafka's callback has no runtime of its own.
-fn post(url: &str, form: &str, account: Option<(&str, &str)>) -> Outcome<(u16, Vec<u8>)> {
+fn post(url: &str, form: &str, account: Option<(&str, &str)>) -> Outcome<(u16, Bytes)> {
     let mut request = Request::post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(ACCEPT, "application/json");
     if let Some((user, password)) = account {
-        request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:{}", escape(user), escape(password)))));
+        request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{}:{}", escaped(user), escaped(password)))));
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(form.as_bytes())))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(async { tokio::time::timeout(ENDPOINT_TIMEOUT / 2, exchange(request)).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(ENDPOINT_TIMEOUT / 2, https::exchange(request, ANSWER_MAX)).await });
     let answer = answer.map_err(|_| format!("the token endpoint {url} did not answer within {} s", (ENDPOINT_TIMEOUT / 2).as_secs()))?;
-    Ok(answer.map_err(|e| format!("the token endpoint {url} cannot be asked: {}", with_sources(&*e)))?)
-}
-
-async fn exchange(request: Request<Full<Bytes>>) -> Result<(u16, Vec<u8>), Box<dyn StdError + Send + Sync>> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let connector = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?.https_or_http().enable_http1().build();
-    let client = Client::builder(TokioExecutor::new()).build(connector);
-    let response = client.request(request).await?;
-    let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?.to_bytes();
-    Ok((status, body.to_vec()))
-}
-
-/// An error and what caused it; the outermost alone says no more than that it failed.
-fn with_sources(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text += &format!(": {source}");
-        next = source.source();
-    }
-    text
-}
-
-/// Percent-encodes a form's value.
-fn escape(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for b in value.bytes() {
-        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(b));
-        } else {
-            out += &format!("%{b:02X}");
-        }
-    }
-    out
+    let (status, body) = answer.map_err(|e| format!("the token endpoint {url} cannot be asked: {}", https::with_sources(&*e)))?;
+    Ok((status.as_u16(), body))
 }
 
 fn claims(token: &str) -> Option<Value> {
@@ -198,10 +163,5 @@ mod tests {
         let token = of_answer(&answer, "id", 1_000).unwrap();
         assert_eq!((token.principal_name.as_str(), token.lifetime_ms), ("id", 61_000));
         assert!(of_answer(&serde_json::json!({"error": "invalid_client"}), "id", 0).is_err());
-    }
-
-    #[test]
-    fn form_values_are_escaped() {
-        assert_eq!(escape("a b&c=é~"), "a%20b%26c%3D%C3%A9~");
     }
 }

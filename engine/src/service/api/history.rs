@@ -1,0 +1,103 @@
+//! What became of a rule: versions, windows, gaps, log; who changed what; copies of the state.
+#![expect(unused_qualifications, reason = "utoipa's macro writes them for parameters")]
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Service;
+use super::extract::{After, Before, OfPath, OfQuery, limit};
+use super::problem::Problem;
+use super::view::{VersionView, json_of};
+use crate::service::changes::now_ms;
+use crate::service::state::{Audited, LogLine, StoredGap, StoredWindow};
+
+/// A rule's versions, oldest first
+#[utoipa::path(get, path = "/rules/{name}/versions", tag = "history", params(("name" = String, Path, description = "The rule")),
+    responses((status = 200, description = "All of them", body = [VersionView])))]
+pub(super) async fn versions(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let versions = service.state.ask(move |state| state.rule(&name).and_then(|_| state.versions(&name))).await?;
+    Ok(json_of(&versions.into_iter().map(VersionView::from).collect::<Vec<_>>()))
+}
+
+/// A rule's windows, newest first
+#[utoipa::path(get, path = "/rules/{name}/windows", tag = "history", params(("name" = String, Path, description = "The rule"), Before),
+    responses((status = 200, description = "A page of them", body = [StoredWindow])))]
+pub(super) async fn windows(
+    State(service): State<Service>,
+    OfPath(name): OfPath<String>,
+    OfQuery(page): OfQuery<Before>,
+) -> Result<Response, Problem> {
+    let limit = page.limit()?;
+    Ok(json_of(&service.state.ask(move |state| state.rule(&name).and_then(|_| state.windows(&name, page.number(), limit))).await?))
+}
+
+/// Ranges of a rule's topics that could not be stored, oldest first
+#[utoipa::path(get, path = "/rules/{name}/gaps", tag = "history", params(("name" = String, Path, description = "The rule")),
+    responses((status = 200, description = "All of them", body = [StoredGap])))]
+pub(super) async fn gaps(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    Ok(json_of(&service.state.ask(move |state| state.rule(&name).and_then(|_| state.gaps(&name))).await?))
+}
+
+/// Lines of a rule's log, oldest first
+#[utoipa::path(get, path = "/rules/{name}/log", tag = "history", params(("name" = String, Path, description = "The rule"), After),
+    responses((status = 200, description = "The last ones, or those behind a number", body = [LogLine])))]
+pub(super) async fn log(
+    State(service): State<Service>,
+    OfPath(name): OfPath<String>,
+    OfQuery(page): OfQuery<After>,
+) -> Result<Response, Problem> {
+    let limit = page.limit()?;
+    Ok(json_of(&service.state.ask(move |state| state.rule(&name).and_then(|_| state.log(&name, page.after, limit))).await?))
+}
+
+/// Which changes to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Changes {
+    /// Only changes of this rule, which may be gone.
+    rule: Option<String>,
+    /// Only entries with a lower number: that of the last one of the page before.
+    before: Option<i64>,
+    /// How many, at most 1,000; 100 if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// Who changed what, newest first
+#[utoipa::path(get, path = "/audit", tag = "history", params(Changes),
+    responses((status = 200, description = "A page of changes", body = [Audited])))]
+pub(super) async fn audit(State(service): State<Service>, OfQuery(page): OfQuery<Changes>) -> Result<Response, Problem> {
+    let (limit, before) = (limit(page.limit)?, page.before.unwrap_or(i64::MAX));
+    Ok(json_of(&service.state.ask(move |state| state.audited(page.rule.as_deref(), before, limit)).await?))
+}
+
+/// Where a copy is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Copied {
+    /// The file, on the service's machine.
+    file: String,
+}
+
+/// Copies the service's state into a file of its state directory
+#[utoipa::path(post, path = "/state/copy", tag = "history", responses((status = 201, description = "Where it is", body = Copied)))]
+pub(super) async fn copy(State(service): State<Service>) -> Result<Response, Problem> {
+    let (file, who) = (service.copies.join(format!("state-{}.db", now_ms())), service.by().who);
+    let to = file.clone();
+    service
+        .state
+        .ask(move |state| state.copy_to(&to).and_then(|()| state.note(&who, "copy the state", None, to.to_str(), now_ms())))
+        .await?;
+    Ok((StatusCode::CREATED, json_of(&Copied { file: file.display().to_string() })).into_response())
+}
+
+/// Whether the service can answer: it can ask its state.
+pub(super) async fn ready(State(service): State<Service>) -> Response {
+    match service.state.ask(|state| state.audited(None, 0, 1)).await {
+        Ok(_) => "ok".into_response(),
+        Err(error) => Problem::from(error).into_response(),
+    }
+}

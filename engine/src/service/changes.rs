@@ -1,0 +1,333 @@
+//! Changes of rules, whoever asks for them: the API, a file, the console.
+//!
+//! Place in the flow: checks a change by making the plan of it, has the [state](super::state) write it down, and has the [supervisor](super::supervisor)
+//! make it so. What is refused changes nothing; what was written down is made so although whoever asked has gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::definition::{self, Difference};
+use super::observer::RuleState;
+use super::state::{Origin, State, StoredRule, Wanted, check_origin};
+use super::supervisor::Supervisor;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Accept, BackupPlan, Config};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::store::url::below;
+
+/// Another rule writes one of the topics into the same directory.
+pub const DIRECTORY_TAKEN: Code = Code(615);
+
+/// Another rule reads in this consumer group.
+pub const GROUP_TAKEN: Code = Code(621);
+
+/// Who asks for a change.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// The name of a token, or of a file.
+    pub who: String,
+    /// Where whoever asks may change rules.
+    pub origin: Origin,
+}
+
+/// What becomes of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Create,
+    /// It gets a new version.
+    Edit,
+    /// It is forgotten.
+    Delete,
+    /// Nothing.
+    Keep,
+}
+
+/// What becomes of a rule when a set of rules is applied.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Change {
+    /// The rule.
+    pub rule: String,
+    /// What becomes of it.
+    pub action: Action,
+    /// What an edit changes.
+    pub differences: Vec<Difference>,
+}
+
+/// The wall clock, ms since 1970.
+pub fn now_ms() -> i64 {
+    SystemClock::new().wall_ms()
+}
+
+impl Supervisor {
+    /// Creates a rule and runs it.
+    ///
+    /// # Errors
+    /// Every problem of the body; `C0601`, `C0603`, `C0615`.
+    pub async fn create(self: &Arc<Self>, name: &str, body: &str, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let config = self.config().await?;
+        let plans = self.plans_of(&config, self.rules().await?.iter());
+        let (body, _) = self.checked(&config, &plans, name, body)?;
+        self.write_new(name, body, by).await
+    }
+
+    async fn write_new(self: &Arc<Self>, name: &str, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let (new, by) = (name.to_owned(), by.clone());
+        let rule = self.state().ask(move |state| state.create(&new, &body, by.origin, &by.who, now_ms())).await?;
+        self.apply(name, Vec::new(), false).await?;
+        Ok(rule)
+    }
+
+    /// Gives a rule a new version, from which on windows are written. The open ones finish under the old one.
+    ///
+    /// # Errors
+    /// Every problem of the body; `C0106` for another group or cluster; `C0601`, `C0602`, `C0604`, `C0614`, `C0615`.
+    pub async fn edit(self: &Arc<Self>, name: &str, version: Option<i64>, body: &str, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let before = self.rule(name).await?;
+        let config = self.config().await?;
+        let plans = self.plans_of(&config, self.rules().await?.iter());
+        let (body, plan) = self.checked(&config, &plans, name, body)?;
+        self.check_edit(&config, &before, &plan)?;
+        self.write_edit(name, version, body, by).await
+    }
+
+    /// Refuses an edit that would read on elsewhere. What a body names that is not there any more is not known.
+    fn check_edit(&self, config: &Config, before: &StoredRule, after: &BackupPlan) -> Result<()> {
+        match self.plan_in(config, &before.name, &before.body, Vec::new()) {
+            Ok(before) => definition::check_edit(&before, after),
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn write_edit(self: &Arc<Self>, name: &str, version: Option<i64>, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let (edited, by) = (name.to_owned(), by.clone());
+        let rule = self.state().ask(move |state| state.edit(&edited, version, &body, by.origin, &by.who, now_ms())).await?;
+        self.apply(name, Vec::new(), false).await?;
+        Ok(rule)
+    }
+
+    /// Gives a rule the body of an earlier version again, as a new one.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit); `C0613`.
+    pub async fn roll_back(self: &Arc<Self>, name: &str, version: i64, by: &By) -> Result<StoredRule, Vec<Error>> {
+        self.rule(name).await?;
+        let of = name.to_owned();
+        let earlier = self.state().ask(move |state| state.version(&of, version)).await?;
+        self.edit(name, None, &earlier.body, by).await
+    }
+
+    /// Creates a rule with the body of another one and some keys given anew.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); `C0602`.
+    pub async fn clone_rule(self: &Arc<Self>, name: &str, new: &str, over: Value, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let model = self.rule(name).await?;
+        // Two rules in one group would share the partitions between them.
+        let own = serde_json::json!({ "group": null, "instance_id": null });
+        let body = definition::merged(&definition::merged(&model.body, own)?, over)?;
+        self.create(new, &body, by).await
+    }
+
+    /// Says whether a rule should run. Resumed, one that has failed starts again, and so does one whose lanes ask, with the operator's answers.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub async fn want(self: &Arc<Self>, name: &str, wanted: Wanted, accept: Vec<Accept>, by: &By) -> Result<StoredRule> {
+        let (of, who) = (name.to_owned(), by.who.clone());
+        let rule = self.state().ask(move |state| state.want(&of, wanted, &who, now_ms())).await?;
+        let well = self.status(name).is_some_and(|status| matches!(status.state, RuleState::Running | RuleState::Paused));
+        // A pause of a paused one changes nothing; one that does not run as it should is started again.
+        let anew = wanted == Wanted::Running && (!well || !accept.is_empty());
+        self.apply(name, accept, anew).await?;
+        Ok(rule)
+    }
+
+    /// Closes a rule's open windows now: it ends with them closed, and goes on behind them.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub async fn seal(self: &Arc<Self>, name: &str, by: &By) -> Result<StoredRule> {
+        let rule = self.rule(name).await?;
+        let (of, who) = (name.to_owned(), by.who.clone());
+        self.state().ask(move |state| state.note(&who, "seal", Some(&of), None, now_ms())).await?;
+        self.apply(name, Vec::new(), true).await?;
+        Ok(rule)
+    }
+
+    /// What becomes of each rule of `wanted`, and with `prune` of those of the same origin that are not in it.
+    ///
+    /// # Errors
+    /// Every problem of every body, with its rule; `C0601`.
+    pub async fn changes(self: &Arc<Self>, wanted: &BTreeMap<String, String>, prune: bool, by: &By) -> Result<Vec<Change>, Vec<Error>> {
+        let config = self.config().await?;
+        let standing: BTreeMap<String, StoredRule> = self.rules().await?.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
+        let gone: Vec<&StoredRule> =
+            standing.values().filter(|rule| prune && rule.origin == by.origin && !wanted.contains_key(&rule.name)).collect();
+        let mut plans = self.plans_of(&config, standing.values().filter(|rule| gone.iter().all(|gone| gone.name != rule.name)));
+        let (mut changes, mut problems) = (Vec::new(), Vec::new());
+        for (name, body) in wanted {
+            match self.change_of(&config, &mut plans, (name, body), standing.get(name), by) {
+                Ok(change) => changes.push(change),
+                Err(found) => problems.extend(found.into_iter().map(|e| e.with("rule", name))),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        changes.extend(gone.into_iter().map(|rule| Change { rule: rule.name.clone(), action: Action::Delete, differences: Vec::new() }));
+        Ok(changes)
+    }
+
+    /// Leaves the new plan among `plans`, so that rules that are applied together are held against each other, too.
+    fn change_of(
+        &self,
+        config: &Config,
+        plans: &mut BTreeMap<String, BackupPlan>,
+        (name, body): (&str, &str),
+        standing: Option<&StoredRule>,
+        by: &By,
+    ) -> Result<Change, Vec<Error>> {
+        let (body, plan) = self.checked(config, plans, name, body)?;
+        if let Some(standing) = standing {
+            check_origin(standing, by.origin)?;
+            self.check_edit(config, standing, &plan)?;
+        }
+        plans.insert(name.to_owned(), plan);
+        let differences = definition::differences(standing.map_or("{}", |standing| &standing.body), &body);
+        let action = match standing {
+            None => Action::Create,
+            Some(standing) if differences.is_empty() && standing.origin == by.origin => Action::Keep,
+            Some(_) => Action::Edit,
+        };
+        Ok(Change { rule: name.to_owned(), action, differences })
+    }
+
+    /// Makes the rules what `wanted` says. What was planned is done rule by rule: a refusal in between leaves those before it done.
+    ///
+    /// # Errors
+    /// As [`changes`](Self::changes), then nothing is done; and as the single changes.
+    pub async fn make_so(self: &Arc<Self>, wanted: &BTreeMap<String, String>, prune: bool, by: &By) -> Result<Vec<Change>, Vec<Error>> {
+        let (changes, config) = (self.changes(wanted, prune, by).await?, self.config().await?);
+        for change in &changes {
+            let (name, body) = (&change.rule, wanted.get(&change.rule));
+            match (change.action, body) {
+                (Action::Create, Some(body)) => drop(self.write_new(name, definition::resolved(&config, body)?, by).await?),
+                (Action::Edit, Some(body)) => drop(self.write_edit(name, None, definition::resolved(&config, body)?, by).await?),
+                (Action::Delete, _) => self.remove(name, by.origin, &by.who, now_ms()).await?,
+                (Action::Keep | Action::Create | Action::Edit, _) => {}
+            }
+        }
+        Ok(changes)
+    }
+
+    /// A body as it is kept, and its plan, after a look at what other rules write.
+    fn checked(
+        &self,
+        config: &Config,
+        plans: &BTreeMap<String, BackupPlan>,
+        name: &str,
+        body: &str,
+    ) -> Result<(String, BackupPlan), Vec<Error>> {
+        let body = definition::resolved(config, body)?;
+        let plan = self.plan_in(config, name, &body, Vec::new())?;
+        for (_, other) in plans.iter().filter(|(other, _)| *other != name) {
+            check_directories(&plan, other)?;
+            check_groups(&plan, other)?;
+        }
+        Ok((body, plan))
+    }
+
+    /// The plans of rules as they stand. One that cannot be made any more does not run, and is left out.
+    fn plans_of<'a>(&self, config: &Config, rules: impl Iterator<Item = &'a StoredRule>) -> BTreeMap<String, BackupPlan> {
+        rules.filter_map(|rule| Some((rule.name.clone(), self.plan_in(config, &rule.name, &rule.body, Vec::new()).ok()?))).collect()
+    }
+
+    /// Makes the rules of files what the files say, each as far as it can be: one that is refused stays as it is, and is named. With `complete`, those that
+    /// no file has any more become orphans.
+    pub async fn follow_files(self: &Arc<Self>, rules: &BTreeMap<String, String>, complete: bool, by: &By) -> Vec<Error> {
+        let mut problems = Vec::new();
+        for (name, body) in rules {
+            let made = match self.rule(name).await {
+                Ok(standing) if standing.body == *body && standing.origin == by.origin => continue,
+                Ok(_) => self.edit(name, None, body, by).await.map(drop),
+                Err(_) => self.create(name, body, by).await.map(drop),
+            };
+            problems.extend(made.err().into_iter().flatten().map(|e| e.with("rule", name)));
+        }
+        let gone = self.rules().await.unwrap_or_default().into_iter().filter(|rule| complete && rule.origin == by.origin);
+        for rule in gone.filter(|rule| !rules.contains_key(&rule.name)) {
+            problems.extend(self.orphan(&rule.name, by).await.err());
+        }
+        problems
+    }
+
+    async fn orphan(self: &Arc<Self>, name: &str, by: &By) -> Result<()> {
+        let (of, who) = (name.to_owned(), by.who.clone());
+        self.state().ask(move |state| state.orphan(&of, &who, now_ms())).await?;
+        self.apply(name, Vec::new(), false).await
+    }
+
+    pub(super) async fn rule(&self, name: &str) -> Result<StoredRule> {
+        let name = name.to_owned();
+        self.state().ask(move |state| state.rule(&name)).await
+    }
+
+    pub(super) async fn rules(&self) -> Result<Vec<StoredRule>> {
+        self.state().ask(State::rules).await
+    }
+}
+
+/// Refuses a rule that reads in another one's group: the two would share the partitions between them.
+fn check_groups(plan: &BackupPlan, other: &BackupPlan) -> Result<()> {
+    if plan.group != other.group || plan.kafka.brokers != other.kafka.brokers {
+        return Ok(());
+    }
+    Err(Error::new(GROUP_TAKEN, ErrorKind::Invalid, "another rule has this consumer group")
+        .with("group", &plan.group)
+        .with("owner", &other.rule)
+        .help("leave the group out, and the rule gets one of its own"))
+}
+
+/// Refuses a rule that writes a topic where another one does. Topics that only an expression names are claimed when they are met, and refused then.
+fn check_directories(plan: &BackupPlan, other: &BackupPlan) -> Result<()> {
+    let place = |plan: &BackupPlan| below(&plan.to.store.url, &plan.to.prefix);
+    if place(plan) != place(other) || plan.to.layout != other.to.layout {
+        return Ok(());
+    }
+    let Some(topic) = plan.topics.iter().find(|topic| !topic.starts_with('^') && other.topics.contains(topic)) else { return Ok(()) };
+    Err(Error::new(DIRECTORY_TAKEN, ErrorKind::Invalid, "another rule writes this topic into the same directory")
+        .with("topic", topic)
+        .with("owner", &other.rule)
+        .help("give this rule another prefix, or edit that one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunOptions;
+
+    fn plan(name: &str, body: &Value) -> BackupPlan {
+        let base = Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///x/\"\n", "base").unwrap();
+        definition::plan(&base, name, &body.to_string(), "128MiB".parse().unwrap(), RunOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn two_rules_never_share_a_topics_directory_or_a_group() {
+        let of = |name: &str, topics: &[&str], prefix: &str| {
+            plan(name, &serde_json::json!({ "source": { "topics": topics }, "to": { "prefix": prefix } }))
+        };
+        let standing = of("a", &["orders", "clicks"], "x/");
+        let code = |plan: &BackupPlan| check_directories(plan, &standing).err().map(|e| e.code);
+        assert_eq!(code(&of("b", &["clicks"], "x")), Some(DIRECTORY_TAKEN), "a prefix is the same with and without its slash");
+        assert_eq!(code(&of("b", &["clicks"], "y/")), None);
+        assert_eq!(code(&of("b", &["views"], "x/")), None);
+        assert_eq!(code(&of("b", &["^cl.*"], "x/")), None, "not known before it is met");
+        let grouped = |group: &str| plan("b", &serde_json::json!({ "source": { "topics": ["t"] }, "group": group }));
+        assert_eq!(check_groups(&grouped("catchment-a"), &standing).unwrap_err().code, GROUP_TAKEN);
+        check_groups(&grouped("another"), &standing).unwrap();
+    }
+}

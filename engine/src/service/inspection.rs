@@ -1,0 +1,410 @@
+//! Questions about clusters and stores that a rule is made of: what a connection reaches, which topics there are and what they hold, what a store permits.
+//!
+//! Place in the flow: beside the rules; asked by whoever creates or explains one. A connection is opened for each question and closed after it, a few at
+//! a time. Kafka is only read, by no group. The probe of a store writes below `_catchment/probes/`, as each start of a rule does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catchment_formats::RecordView;
+use serde::Serialize;
+use tokio::sync::{Notify, Semaphore};
+use utoipa::ToSchema;
+
+use super::changes::now_ms;
+use crate::clock;
+use crate::config::{BackupPlan, KafkaSettings, StoreSettings};
+use crate::error::{Error, ErrorKind, Result, codes};
+use crate::runtime;
+use crate::source::kafka::{KafkaCluster, ReadShare};
+use crate::source::{PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition};
+use crate::store::key::{KeyParts, PROBES, TopicName};
+use crate::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreResult, probe};
+use crate::verify::rows::text_of;
+
+/// Questions at a time. Each holds a client with its threads.
+const AT_ONCE: usize = 4;
+
+/// Memory of a client that answers a question.
+const SHARE: ReadShare = ReadShare { bytes: 8 << 20, partitions: 1 };
+
+/// How long sample records are waited for.
+const SAMPLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Topics of a search that are described at most.
+pub const TOPICS_MAX: usize = 100;
+
+/// Partitions whose extent is asked for at most: three small requests each.
+const PARTITIONS_MAX: i32 = 256;
+
+/// Asks.
+#[derive(Debug)]
+pub struct Inspector {
+    turn: Semaphore,
+}
+
+/// What a connection reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Reached {
+    /// The cluster's id.
+    pub cluster: String,
+    /// Topics that this principal may see.
+    pub topics: usize,
+    /// From the first packet to the answer, ms.
+    pub took_ms: u64,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TopicFound {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub partitions: i32,
+}
+
+/// What a topic holds.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct TopicExtent {
+    /// Its name.
+    pub name: String,
+    /// Its UUID, or `0`.
+    pub id: String,
+    /// Its partitions.
+    pub partitions: Vec<PartitionExtent>,
+    /// Offsets between the starts and the ends: about so many records.
+    pub records: i64,
+    /// Offsets that were written in the last hour, by the records' timestamps.
+    pub records_last_hour: i64,
+}
+
+/// What a partition holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PartitionExtent {
+    /// Its number.
+    pub partition: i32,
+    /// The first offset that still exists.
+    pub start: i64,
+    /// The last stable offset.
+    pub end: i64,
+}
+
+/// A record as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Sample {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, ms since 1970.
+    pub timestamp_ms: i64,
+    /// Bytes of its key; null without one.
+    pub key_bytes: Option<usize>,
+    /// Bytes of its value; null without one.
+    pub value_bytes: Option<usize>,
+    /// Names of its headers.
+    pub headers: Vec<String>,
+    /// The beginning of its key, if values may be shown.
+    pub key: Option<String>,
+    /// The beginning of its value, if values may be shown.
+    pub value: Option<String>,
+}
+
+/// What a store permits and is worth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Probed {
+    /// The store's address without secrets.
+    pub store: String,
+    /// The class of the create-only guard of PutObject, by writing twice and racing: A atomic, B racy, C none.
+    pub put: Option<String>,
+    /// The same of CompleteMultipartUpload.
+    pub complete: Option<String>,
+    /// Why there are no classes.
+    pub problem: Option<String>,
+    /// Each action that a rule needs, by trying it.
+    pub permissions: Vec<Permission>,
+}
+
+/// Whether an action is permitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Permission {
+    /// The action, as policies name it.
+    pub action: &'static str,
+    /// Whether it worked.
+    pub allowed: bool,
+    /// What the store said if not.
+    pub problem: Option<String>,
+}
+
+/// What a rule will do, or does.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Explained {
+    /// The rule as it is in effect, as a config file: defaults written out, secrets masked.
+    pub toml: String,
+    /// The consumer group.
+    pub group: String,
+    /// The topics that it reads now.
+    pub topics: Vec<TopicFound>,
+    /// The key that an object of each of them would have for a window that opens now.
+    pub example_keys: Vec<String>,
+    /// Objects in an hour at most, if every partition has records all the time.
+    pub objects_an_hour: f64,
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Inspector {
+    /// Tries a connection.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    pub async fn reach(&self, kafka: &KafkaSettings) -> Result<Reached> {
+        let _turn = self.turn.acquire().await;
+        let began = clock::now();
+        let cluster = KafkaCluster::connect(kafka.clone(), SHARE).await?;
+        let topics = cluster.catalogue().await?;
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Reached { cluster: cluster.cluster_id().to_owned(), topics: topics.len(), took_ms })
+    }
+
+    /// The topics whose names contain a text, or match an expression with a leading `^`; at most [`TOPICS_MAX`].
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or the expression is none.
+    pub async fn topics(&self, kafka: &KafkaSettings, search: &str) -> Result<Vec<TopicFound>> {
+        let _turn = self.turn.acquire().await;
+        let cluster = KafkaCluster::connect(kafka.clone(), SHARE).await?;
+        let all = cluster.catalogue().await?;
+        let matching: Option<Vec<String>> = if search.starts_with('^') { Some(cluster.topics(search).await?) } else { None };
+        let is_wanted = |name: &str| matching.as_ref().map_or_else(|| name.contains(search), |names| names.iter().any(|n| n == name));
+        Ok(found(all).filter(|topic| is_wanted(&topic.name)).take(TOPICS_MAX).collect())
+    }
+
+    /// What a topic holds; of the first 256 partitions.
+    ///
+    /// # Errors
+    /// `C0203` if there is none of this name; if the cluster does not answer.
+    pub async fn topic(&self, kafka: &KafkaSettings, name: &str) -> Result<TopicExtent> {
+        let _turn = self.turn.acquire().await;
+        let cluster = KafkaCluster::connect(kafka.clone(), SHARE).await?;
+        let info = described(&cluster, name).await?;
+        let of = |partition| TopicPartition { topic: Arc::clone(&info.name), partition };
+        let all: Vec<TopicPartition> = (0..info.partitions.min(PARTITIONS_MAX)).map(of).collect();
+        let mut partitions = Vec::with_capacity(all.len());
+        for tp in &all {
+            let bounds = cluster.bounds(tp).await?;
+            partitions.push(PartitionExtent { partition: tp.partition, start: bounds.start, end: bounds.stable_end });
+        }
+        let hour_ago = cluster.offsets_for_time(&all, now_ms() - 3_600_000).await?;
+        let lately = partitions.iter().zip(hour_ago).map(|(extent, then)| then.map_or(0, |then| (extent.end - then).max(0))).sum();
+        let records = partitions.iter().map(|extent| extent.end - extent.start).sum();
+        Ok(TopicExtent { name: name.to_owned(), id: info.id, partitions, records, records_last_hour: lately })
+    }
+
+    /// The last records of a topic's first partitions that have any. Values and keys are only shown with `values`.
+    ///
+    /// # Errors
+    /// As [`topic`](Self::topic).
+    pub async fn sample(&self, kafka: &KafkaSettings, name: &str, at_most: usize, values: bool) -> Result<Vec<Sample>> {
+        let _turn = self.turn.acquire().await;
+        let cluster = KafkaCluster::connect(kafka.clone(), SHARE).await?;
+        let info = described(&cluster, name).await?;
+        let (began, mut samples) = (clock::now(), Vec::new());
+        for partition in 0..info.partitions.min(PARTITIONS_MAX) {
+            let (wanted, left) = (at_most - samples.len(), SAMPLE_PATIENCE.saturating_sub(began.elapsed()));
+            if wanted == 0 || left.is_zero() {
+                break;
+            }
+            let tp = TopicPartition { topic: Arc::clone(&info.name), partition };
+            let found = last_records(&cluster, &tp, wanted, left).await?;
+            samples.extend(found.into_iter().map(|sample| if values { sample } else { Sample { key: None, value: None, ..sample } }));
+        }
+        Ok(samples)
+    }
+
+    /// What a rule with this plan does.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or a topic does not exist.
+    pub async fn explain(&self, plan: &BackupPlan) -> Result<Explained> {
+        let _turn = self.turn.acquire().await;
+        let cluster = KafkaCluster::connect(plan.kafka.clone(), SHARE).await?;
+        let mut names = Vec::new();
+        for pattern in &plan.topics {
+            names.extend(cluster.topics(pattern).await?);
+        }
+        names.sort();
+        names.dedup();
+        let all = cluster.catalogue().await?;
+        let topics: Vec<TopicFound> = found(all).filter(|topic| names.contains(&topic.name)).collect();
+        let partitions: f64 = topics.iter().map(|topic| f64::from(topic.partitions)).sum();
+        let every = plan.window.every.to_duration().as_secs_f64();
+        Ok(Explained {
+            toml: plan.to_toml(),
+            group: plan.group.clone(),
+            example_keys: topics.iter().take(TOPICS_MAX).map(|topic| example_key(plan, &topic.name)).collect::<Result<_>>()?,
+            topics,
+            objects_an_hour: partitions * 3_600.0 / every,
+        })
+    }
+
+    /// What a store permits, and what its guards are worth. Takes about 300 small requests.
+    ///
+    /// # Errors
+    /// If its address or credentials cannot be used.
+    pub async fn probe(&self, store: &StoreSettings) -> Result<Probed> {
+        let _turn = self.turn.acquire().await;
+        let opened = runtime::open_store(store, "").await?.store;
+        let permissions = permissions(&*opened).await;
+        let classes = match permissions.iter().all(|permission| permission.allowed) {
+            true => probe::measure(&opened).await.map_err(|e| e.to_string()),
+            false => Err("not all that a rule needs is permitted".to_owned()),
+        };
+        let letter = |class: GuardClass| format!("{class:?}");
+        Ok(Probed {
+            store: opened.url().to_owned(),
+            put: classes.as_ref().ok().map(|classes| letter(classes.put)),
+            complete: classes.as_ref().ok().map(|classes| letter(classes.complete)),
+            problem: classes.err(),
+            permissions,
+        })
+    }
+}
+
+/// The key of an object of this topic's partition 0 for a window that opens now.
+///
+/// # Errors
+/// If the layout can have no such key.
+pub fn example_key(plan: &BackupPlan, topic: &str) -> Result<String> {
+    let layout = plan.to.layout.to_layout()?;
+    let every_ms = i64::try_from(plan.window.every.as_millis()).unwrap_or(i64::MAX);
+    let parts = KeyParts { topic: &TopicName::new(topic), partition: 0, timestamp_ms: Some(now_ms()), window_ms: every_ms };
+    Ok(format!("{}{}", plan.to.prefix, layout.object_key(&parts, 0, plan.encoding.extension())))
+}
+
+fn found(topics: Vec<(String, i32)>) -> impl Iterator<Item = TopicFound> {
+    topics.into_iter().map(|(name, partitions)| TopicFound { name, partitions })
+}
+
+async fn described(cluster: &KafkaCluster, name: &str) -> Result<crate::source::TopicInfo> {
+    cluster.topic(name).await?.ok_or_else(|| {
+        Error::new(crate::source::kafka::errors::UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist")
+            .with("topic", name)
+            .help("search for it, or check that this principal may describe it")
+    })
+}
+
+/// The last visible records of a partition, as many as there are among its last offsets, or as arrive in time.
+async fn last_records(cluster: &Arc<KafkaCluster>, tp: &TopicPartition, at_most: usize, patience: Duration) -> Result<Vec<Sample>> {
+    let bounds = cluster.bounds(tp).await?;
+    let from = (bounds.stable_end - i64::try_from(at_most).unwrap_or(i64::MAX)).max(bounds.start);
+    if from >= bounds.stable_end {
+        return Ok(Vec::new());
+    }
+    let (began, arrived) = (clock::now(), Arc::new(Notify::new()));
+    let wake = Arc::clone(&arrived);
+    let mut queue = cluster.open(tp, from, -1, Arc::new(move || wake.notify_one()))?;
+    let mut samples = Vec::new();
+    while !take(&mut *queue, tp, bounds.stable_end, &mut samples)? && samples.len() < at_most {
+        if tokio::time::timeout(patience.saturating_sub(began.elapsed()), arrived.notified()).await.is_err() {
+            break;
+        }
+    }
+    Ok(samples)
+}
+
+/// Takes what has arrived. True once the end was reached.
+fn take(queue: &mut dyn PartitionQueue, tp: &TopicPartition, end: i64, samples: &mut Vec<Sample>) -> Result<bool> {
+    while queue.fill() {
+        match queue.peek() {
+            Some(QueueEvent::Record(record, _)) if record.offset < end => samples.push(shown(tp, &record)),
+            Some(QueueEvent::End(_) | QueueEvent::Record(..)) => return Ok(true),
+            Some(QueueEvent::Fault(fault)) => return Err(unreadable(tp, &fault)),
+            None => break,
+        }
+        queue.pop();
+    }
+    Ok(false)
+}
+
+fn unreadable(tp: &TopicPartition, fault: &QueueFault) -> Error {
+    Error::new(codes::COMPARE_READ, ErrorKind::Retryable, "the topic cannot be read")
+        .with("topic", &tp.topic)
+        .with("partition", tp.partition)
+        .because(format!("{fault:?}"))
+        .help("check that this principal may read it")
+}
+
+fn shown(tp: &TopicPartition, record: &RecordView<'_>) -> Sample {
+    Sample {
+        partition: tp.partition,
+        offset: record.offset,
+        timestamp_ms: record.timestamp,
+        key_bytes: record.key.map(<[u8]>::len),
+        value_bytes: record.value.map(<[u8]>::len),
+        headers: record.headers.iter().map(|(name, _)| text_of(name)).collect(),
+        key: record.key.map(text_of),
+        value: record.value.map(text_of),
+    }
+}
+
+/// Tries each action that a rule needs, on a key of its own below the probes.
+async fn permissions(store: &dyn ObjectStore) -> Vec<Permission> {
+    let key = format!("{PROBES}{:016x}/permissions", fastrand::u64(..));
+    let body = || Payload::from_bytes("probe");
+    let none = Metadata::new();
+    let mut tried = vec![
+        permission("ListBucket", store.list(PROBES, false, None).await),
+        permission("PutObject", store.put(&key, body(), &none, Guard::Overwrite).await),
+        permission("GetObject", store.get(&key, None).await),
+        permission("HeadObject", store.head(&key).await),
+    ];
+    if store.limits().multipart {
+        tried.extend(multipart_permissions(store, &format!("{key}-upload"), body()).await);
+    }
+    tried
+}
+
+async fn multipart_permissions(store: &dyn ObjectStore, key: &str, body: Payload) -> Vec<Permission> {
+    let opened = store.create_upload(key, &Metadata::new(), Guard::IfAbsent).await;
+    let mut tried = vec![permission("ListMultipartUploads", store.list_uploads(key).await)];
+    if let Ok(upload) = &opened {
+        tried.push(permission("UploadPart", store.upload_part(key, upload, 1, body).await));
+        tried.push(permission("ListParts", store.list_parts(key, upload).await));
+        tried.push(permission("AbortMultipartUpload", store.abort_upload(key, upload).await));
+    }
+    tried.insert(0, permission("CreateMultipartUpload", opened));
+    tried
+}
+
+fn permission<T>(action: &'static str, answer: StoreResult<T>) -> Permission {
+    let problem = answer.err().map(|e| e.to_string());
+    Permission { action, allowed: problem.is_none(), problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{StoreError, StoreErrorKind};
+
+    #[tokio::test]
+    async fn every_action_is_tried_and_leaves_no_upload() {
+        let store = MemoryStore::default();
+        let tried = permissions(&store).await;
+        assert_eq!(tried.len(), 9);
+        assert!(tried.iter().all(|permission| permission.allowed), "{tried:?}");
+        assert!(store.open_uploads().is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_no_permission() {
+        let refused: StoreResult<()> = Err(StoreError::new(StoreErrorKind::NotFound, "PutObject", "k", "HTTP 404 NoSuchBucket"));
+        let permission = permission("PutObject", refused);
+        assert!(!permission.allowed && permission.problem.is_some_and(|problem| problem.contains("NoSuchBucket")));
+    }
+}

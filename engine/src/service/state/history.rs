@@ -1,0 +1,341 @@
+//! What became of a rule: its windows, its gaps, its log. Written in batches by the journal; the oldest go when there are too many.
+
+use rusqlite::{Connection, Row, params};
+use tokio::sync::watch;
+
+use super::{State, failed};
+use crate::error::Result;
+
+/// Windows of a rule that are kept: two years of a partition at five minutes. The objects say the same for ever.
+const WINDOWS_KEPT: u32 = 200_000;
+
+/// Lines of a rule's log that are kept.
+const LINES_KEPT: u32 = 20_000;
+
+/// A window that became an object.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct StoredWindow {
+    /// Its number; later ones are larger.
+    pub id: i64,
+    /// The version of the rule that wrote it.
+    pub version: i64,
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its first offset.
+    pub start: i64,
+    /// The offset behind its last one.
+    pub end: i64,
+    /// Its object.
+    pub key: String,
+    /// The object's size.
+    pub bytes: i64,
+    /// Its records.
+    pub records: i64,
+    /// Why it was closed.
+    pub reason: String,
+    /// Records older than its slot.
+    pub late: i64,
+    /// From its close to its object, ms.
+    pub delay_ms: i64,
+    /// When, ms since 1970.
+    pub at_ms: i64,
+}
+
+/// A range of offsets that could not be stored.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct StoredGap {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its first offset.
+    pub start: i64,
+    /// The offset behind its last one.
+    pub end: i64,
+    /// Why.
+    pub cause: String,
+    /// When it was found, ms since 1970.
+    pub at_ms: i64,
+}
+
+/// A line of a rule's log.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct LogLine {
+    /// Its number; later ones are larger.
+    pub id: i64,
+    /// When, ms since 1970.
+    pub at_ms: i64,
+    /// `info`, `warn` or `error`.
+    pub level: String,
+    /// The topic, if it is about one.
+    pub topic: Option<String>,
+    /// The partition, if it is about one.
+    pub partition: Option<i32>,
+    /// The code of an error.
+    pub code: Option<String>,
+    /// What happened.
+    pub text: String,
+}
+
+/// Something to write down, as it is handed to the writer.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A window; its number is given when it is written.
+    Window(String, StoredWindow),
+    /// A gap. One that is known already is left as it is.
+    Gap(String, StoredGap),
+    /// A line; its number is given when it is written.
+    Line(String, LogLine),
+}
+
+const WINDOW_COLUMNS: &str = "version, topic, partition, range_start, range_end, key, bytes, records, reason, late, delay_ms, at_ms";
+const GAP_COLUMNS: &str = "topic, partition, range_start, range_end, cause, at_ms";
+const LINE_COLUMNS: &str = "at_ms, level, topic, partition, code, text";
+
+impl State {
+    /// The last windows of a rule below number `before`, newest first.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn windows(&self, name: &str, before: i64, at_most: u32) -> Result<Vec<StoredWindow>> {
+        let sql = format!("SELECT id, {WINDOW_COLUMNS} FROM window WHERE rule = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+        self.select(&sql, params![name, before, at_most], window_of)
+    }
+
+    /// The gaps of a rule, oldest first.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn gaps(&self, name: &str) -> Result<Vec<StoredGap>> {
+        self.select(&format!("SELECT {GAP_COLUMNS} FROM gap WHERE rule = ?1 ORDER BY id"), params![name], gap_of)
+    }
+
+    /// The first lines of a rule's log above number `after`, or its last ones, oldest first.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn log(&self, name: &str, after: Option<i64>, at_most: u32) -> Result<Vec<LogLine>> {
+        let order = if after.is_some() { "ASC" } else { "DESC" };
+        let sql = format!(
+            "SELECT * FROM (SELECT id, {LINE_COLUMNS} FROM log WHERE rule = ?1 AND id > ?2 ORDER BY id {order} LIMIT ?3) ORDER BY id"
+        );
+        self.select(&sql, params![name, after.unwrap_or(0), at_most], line_of)
+    }
+
+    /// Writes these down, in one transaction, and tells those who follow. What belongs to a rule that was deleted meanwhile is dropped.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn write(&self, entries: &[Entry]) -> Result<()> {
+        self.change(|db| entries.iter().try_for_each(|entry| write(db, entry).map_err(failed)))?;
+        self.written.send_modify(|number| *number += 1);
+        Ok(())
+    }
+
+    /// Changes whenever something was written down.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    /// Forgets the oldest windows and lines of a rule that has more than are kept.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn prune(&self, name: &str) -> Result<()> {
+        self.prune_to(name, WINDOWS_KEPT, LINES_KEPT)
+    }
+
+    fn prune_to(&self, name: &str, windows: u32, lines: u32) -> Result<()> {
+        self.change(|db| {
+            for (table, kept) in [("window", windows), ("log", lines)] {
+                let sql = format!(
+                    "DELETE FROM {table} WHERE rule = ?1 AND id <= (SELECT id FROM {table} WHERE rule = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"
+                );
+                db.execute(&sql, params![name, kept]).map_err(failed)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn window_of(row: &Row<'_>) -> rusqlite::Result<StoredWindow> {
+    Ok(StoredWindow {
+        id: row.get(0)?,
+        version: row.get(1)?,
+        topic: row.get(2)?,
+        partition: row.get(3)?,
+        start: row.get(4)?,
+        end: row.get(5)?,
+        key: row.get(6)?,
+        bytes: row.get(7)?,
+        records: row.get(8)?,
+        reason: row.get(9)?,
+        late: row.get(10)?,
+        delay_ms: row.get(11)?,
+        at_ms: row.get(12)?,
+    })
+}
+
+fn gap_of(row: &Row<'_>) -> rusqlite::Result<StoredGap> {
+    Ok(StoredGap {
+        topic: row.get(0)?,
+        partition: row.get(1)?,
+        start: row.get(2)?,
+        end: row.get(3)?,
+        cause: row.get(4)?,
+        at_ms: row.get(5)?,
+    })
+}
+
+fn line_of(row: &Row<'_>) -> rusqlite::Result<LogLine> {
+    Ok(LogLine {
+        id: row.get(0)?,
+        at_ms: row.get(1)?,
+        level: row.get(2)?,
+        topic: row.get(3)?,
+        partition: row.get(4)?,
+        code: row.get(5)?,
+        text: row.get(6)?,
+    })
+}
+
+/// Inserts a row of a rule, unless the rule is gone.
+fn insert(db: &Connection, how: &str, columns: &str, rule: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<()> {
+    let places: Vec<String> = (2..values.len() + 2).map(|n| format!("?{n}")).collect();
+    let sql = format!("{how} (rule, {columns}) SELECT ?1, {} WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1)", places.join(", "));
+    let mut all: Vec<&dyn rusqlite::ToSql> = vec![&rule];
+    all.extend(values);
+    db.prepare_cached(&sql)?.execute(&*all).map(drop)
+}
+
+fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+    match entry {
+        Entry::Window(rule, w) => insert(
+            db,
+            "INSERT INTO window",
+            WINDOW_COLUMNS,
+            rule,
+            &[
+                &w.version,
+                &w.topic,
+                &w.partition,
+                &w.start,
+                &w.end,
+                &w.key,
+                &w.bytes,
+                &w.records,
+                &w.reason,
+                &w.late,
+                &w.delay_ms,
+                &w.at_ms,
+            ],
+        ),
+        Entry::Gap(rule, g) => {
+            insert(db, "INSERT OR IGNORE INTO gap", GAP_COLUMNS, rule, &[&g.topic, &g.partition, &g.start, &g.end, &g.cause, &g.at_ms])
+        }
+        Entry::Line(rule, l) => {
+            insert(db, "INSERT INTO log", LINE_COLUMNS, rule, &[&l.at_ms, &l.level, &l.topic, &l.partition, &l.code, &l.text])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Origin, Wanted, state};
+    use super::*;
+
+    fn line(text: &str) -> Entry {
+        let line = LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: text.into() };
+        Entry::Line("a".into(), line)
+    }
+
+    fn texts(lines: &[LogLine]) -> Vec<&str> {
+        lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_wanted_and_written_down_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let state = State::open(&file).unwrap();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        state.want("a", Wanted::Paused, "me", 2).unwrap();
+        state.write(&[line("one"), line("two")]).unwrap();
+        drop(state);
+        let state = State::open(&file).unwrap();
+        assert_eq!(state.rule("a").unwrap().wanted, Wanted::Paused);
+        let lines = state.log("a", Some(0), 10).unwrap();
+        assert_eq!(texts(&lines), ["one", "two"]);
+        assert_eq!(state.log("a", Some(lines[0].id), 10).unwrap().len(), 1);
+        assert_eq!(texts(&state.log("a", None, 1).unwrap()), ["two"], "the last one");
+    }
+
+    #[test]
+    fn a_window_is_read_as_it_was_written() {
+        let state = state();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        let window = StoredWindow {
+            id: 1,
+            version: 2,
+            topic: "t".into(),
+            partition: 3,
+            start: 4,
+            end: 5,
+            key: "k".into(),
+            bytes: 6,
+            records: 7,
+            reason: "time".into(),
+            late: 8,
+            delay_ms: 9,
+            at_ms: 10,
+        };
+        state.write(&[Entry::Window("a".into(), window.clone())]).unwrap();
+        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), [window]);
+        assert!(state.windows("a", 1, 10).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_rule_that_is_deleted_leaves_nothing_and_late_entries_are_dropped() {
+        let state = state();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        state.write(&[line("one")]).unwrap();
+        state.delete("a", Origin::Api, "me", 2).unwrap();
+        state.write(&[line("late")]).unwrap();
+        state.create("a", "{}", Origin::Api, "me", 3).unwrap();
+        assert!(state.log("a", None, 10).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_kept_once() {
+        let state = state();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        let gap = StoredGap { topic: "t".into(), partition: 0, start: 3, end: 9, cause: "retention".into(), at_ms: 5 };
+        state.write(&[Entry::Gap("a".into(), gap.clone()), Entry::Gap("a".into(), StoredGap { at_ms: 6, ..gap.clone() })]).unwrap();
+        assert_eq!(state.gaps("a").unwrap(), [gap]);
+    }
+
+    #[test]
+    fn the_oldest_lines_go_and_the_newest_stay() {
+        let state = state();
+        for rule in ["a", "b"] {
+            state.create(rule, "{}", Origin::Api, "me", 1).unwrap();
+        }
+        state.write(&[line("one"), line("two"), line("three")]).unwrap();
+        state.prune_to("b", 0, 0).unwrap();
+        state.prune_to("a", 0, 3).unwrap();
+        assert_eq!(state.log("a", None, 10).unwrap().len(), 3);
+        state.prune_to("a", 0, 2).unwrap();
+        assert_eq!(texts(&state.log("a", None, 10).unwrap()), ["two", "three"]);
+    }
+
+    #[test]
+    fn whoever_follows_is_told() {
+        let state = state();
+        let written = state.written();
+        assert!(!written.has_changed().unwrap());
+        state.write(&[line("one")]).unwrap();
+        assert!(written.has_changed().unwrap());
+    }
+}

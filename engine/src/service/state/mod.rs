@@ -1,0 +1,185 @@
+//! What the service remembers: rules and their versions, what became of them, connections, and who changed what. One SQLite file.
+//!
+//! Every change is one transaction, written ahead and synced, so that what an API call was told is true after a crash. The file is opened by one
+//! process at a time. Times are milliseconds since 1970. What waits for the disk runs on threads that may wait: [`State::ask`].
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Row};
+use tokio::sync::watch;
+
+use crate::error::{Code, Error, ErrorKind, Result, codes};
+
+mod audit;
+mod connections;
+mod copy;
+mod history;
+mod rules;
+mod verifications;
+
+pub use audit::Audited;
+pub use connections::{CONNECTION_EXISTS, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
+pub use history::{Entry, LogLine, StoredGap, StoredWindow};
+pub use rules::{
+    Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted, check_origin,
+};
+pub use verifications::{StoredVerification, VerificationState};
+
+/// The state cannot be opened, read or written.
+pub const STATE_FAILED: Code = Code(601);
+
+/// Each step brings the file from its number to the next; they are never changed, only added to.
+const MIGRATIONS: &[&str] = &[
+    "
+    CREATE TABLE rule (name TEXT PRIMARY KEY, version INTEGER NOT NULL, wanted TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;
+    CREATE TABLE rule_version (rule TEXT NOT NULL, version INTEGER NOT NULL, body TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (rule, version)) STRICT;
+    CREATE TABLE window (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, version INTEGER NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+        range_start INTEGER NOT NULL, range_end INTEGER NOT NULL, key TEXT NOT NULL, bytes INTEGER NOT NULL, records INTEGER NOT NULL,
+        reason TEXT NOT NULL, late INTEGER NOT NULL, delay_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT;
+    CREATE INDEX window_rule ON window (rule, id);
+    CREATE TABLE gap (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, range_start INTEGER NOT NULL,
+        range_end INTEGER NOT NULL, cause TEXT NOT NULL, at_ms INTEGER NOT NULL, UNIQUE (rule, topic, partition, range_start, range_end)) STRICT;
+    CREATE TABLE log (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, at_ms INTEGER NOT NULL, level TEXT NOT NULL, topic TEXT, partition INTEGER,
+        code TEXT, text TEXT NOT NULL) STRICT;
+    CREATE INDEX log_rule ON log (rule, id);
+    CREATE TABLE connection (kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
+    CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, rule TEXT, detail TEXT) STRICT;
+",
+    "
+    ALTER TABLE rule ADD COLUMN origin TEXT NOT NULL DEFAULT 'api';
+    CREATE TABLE log_kept (id INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, at_ms INTEGER NOT NULL, level TEXT NOT NULL, topic TEXT,
+        partition INTEGER, code TEXT, text TEXT NOT NULL) STRICT;
+    INSERT INTO log_kept SELECT id, rule, at_ms, level, topic, partition, code, text FROM log;
+    DROP TABLE log;
+    ALTER TABLE log_kept RENAME TO log;
+    CREATE INDEX log_rule ON log (rule, id);
+    CREATE TABLE verification (rule TEXT PRIMARY KEY, state TEXT NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER, report TEXT, problem TEXT) STRICT;
+",
+];
+
+/// The state of one service.
+#[derive(Debug)]
+pub struct State {
+    db: Mutex<Connection>,
+    /// Rises with each batch of entries that was written down.
+    written: watch::Sender<u64>,
+}
+
+fn failed(error: rusqlite::Error) -> Error {
+    Error::new(STATE_FAILED, ErrorKind::Retryable, "the service's state cannot be read or written")
+        .because(error)
+        .help("check the space and the permissions of the directory given by --state")
+}
+
+impl State {
+    /// Opens the file, making or migrating it.
+    ///
+    /// # Errors
+    /// `C0601`, also for a file that a later version has written.
+    pub fn open(file: &Path) -> Result<Self> {
+        // It holds secrets of connections. SQLite gives the files beside it the same mode.
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file).map_err(|e| {
+            Error::new(STATE_FAILED, ErrorKind::Invalid, "the service's state cannot be opened")
+                .with("file", file.display())
+                .because(e)
+                .help("check the permissions of the directory given by --state")
+        })?;
+        let db = Connection::open(file).map_err(|e| failed(e).with("file", file.display()))?;
+        Self::prepare(db).map_err(|e| e.with("file", file.display()))
+    }
+
+    fn prepare(mut db: Connection) -> Result<Self> {
+        // Exclusive first: set later, the lock would come with the first write only, and two services could run the same rules.
+        db.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 1000;",
+        )
+        .map_err(failed)?;
+        let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        let Some(due) = MIGRATIONS.get(found as usize..) else {
+            return Err(Error::new(STATE_FAILED, ErrorKind::Invalid, "the service's state was written by a later version")
+                .with("found", found)
+                .with("known", MIGRATIONS.len())
+                .help("run that version, or put back a copy of the directory from before"));
+        };
+        for (step, number) in due.iter().zip(found + 1..) {
+            let change = db.transaction().map_err(failed)?;
+            change.execute_batch(step).map_err(failed)?;
+            change.pragma_update(None, "user_version", number).map_err(failed)?;
+            change.commit().map_err(failed)?;
+        }
+        let state = Self { db: Mutex::new(db), written: watch::Sender::new(0) };
+        state.forget_running_verifications()?;
+        Ok(state)
+    }
+
+    /// Asks or changes something on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// Those of the question.
+    pub async fn ask<T: Send + 'static>(self: &Arc<Self>, question: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || question(&this)).await.unwrap_or_else(|failure| {
+            Err(Error::new(codes::PART_ENDED, ErrorKind::Bug, "a question to the service's state has ended by itself").because(failure))
+        })
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let mut db = self.db();
+        let transaction = db.transaction().map_err(failed)?;
+        let value = change(&transaction)?;
+        transaction.commit().map_err(failed)?;
+        Ok(value)
+    }
+
+    fn select<T>(&self, sql: &str, params: impl rusqlite::Params, of: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+        let db = self.db();
+        let mut statement = db.prepare_cached(sql).map_err(failed)?;
+        let rows = statement.query_map(params, of).map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+}
+
+#[cfg(test)]
+fn state() -> State {
+    State::prepare(Connection::open_in_memory().unwrap()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_service_at_a_time_has_it_and_nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let state = State::open(&file).unwrap();
+        assert_eq!(State::open(&file).unwrap_err().code, STATE_FAILED);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(state);
+        State::open(&file).unwrap();
+    }
+
+    #[test]
+    fn a_state_of_a_later_version_is_refused() {
+        let db = Connection::open_in_memory().unwrap();
+        db.pragma_update(None, "user_version", 1_000).unwrap();
+        assert_eq!(State::prepare(db).unwrap_err().code, STATE_FAILED);
+    }
+
+    #[test]
+    fn a_state_of_the_first_version_keeps_what_it_holds() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        db.execute_batch("INSERT INTO rule VALUES ('a', 1, 'paused', 5); INSERT INTO rule_version VALUES ('a', 1, '{}', 5)").unwrap();
+        let rule = State::prepare(db).unwrap().rule("a").unwrap();
+        assert_eq!((rule.wanted, rule.origin, rule.created_ms), (Wanted::Paused, Origin::Api, 5));
+    }
+}

@@ -1,0 +1,359 @@
+//! Rules and their versions.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::audit::audit;
+use super::{State, failed};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::service::definition::differences;
+
+/// There is no rule of this name.
+pub const RULE_UNKNOWN: Code = Code(602);
+/// There is a rule of this name.
+pub const RULE_EXISTS: Code = Code(603);
+/// The rule was changed by somebody else meanwhile.
+pub const VERSION_OUTDATED: Code = Code(604);
+/// The rule has no version of this number.
+pub const VERSION_UNKNOWN: Code = Code(613);
+/// The rule comes from a file, and is changed there.
+pub const RULE_OF_A_FILE: Code = Code(614);
+
+/// Whether a rule should run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// It runs, also after a restart.
+    Running,
+    /// It does not, until somebody resumes it.
+    Paused,
+}
+
+impl Wanted {
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        if word == "paused" { Self::Paused } else { Self::Running }
+    }
+}
+
+/// Where a rule is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// It was created through the API, and is changed there.
+    Api,
+    /// In a file, and changed there.
+    File,
+    /// It was in a file that does not have it any more. It does not run, but keeps what is known of it: the file may take it back, the API take it over.
+    Orphan,
+}
+
+impl Origin {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::File => "file",
+            Self::Orphan => "orphan",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "file" => Self::File,
+            "orphan" => Self::Orphan,
+            _ => Self::Api,
+        }
+    }
+}
+
+/// A rule as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRule {
+    /// Its name.
+    pub name: String,
+    /// The number of its current version, from 1.
+    pub version: i64,
+    /// Whether it should run.
+    pub wanted: Wanted,
+    /// Where it is defined.
+    pub origin: Origin,
+    /// When it was created.
+    pub created_ms: i64,
+    /// The body of its current version, as JSON.
+    pub body: String,
+}
+
+impl StoredRule {
+    /// Whether it runs: an orphan does not, whatever it was wanted to do.
+    pub fn runs(&self) -> Wanted {
+        if self.origin == Origin::Orphan { Wanted::Paused } else { self.wanted }
+    }
+}
+
+/// A version of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// Its number, from 1.
+    pub version: i64,
+    /// Its body, as JSON.
+    pub body: String,
+    /// When it was made.
+    pub at_ms: i64,
+}
+
+impl State {
+    /// All rules, by name.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn rules(&self) -> Result<Vec<StoredRule>> {
+        self.select(&format!("{RULES} ORDER BY rule.name"), params![], rule_of)
+    }
+
+    /// One rule.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub fn rule(&self, name: &str) -> Result<StoredRule> {
+        find(&self.db(), name)
+    }
+
+    /// A new rule, wanted to run, in version 1.
+    ///
+    /// # Errors
+    /// `C0601`, `C0603`.
+    pub fn create(&self, name: &str, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.change(|db| {
+            if look_for(db, name)?.is_some() {
+                return Err(Error::new(RULE_EXISTS, ErrorKind::Invalid, "there is a rule of this name")
+                    .with("rule", name)
+                    .help("choose another name, or edit that rule"));
+            }
+            let sql = "INSERT INTO rule (name, version, wanted, created_ms, origin) VALUES (?1, 1, 'running', ?2, ?3)";
+            db.execute(sql, params![name, at_ms, origin.as_str()]).map_err(failed)?;
+            db.execute("INSERT INTO rule_version VALUES (?1, 1, ?2, ?3)", params![name, body, at_ms]).map_err(failed)?;
+            audit(db, at_ms, who, "create", Some(name), Some(body))?;
+            find(db, name)
+        })
+    }
+
+    /// A new version of a rule, if its current one is `version` and it is defined in that `origin`. An equal body is no new version.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`, `C0604`, `C0614`.
+    pub fn edit(&self, name: &str, version: Option<i64>, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.change(|db| {
+            let rule = find(db, name)?;
+            if version.is_some_and(|version| version != rule.version) {
+                return Err(Error::new(VERSION_OUTDATED, ErrorKind::Invalid, "the rule was changed meanwhile")
+                    .with("rule", name)
+                    .with("version", rule.version)
+                    .help("look at the current version, and make the change again"));
+            }
+            check_origin(&rule, origin)?;
+            if rule.origin != origin {
+                db.execute("UPDATE rule SET origin = ?2 WHERE name = ?1", params![name, origin.as_str()]).map_err(failed)?;
+                audit(db, at_ms, who, "take over", Some(name), None)?;
+            }
+            let rule = StoredRule { origin, ..rule };
+            if rule.body == body {
+                return Ok(rule);
+            }
+            let next = rule.version + 1;
+            db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, body, at_ms]).map_err(failed)?;
+            db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
+            let changed = serde_json::to_string(&differences(&rule.body, body)).unwrap_or_default();
+            audit(db, at_ms, who, "edit", Some(name), Some(&changed))?;
+            Ok(StoredRule { version: next, body: body.to_owned(), ..rule })
+        })
+    }
+
+    /// Says whether a rule should run.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub fn want(&self, name: &str, wanted: Wanted, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.change(|db| {
+            let rule = find(db, name)?;
+            if rule.wanted != wanted {
+                db.execute("UPDATE rule SET wanted = ?2 WHERE name = ?1", params![name, wanted.as_str()]).map_err(failed)?;
+                audit(db, at_ms, who, if wanted == Wanted::Paused { "pause" } else { "resume" }, Some(name), None)?;
+            }
+            Ok(StoredRule { wanted, ..rule })
+        })
+    }
+
+    /// The files have a rule no more.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub fn orphan(&self, name: &str, who: &str, at_ms: i64) -> Result<()> {
+        self.change(|db| {
+            find(db, name)?;
+            db.execute("UPDATE rule SET origin = 'orphan' WHERE name = ?1", params![name]).map_err(failed)?;
+            audit(db, at_ms, who, "orphan", Some(name), None)
+        })
+    }
+
+    /// Forgets a rule that is defined in that `origin`, its versions, windows, gaps and log. Its objects and the audit stay.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`, `C0614`.
+    pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
+        self.change(|db| {
+            check_origin(&find(db, name)?, origin)?;
+            for table in ["rule_version", "window", "gap", "log", "verification"] {
+                db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
+            }
+            db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
+            audit(db, at_ms, who, "delete", Some(name), None)
+        })?;
+        // Whoever follows its log learns that there is none.
+        self.written.send_modify(|number| *number += 1);
+        Ok(())
+    }
+
+    /// A rule's versions, oldest first.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn versions(&self, name: &str) -> Result<Vec<StoredVersion>> {
+        self.select("SELECT version, body, at_ms FROM rule_version WHERE rule = ?1 ORDER BY version", params![name], version_of)
+    }
+
+    /// One version of a rule.
+    ///
+    /// # Errors
+    /// `C0601`, `C0613`.
+    pub fn version(&self, name: &str, version: i64) -> Result<StoredVersion> {
+        let sql = "SELECT version, body, at_ms FROM rule_version WHERE rule = ?1 AND version = ?2";
+        self.select(sql, params![name, version], version_of)?.pop().ok_or_else(|| {
+            Error::new(VERSION_UNKNOWN, ErrorKind::NotFound, "the rule has no version of this number")
+                .with("rule", name)
+                .with("version", version)
+                .help("`catchment rule versions` lists them")
+        })
+    }
+
+    /// Whether a version before this one wrote elsewhere.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn has_moved(&self, rule: &StoredRule) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM rule_version WHERE rule = ?1 AND version < ?2
+            AND json_extract(body, '$.to') IS NOT json_extract(?3, '$.to'))";
+        self.db().query_row(sql, params![rule.name, rule.version, rule.body], |row| row.get(0)).map_err(failed)
+    }
+}
+
+const RULES: &str = "SELECT rule.name, rule.version, rule.wanted, rule.origin, rule.created_ms, rule_version.body FROM rule
+    JOIN rule_version ON rule_version.rule = rule.name AND rule_version.version = rule.version";
+
+fn rule_of(row: &Row<'_>) -> rusqlite::Result<StoredRule> {
+    let (wanted, origin): (String, String) = (row.get(2)?, row.get(3)?);
+    Ok(StoredRule {
+        name: row.get(0)?,
+        version: row.get(1)?,
+        wanted: Wanted::of(&wanted),
+        origin: Origin::of(&origin),
+        created_ms: row.get(4)?,
+        body: row.get(5)?,
+    })
+}
+
+fn version_of(row: &Row<'_>) -> rusqlite::Result<StoredVersion> {
+    Ok(StoredVersion { version: row.get(0)?, body: row.get(1)?, at_ms: row.get(2)? })
+}
+
+fn look_for(db: &Connection, name: &str) -> Result<Option<StoredRule>> {
+    db.query_row(&format!("{RULES} WHERE rule.name = ?1"), params![name], rule_of).optional().map_err(failed)
+}
+
+fn find(db: &Connection, name: &str) -> Result<StoredRule> {
+    look_for(db, name)?.ok_or_else(|| {
+        Error::new(RULE_UNKNOWN, ErrorKind::NotFound, "there is no rule of this name")
+            .with("rule", name)
+            .help("`catchment rule list` names them")
+    })
+}
+
+/// Whether whoever changes rules of that `origin` may change this one.
+///
+/// # Errors
+/// `C0603`, `C0614`.
+pub fn check_origin(rule: &StoredRule, origin: Origin) -> Result<()> {
+    match (rule.origin, origin) {
+        (Origin::File, Origin::Api) => {
+            Err(Error::new(RULE_OF_A_FILE, ErrorKind::Invalid, "the rule comes from a file, and is changed there")
+                .with("rule", &rule.name)
+                .help("edit the file, then send the service SIGHUP; a pause needs no file"))
+        }
+        (Origin::Api, Origin::File) => Err(Error::new(RULE_EXISTS, ErrorKind::Invalid, "a rule of this name was created through the API")
+            .with("rule", &rule.name)
+            .help("give the one in the file another name, or delete the other one")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state;
+    use super::*;
+
+    #[test]
+    fn a_rule_is_created_once_and_edited_from_the_version_that_was_seen() {
+        let state = state();
+        let rule = state.create("orders", "{}", Origin::Api, "me", 1).unwrap();
+        assert_eq!((rule.version, rule.wanted), (1, Wanted::Running));
+        assert_eq!(state.create("orders", "{}", Origin::Api, "me", 2).unwrap_err().code, RULE_EXISTS);
+        assert_eq!(state.edit("orders", Some(1), "{\"a\":1}", Origin::Api, "me", 3).unwrap().version, 2);
+        assert_eq!(state.edit("orders", Some(1), "{}", Origin::Api, "me", 4).unwrap_err().code, VERSION_OUTDATED);
+        assert_eq!(state.edit("orders", Some(2), "{\"a\":1}", Origin::Api, "me", 5).unwrap().version, 2, "nothing has changed");
+        let versions: Vec<_> = state.versions("orders").unwrap().into_iter().map(|v| (v.version, v.body, v.at_ms)).collect();
+        assert_eq!(versions, [(1, "{}".to_owned(), 1), (2, "{\"a\":1}".to_owned(), 3)]);
+        assert_eq!(state.version("orders", 1).unwrap().body, "{}");
+        assert_eq!(state.version("orders", 3).unwrap_err().code, VERSION_UNKNOWN);
+        assert_eq!(state.rule("none").unwrap_err().code, RULE_UNKNOWN);
+    }
+
+    #[test]
+    fn a_rule_of_a_file_is_changed_there_alone_and_paused_anywhere() {
+        let state = state();
+        state.create("a", "{}", Origin::File, "file", 1).unwrap();
+        assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::Api, "me", 2).unwrap_err().code, RULE_OF_A_FILE);
+        assert_eq!(state.delete("a", Origin::Api, "me", 2).unwrap_err().code, RULE_OF_A_FILE);
+        assert_eq!(state.want("a", Wanted::Paused, "me", 2).unwrap().wanted, Wanted::Paused);
+        assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::File, "file", 3).unwrap().version, 2);
+        state.create("b", "{}", Origin::Api, "me", 4).unwrap();
+        assert_eq!(state.edit("b", None, "{\"a\":1}", Origin::File, "file", 5).unwrap_err().code, RULE_EXISTS);
+        state.orphan("a", "file", 6).unwrap();
+        let orphan = state.rule("a").unwrap();
+        assert_eq!((orphan.origin, orphan.version), (Origin::Orphan, 2), "what is known of it stays");
+        state.want("a", Wanted::Running, "me", 7).unwrap();
+        assert_eq!(state.rule("a").unwrap().runs(), Wanted::Paused, "nobody defines it");
+        let back = state.edit("a", None, "{\"a\":1}", Origin::File, "file", 8).unwrap();
+        assert_eq!((back.origin, back.version, back.runs()), (Origin::File, 2, Wanted::Running));
+        state.orphan("a", "file", 9).unwrap();
+        state.delete("a", Origin::Api, "me", 10).unwrap();
+    }
+
+    #[test]
+    fn a_rule_has_moved_if_any_version_before_wrote_elsewhere() {
+        let state = state();
+        let to = |store: &str| format!("{{\"to\":{{\"store\":\"{store}\"}}}}");
+        let first = state.create("a", &to("s"), Origin::Api, "me", 1).unwrap();
+        assert!(!state.has_moved(&first).unwrap());
+        let same = state.edit("a", None, "{\"to\":{\"store\":\"s\"},\"x\":1}", Origin::Api, "me", 2).unwrap();
+        assert!(!state.has_moved(&same).unwrap());
+        let moved = state.edit("a", None, &to("other"), Origin::Api, "me", 3).unwrap();
+        assert!(state.has_moved(&moved).unwrap());
+        let back = state.edit("a", None, &to("s"), Origin::Api, "me", 4).unwrap();
+        assert!(state.has_moved(&back).unwrap());
+    }
+}

@@ -1,0 +1,206 @@
+//! The REST surface over a socket: its form, its refusals, its description held against it by schemathesis, and its log as it grows.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Instant;
+
+use catchment_tests::bed::{Bed, Place};
+use catchment_tests::readers::python;
+use catchment_tests::rules_service::{PATIENCE, RulesService};
+use catchment_tests::services::Kafka;
+use serde_json::{Value, json};
+
+/// What a service answers.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+    }
+
+    /// The code of a problem, which every refusal is.
+    fn code(&self) -> &str {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{} {}", self.head, self.body);
+        assert_eq!(self.body["status"], self.status, "{}", self.body);
+        assert!(self.body["help"].is_string(), "a problem without a next step: {}", self.body);
+        self.body["code"].as_str().expect("a code")
+    }
+}
+
+fn connect(service: &RulesService, line: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
+    let address = service.address().strip_prefix("http://").expect("plain HTTP");
+    let mut stream = TcpStream::connect(address).expect("the service listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    write!(stream, "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
+        .expect("the service listens");
+    stream
+}
+
+fn ask_with(service: &RulesService, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut text = Vec::new();
+    connect(service, line, headers, body).read_to_end(&mut text).expect("an answer");
+    let text = String::from_utf8(text).expect("an answer in UTF-8");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+}
+
+fn ask(service: &RulesService, line: &str, body: &Value) -> Answer {
+    let token = format!("Bearer {}", service.token());
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    ask_with(service, line, &[("Authorization", &token)], &body)
+}
+
+fn bed() -> Bed {
+    Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process())
+}
+
+#[test]
+fn every_refusal_is_a_problem_with_a_code_and_a_next_step() {
+    let bed = bed();
+    let service = RulesService::start(&bed);
+    let rule = |keys: Value| {
+        let mut body = json!({ "name": "r", "source": { "topics": [bed.topic] }, "instance_id": "none" });
+        body.as_object_mut().expect("an object").extend(keys.as_object().cloned().expect("an object"));
+        body
+    };
+    let is = |line: &str, body: &Value, status: u16, code: &str| {
+        let answer = ask(&service, line, body);
+        assert_eq!((answer.status, answer.code()), (status, code), "{line} {body}: {}", answer.body);
+    };
+    assert_eq!(ask(&service, "POST /api/v1/rules", &rule(json!({}))).status, 201);
+    is("POST /api/v1/rules", &rule(json!({})), 409, "C0603");
+    is("POST /api/v1/rules", &rule(json!({ "name": "s" })), 409, "C0615");
+    is("POST /api/v1/rules", &rule(json!({ "name": "s", "group": "catchment-r", "to": { "prefix": "s/" } })), 409, "C0621");
+    is("POST /api/v1/rules", &rule(json!({ "name": "s", "windows": {} })), 422, "C0104");
+    is("POST /api/v1/rules", &json!([]), 422, "C0105");
+    is("GET /api/v1/rules/none", &Value::Null, 404, "C0602");
+    is("GET /api/v1/rules/%ff", &Value::Null, 400, "C0619");
+    is("GET /api/v1/rules/r/log?limit=0", &Value::Null, 400, "C0619");
+    is("GET /api/v1/rules/r/log?limit=x", &Value::Null, 400, "C0619");
+    is("GET /api/v1/rules/r/windows?befor=3", &Value::Null, 400, "C0619");
+    is("GET /api/v1/rules/r/file?key=../state.db", &Value::Null, 400, "C0619");
+    is("GET /api/v1/rules/r/file/content?key=x", &Value::Null, 403, "C0620");
+    is("POST /api/v1/rules/r/resume", &json!({ "accept": ["all"] }), 400, "C0619");
+    is("POST /api/v1/rules/r/rollback", &json!({}), 400, "C0619");
+    is("GET /api/v1/rules/r/verify", &Value::Null, 404, "C0502");
+    is("PATCH /api/v1/rules/r", &Value::Null, 405, "C0617");
+    is("GET /api/v1/nothing", &Value::Null, 404, "C0607");
+    is("GET /nothing", &Value::Null, 404, "C0607");
+    let large = json!({ "name": "large", "source": { "topics": ["x".repeat(2 << 20)] } });
+    assert_eq!(ask(&service, "POST /api/v1/rules", &large).status, 413);
+    let token = format!("Bearer {}", service.token());
+    let broken = ask_with(&service, "POST /api/v1/rules", &[("Authorization", &token)], "{");
+    assert_eq!((broken.status, broken.code()), (400, "C0103"));
+    let stale =
+        ask_with(&service, "PUT /api/v1/rules/r", &[("Authorization", &token), ("If-Match", "\"7\"")], &rule(json!({})).to_string());
+    assert_eq!((stale.status, stale.code()), (412, "C0604"));
+    for authorization in ["", "Bearer", "Bearer x", "Basic eDp4"] {
+        let answer = ask_with(&service, "GET /api/v1/rules", &[("Authorization", authorization)], "");
+        assert_eq!((answer.status, answer.code()), (401, "C0606"), "{authorization}");
+    }
+    let description = ask(&service, "GET /api/v1/openapi.json", &Value::Null).body;
+    for (path, item) in description["paths"].as_object().expect("paths") {
+        for method in item.as_object().expect("methods").keys() {
+            let line = format!("{} /api/v1{}", method.to_uppercase(), path.replace(['{', '}'], ""));
+            assert_eq!(ask_with(&service, &line, &[], "").status, 401, "{line}");
+        }
+    }
+    assert_eq!(ask_with(&service, "GET /api/v1/openapi.json", &[], "").status, 401);
+    assert_eq!(ask(&service, "GET /livez", &Value::Null).status, 200);
+    assert_eq!(ask(&service, "GET /readyz", &Value::Null).status, 200);
+    let shown = ask(&service, "GET /api/v1/rules/r", &Value::Null);
+    assert_eq!(shown.header("etag"), Some("\"1\""));
+}
+
+#[test]
+fn objects_are_looked_into_and_downloaded_if_values_may_be_shown() {
+    let mut bed = bed();
+    bed.fill(25);
+    let mut service = RulesService::start_with(&bed, &["--show-values"]);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, "window = { every = \"1s\" }")]);
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    let key = bed.place.data_keys("").into_iter().next().expect("an object");
+    let escaped = key.replace('+', "%2B").replace('=', "%3D");
+    let shown = ask(&service, &format!("GET /api/v1/rules/{topic}/file?key={escaped}&rows=3"), &Value::Null);
+    assert_eq!(shown.body["rows"].as_array().map(Vec::len), Some(3), "{}", shown.body);
+    assert_eq!(shown.body["proof"]["lane"]["topic"], topic, "{}", shown.body);
+    let token = format!("Bearer {}", service.token());
+    let mut bytes = Vec::new();
+    let line = format!("GET /api/v1/rules/{topic}/file/content?key={escaped}");
+    connect(&service, &line, &[("Authorization", &token)], "").read_to_end(&mut bytes).expect("an answer");
+    assert!(bytes.ends_with(&bed.place.get(&key)), "not the object's bytes");
+    let sample = ask(&service, &format!("GET /api/v1/sources/k/topics/{topic}/records?limit=4"), &Value::Null);
+    assert_eq!(sample.body.as_array().map(Vec::len), Some(4), "{}", sample.body);
+    let extent = ask(&service, &format!("GET /api/v1/sources/k/topics/{topic}"), &Value::Null);
+    assert_eq!(extent.body["records"], 25, "{}", extent.body);
+}
+
+#[test]
+fn a_log_is_sent_as_it_grows_and_from_where_it_was_left() {
+    let bed = bed();
+    let service = RulesService::start(&bed);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, "")]);
+    service.await_state(&topic, "running");
+    let token = format!("Bearer {}", service.token());
+    let line = format!("GET /api/v1/rules/{topic}/log/follow");
+    let stream = connect(&service, &line, &[("Authorization", &token), ("Last-Event-ID", "0")], "");
+    let mut events = BufReader::new(stream).lines();
+    let mut next = |wanted: &str| {
+        let began = Instant::now();
+        loop {
+            let line = events.next().expect("the stream goes on").expect("a line");
+            if line.starts_with("data: ") && line.contains(wanted) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "no {wanted:?}");
+        }
+    };
+    next("running: 1 topic(s)");
+    service.done(&["pause", &topic]);
+    service.done(&["resume", &topic]);
+    next("running: 1 topic(s)");
+}
+
+#[test]
+fn the_description_holds_under_schemathesis() {
+    let bed = bed();
+    // Rules that are made up find no broker.
+    let config = format!("[kafka.k]\nbrokers = [\"127.0.0.1:1\"]\n[store.s]\nurl = \"{}\"\n", bed.place.url(""));
+    let service = RulesService::start_on(&config, &bed, &[]);
+    let description = service.dir().join("openapi.json");
+    std::fs::write(&description, ask(&service, "GET /api/v1/openapi.json", &Value::Null).body.to_string()).expect("a file");
+    let out = Command::new(python())
+        .args(["-m", "schemathesis.cli", "run"])
+        .arg(&description)
+        .args(["--url", &format!("{}/api/v1", service.address())])
+        .args(["--header", &format!("Authorization: Bearer {}", service.token())])
+        // Without a broker these say so, with 502.
+        .args([
+            "--exclude-path-regex",
+            "/log/follow$|/explain$|/preview$|/test$|/topics|/probe$",
+            "--max-examples",
+            "15",
+            "--seed",
+            "1",
+            "--request-timeout",
+            "30",
+            "--no-color",
+        ])
+        .current_dir(service.dir())
+        .output()
+        .expect("schemathesis runs");
+    let said = format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("passed"), "{said}");
+}
