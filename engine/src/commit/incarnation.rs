@@ -9,6 +9,7 @@ use catchment_formats::{GapCause, LaneId, Missing};
 
 use super::Finding;
 use super::driver::{Exit, Lane};
+use super::sights::Sights;
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, is_same_topic};
 
@@ -26,11 +27,14 @@ impl Lane {
                 lost.push(range);
             }
         }
-        for Missing(from, to, _) in lost {
+        // A window may be pinned that ends where the position stands: nothing of it is lost.
+        for Missing(from, to, _) in lost.into_iter().filter(|lost| lost.0 < lost.1) {
             let gap = Missing(from, to, GapCause::TopicRecreated);
             self.pending.push(gap);
             self.tell_gap(gap);
         }
+        // What was pinned for the old log says nothing of the same offsets of this one.
+        self.sights = Sights::default();
         Ok(())
     }
 

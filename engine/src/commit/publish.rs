@@ -21,7 +21,6 @@ use crate::clock::Backoff;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{Intent, UploadNote, parts_digest};
-use crate::invariants::missing_within;
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
 use crate::segment::{BuiltPart, SealedSegment};
@@ -45,7 +44,6 @@ impl Lane {
     pub(super) async fn commit_segment(&mut self, assembly: Assembly, sealed: SealedSegment, pinned: Option<Intent>) -> Result<(), Exit> {
         let range = sealed.proof.range;
         assert_eq!(range.start, self.start, "segments tile");
-        debug_assert_eq!(missing_within(range, &sealed.tail.missing), [], "what a window lacks lies in it, or before it");
         if let Some(intent) = &pinned {
             assert_eq!(range, OffsetRange::new(intent.start, intent.end), "an intent's range never changes");
         }

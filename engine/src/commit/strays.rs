@@ -26,8 +26,8 @@ const STRAYS_MAX: usize = 64;
 /// where listing is not permitted.
 const SWEEPS_MAX: u32 = 5;
 
-/// Attempts when a run has read everything: the process may end right after.
-const LAST_SWEEPS: u32 = 3;
+/// Attempts when a run has read everything: the process may end right after. One more than a refusal of three requests outlasts.
+const LAST_SWEEPS: u32 = 4;
 
 /// Keys under which uploads may be open that are of no use.
 #[derive(Debug, Default)]
@@ -70,7 +70,8 @@ impl Strays {
     pub(super) fn note_standing(&mut self, object_key: &str, made_by: Option<&str>) {
         for stray in self.0.iter_mut().filter(|stray| stray.key == object_key) {
             stray.stands = true;
-            stray.made_by = made_by.map(str::to_owned);
+            // An intent that was pinned again without its upload says nothing of it; one name too many only spares an upload.
+            stray.made_by = made_by.map(str::to_owned).or(stray.made_by.take());
         }
     }
 
@@ -230,6 +231,7 @@ mod tests {
         assert!(strays.take_due().is_empty() && !strays.are_due());
         strays.note_standing("0", None);
         strays.note_standing("7", Some("another"));
+        strays.note_standing("7", None);
         let due: Vec<_> = strays.take_due().into_iter().map(|stray| (stray.key, stray.replaced, stray.made_by)).collect();
         assert_eq!(due, [("7".to_owned(), Some("upload 7".to_owned()), Some("another".to_owned()))]);
         assert_eq!(strays.0.len(), STRAYS_MAX - 1);

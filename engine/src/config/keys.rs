@@ -150,7 +150,7 @@ fn key_schema(key: &Key) -> Value {
         Span => json!({ "type": "string", "pattern": super::units::span_pattern() }),
         Integer => json!({ "type": "integer" }),
         Bool => json!({ "type": "boolean" }),
-        Word(words) => json!({ "enum": words }),
+        Word(words) => json!({ "type": "string", "enum": words }),
         Texts => json!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
         TextTable => json!({ "type": "object", "additionalProperties": { "type": ["string", "integer", "boolean"] } }),
         Section(section) => section_schema(section),
