@@ -185,6 +185,8 @@ fn the_description_holds_under_schemathesis() {
         .arg(&description)
         .args(["--url", &format!("{}/api/v1", service.address())])
         .args(["--header", &format!("Authorization: Bearer {}", service.token())])
+        // What a schema cannot say, a refusal does: whether names are defined, and keys go together. Valid bodies are what the other tests send.
+        .args(["--exclude-checks", "positive_data_acceptance"])
         // Without a broker these say so, with 502.
         .args([
             "--exclude-path-regex",

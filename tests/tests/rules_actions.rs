@@ -247,6 +247,7 @@ fn a_log_is_followed_and_a_state_is_copied_and_put_back() {
         assert!(began.elapsed() < PATIENCE, "nothing was followed: {}", follower.stderr());
         service.done(&["pause", &topic]);
         service.done(&["resume", &topic]);
+        service.await_state(&topic, "running");
     }
     follower.kill();
     let copied = service.done(&["copy-state"]);

@@ -79,6 +79,7 @@ fn fields_of(body: Value) -> Result<Map<String, Value>, Error> {
 
 fn refused(message: &str) -> Error {
     Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, message)
+        .help("send an object with the keys of the config file; docs/config.md lists them")
 }
 
 /// The TOML form of a body: `[rule.NAME]` and its tables.
