@@ -40,17 +40,11 @@ pub enum Switch {
     GoneUpload,
     /// A position that the log no longer has begins anew at the log's start, by the client's own reset.
     Reset,
-    /// Rule A1: the committer sends commits of lanes that were revoked.
-    LaneLock,
-    /// Rule A1: the committer sends commits although it has lost its membership.
-    Membership,
-    /// Rule R5c: less is published without waiting for a full copy that may be on its way.
-    FullCopy,
 }
 
 impl Switch {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 17] = [
         ("pin", Self::Pin),
         ("pin-first", Self::PinFirst),
         ("old-pin", Self::OldPin),
@@ -68,9 +62,6 @@ impl Switch {
         ("committed", Self::Committed),
         ("gone-upload", Self::GoneUpload),
         ("reset", Self::Reset),
-        ("lane-lock", Self::LaneLock),
-        ("membership", Self::Membership),
-        ("full-copy", Self::FullCopy),
     ];
 }
 

@@ -297,7 +297,7 @@ impl Lane {
             // Without this the upload could still be completed behind the smaller object.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
         }
-        if self.env.rule.has_atomic_guards() || removes(Switch::FullCopy) {
+        if self.env.rule.has_atomic_guards() {
             return Ok(None);
         }
         // A clock that was ahead when the window was pinned must not make this longer than a request can take.

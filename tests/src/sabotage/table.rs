@@ -54,7 +54,7 @@ const SEEDS: Layer = Layer::Simulation(400);
 const MORE_SEEDS: Layer = Layer::Simulation(1_200);
 
 /// All of them.
-pub const CASES: [Case; 20] = [
+pub const CASES: [Case; 17] = [
     case("pin", &[SEEDS]),
     case("pin-first", &[SEEDS]),
     case("old-pin", &[Layer::KafkaCells("k19.pin-again")]),
@@ -72,9 +72,6 @@ pub const CASES: [Case; 20] = [
     case("committed", &[Layer::KafkaCells("k11.")]),
     case("gone-upload", &[Layer::S3Cells("CompleteMultipartUpload/not-found")]),
     case("reset", &[Layer::KafkaCells("k6.")]),
-    case("lane-lock", &[Layer::KafkaCells("k18.")]),
-    case("membership", &[Layer::KafkaCells("k18.")]),
-    case("full-copy", &[MORE_SEEDS]),
 ];
 
 #[cfg(test)]

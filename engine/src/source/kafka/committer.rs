@@ -14,7 +14,6 @@ use rdkafka::error::RDKafkaErrorCode as K;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lane::{AliveGuard, LaneLease};
-use crate::sabotage::{Switch, removes};
 use crate::source::{CommitError, Committed};
 
 use super::assignments::Assignments;
@@ -80,12 +79,11 @@ fn take_round(waiting: &mut VecDeque<Request>) -> Vec<Request> {
 fn round(client: &BaseConsumer<GroupContext>, assignments: &Assignments, requests: Vec<Request>) {
     let results: Vec<Result<(), CommitError>> = {
         let guards: Vec<Option<AliveGuard<'_>>> = requests.iter().map(|r| r.lane.lock()).collect();
-        let lives: Vec<bool> = guards.iter().map(|guard| guard.is_some() || removes(Switch::LaneLock)).collect();
-        let living: Vec<&Request> = requests.iter().zip(&lives).filter(|(_, lives)| **lives).map(|(r, _)| r).collect();
+        let living: Vec<&Request> = requests.iter().zip(&guards).filter(|(_, g)| g.is_some()).map(|(r, _)| r).collect();
         let mut sent = send(client, &living).into_iter();
-        lives
+        guards
             .iter()
-            .map(|lives| if *lives { sent.next().unwrap_or(Err(CommitError::LaneDead)) } else { Err(CommitError::LaneDead) })
+            .map(|g| if g.is_some() { sent.next().unwrap_or(Err(CommitError::LaneDead)) } else { Err(CommitError::LaneDead) })
             .collect()
     };
     for (request, result) in requests.into_iter().zip(results) {
@@ -122,7 +120,6 @@ fn send(client: &BaseConsumer<GroupContext>, living: &[&Request]) -> Vec<Result<
 fn not_a_member(client: &BaseConsumer<GroupContext>) -> Option<CommitError> {
     match native::generation(client) {
         Some((generation, member)) if generation >= 0 && !member.is_empty() => None,
-        _ if removes(Switch::Membership) => None,
         _ => Some(CommitError::StaleMember("the client is not a member of the group".into())),
     }
 }
