@@ -74,6 +74,11 @@ impl Strays {
         }
     }
 
+    /// Whether an upload that an intent named is of no use any more, and known to this process alone.
+    pub(super) fn have_replaced(&self) -> bool {
+        self.0.iter().any(|stray| stray.stands && stray.replaced.is_some())
+    }
+
     fn are_due(&self) -> bool {
         self.0.iter().any(|stray| stray.stands)
     }
@@ -124,9 +129,9 @@ impl Lane {
     }
 
     /// Step 6, and an attempt at each key that stands. Cleaning up must not make a tidy late; but a run that has an end is over with its last
-    /// tidy.
+    /// tidy, and behind a tidy nobody who takes the lane over comes back to a key whose upload was replaced.
     pub(super) async fn tidy_and_sweep(&mut self) -> Result<(), Exit> {
-        if self.env.until.is_some() {
+        if self.env.until.is_some() || self.history.strays.have_replaced() {
             self.sweep().await;
             return self.tidy_window().await;
         }
@@ -233,6 +238,20 @@ mod tests {
         let due: Vec<_> = strays.take_due().into_iter().map(|stray| (stray.key, stray.replaced, stray.made_by)).collect();
         assert_eq!(due, [("7".to_owned(), Some("upload 7".to_owned()), Some("another".to_owned()))]);
         assert_eq!(strays.0.len(), STRAYS_MAX - 1);
+    }
+
+    /// A lane that had the next window at hand pinned it first, and with the process went the knowledge of the upload.
+    #[test]
+    fn an_upload_that_was_replaced_is_due_from_when_its_key_stands_until_it_is_swept() {
+        let mut strays = Strays::default();
+        strays.expect("plain", None);
+        strays.note_standing("plain", None);
+        strays.expect("k", Some("replaced".into()));
+        assert!(!strays.have_replaced(), "it may be wanted until its range stands by another one");
+        strays.note_standing("k", Some("made"));
+        assert!(strays.have_replaced());
+        drop(strays.take_due());
+        assert!(!strays.have_replaced());
     }
 
     #[test]
