@@ -167,7 +167,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, clock: Arc<dyn Clock>, ob
         memory: usize::try_from(limits::pipeline_bytes(budget)).unwrap_or(usize::MAX),
         threads,
     })?;
-    pipeline.env().claims.claim_all(pipeline.env(), &topics).await?;
+    TopicClaims::claim_all(pipeline.env(), &topics).await?;
     observer.started(&Started {
         metrics: Arc::clone(&pipeline.env().metrics),
         member: joined.handle.member.clone(),

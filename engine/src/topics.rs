@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::commit::control::{self, Owner};
 use crate::commit::env::LaneEnv;
@@ -18,6 +19,9 @@ use crate::limits::TOPIC_ABSENT_WAIT;
 use crate::source::{Source, TopicInfo, TopicPartition};
 use crate::store::key::{ControlKeys, TopicName};
 use crate::store::{Guard, GuardClass};
+
+/// Topics that are claimed at a time when a rule starts. More would be throttled by a store.
+const CLAIMS_IN_FLIGHT_MAX: usize = 64;
 
 /// A topic's directory, and where its partitions start.
 #[derive(Clone, Debug)]
@@ -113,16 +117,25 @@ impl TopicClaims {
         Ok(id)
     }
 
-    /// Claims every topic that matches when the rule starts, so that all of them start where `start` says.
+    /// Claims every topic that matches when the rule starts, so that all of them start where `start` says. Side by side: without an atomic
+    /// guard each claim must stand for seconds before it counts, and a rule may have thousands of topics.
     ///
     /// # Errors
-    /// As [`claim`](Self::claim).
-    pub async fn claim_all(&self, env: &LaneEnv, topics: &[String]) -> Result<()> {
-        for topic in topics {
+    /// As [`claim`](Self::claim), of the first topic that has one.
+    pub async fn claim_all(env: &Arc<LaneEnv>, topics: &[String]) -> Result<()> {
+        let room = Arc::new(Semaphore::new(CLAIMS_IN_FLIGHT_MAX));
+        let mut claims = JoinSet::new();
+        for (number, topic) in topics.iter().enumerate() {
             let tp = TopicPartition { topic: Arc::from(topic.as_str()), partition: 0 };
-            self.claim(env, &tp).await?;
+            let (env, room) = (Arc::clone(env), Arc::clone(&room));
+            claims.spawn(async move {
+                let _room = room.acquire_owned().await;
+                (number, env.claims.claim(&env, &tp).await.map(drop))
+            });
         }
-        Ok(())
+        let mut claimed = claims.join_all().await;
+        claimed.sort_by_key(|(number, _)| *number);
+        claimed.into_iter().try_for_each(|(_, claim)| claim)
     }
 
     /// Asks for a topic. A broker that has just started may not know it yet: only one that stays unknown is gone.

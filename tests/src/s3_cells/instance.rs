@@ -102,7 +102,7 @@ impl Instance {
             requests: Arc::new(RequestMetrics::default()),
             threads: Threads { consumers: 1, builders: 1, pinned: false },
         })?;
-        pipeline.env().claims.claim_all(pipeline.env(), &[TOPIC.to_owned()]).await?;
+        TopicClaims::claim_all(pipeline.env(), &[TOPIC.to_owned()]).await?;
         Ok(Self { tether, member, pipeline, events, stop: watch::Sender::new(false) })
     }
 

@@ -164,7 +164,7 @@ async fn live(
     world: Arc<World>,
     life: u64,
 ) {
-    let claimed = pipeline.env().claims.claim_all(pipeline.env(), &[TOPIC.to_owned()]).await;
+    let claimed = TopicClaims::claim_all(pipeline.env(), &[TOPIC.to_owned()]).await;
     let outcome = match claimed {
         Ok(()) => pipeline.run(&mut events, &mut stopped).await,
         Err(error) => Outcome::Failed(error),
