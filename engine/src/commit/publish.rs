@@ -84,7 +84,7 @@ impl Lane {
         if pinned.is_some() {
             crash::point(Point::AfterRepublish);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload_id());
+        self.history.strays.note_standing(&intent.key, intent.upload_id(), pinned.is_none());
         if end == intent.end {
             self.report_window(&sealed, &intent.key, requests);
         }

@@ -189,7 +189,7 @@ impl Lane {
         if intent.upload.is_some() {
             self.history.strays.expect(&intent.key, None);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload_id());
+        self.history.strays.note_standing(&intent.key, intent.upload_id(), false);
         self.tidy_and_sweep().await?;
         crash::point(Point::AfterAdopt);
         self.env.metrics.recovered();

@@ -2,8 +2,9 @@
 //!
 //! Place in the flow: around the publishing of an object. Before its key is pinned or opened, and at recovery, uploads of exactly that key
 //! are aborted that no intent names and that are too old to be alive; a younger one may be a living owner's. But who opens an upload and
-//! never hears of it leaves one that is young, and once the object stands nobody comes back to its key. So uploads of a key that stands
-//! are looked at once more: those that are too old by now, those that an intent named and that were replaced, and those without a part.
+//! never hears of it leaves one that is young, and so does who dies; once the object stands nobody comes back to its key. So uploads of a key
+//! that stands are looked at once more: those that are too old by now, those that an intent named and that were replaced, and those without a
+//! part. If this lane alone can have made the object, its key is also looked at again when the young ones are too old.
 //!
 //! Guarantee: no abort takes a record away, in any guard class. An object is final, so that whoever still works on an upload of its key, be
 //! it a zombie or, if this is one, the living owner, is told that the upload is gone, looks, and finds the object; the guard plays no part in
@@ -42,6 +43,11 @@ struct Stray {
     stands: bool,
     /// The upload that has made it, if one has.
     made_by: Option<String>,
+    /// Whether nothing but a request of this lane can have made it.
+    is_own: bool,
+    /// When it is to be looked at next, on the steady clock.
+    due: Duration,
+    /// Attempts that the store refused.
     sweeps: u32,
 }
 
@@ -53,6 +59,16 @@ enum Fate {
     AbortWithoutParts,
 }
 
+/// What an attempt at a key has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Uploads that may be alive for so many milliseconds more.
+    Young(u64),
+    /// What the store did not do.
+    Refused,
+}
+
 impl Strays {
     /// Uploads may be left open under this key.
     pub(super) fn expect(&mut self, object_key: &str, replaced: Option<String>) {
@@ -60,31 +76,58 @@ impl Strays {
             stray.replaced = stray.replaced.take().or(replaced);
             return;
         }
+        let key = object_key.to_owned();
+        self.keep(Stray { key, replaced, stands: false, made_by: None, is_own: false, due: Duration::ZERO, sweeps: 0 });
+    }
+
+    fn keep(&mut self, stray: Stray) {
         if self.0.len() == STRAYS_MAX {
             self.0.remove(0);
         }
-        self.0.push(Stray { key: object_key.to_owned(), replaced, stands: false, made_by: None, sweeps: 0 });
+        self.0.push(stray);
     }
 
-    /// An object stands under this key. `made_by` is the upload that the last intent named: no other has been completed since.
-    pub(super) fn note_standing(&mut self, object_key: &str, made_by: Option<&str>) {
+    /// An object stands under this key. `made_by` is the upload that the last intent named: no other has been completed since. `is_own` if this
+    /// lane was the first to pin the key's range: then no other upload of the key can have been completed at all.
+    pub(super) fn note_standing(&mut self, object_key: &str, made_by: Option<&str>, is_own: bool) {
         for stray in self.0.iter_mut().filter(|stray| stray.key == object_key) {
-            stray.stands = true;
+            // What this lane knows of a key it knows, though it recovers meanwhile and finds its own object.
+            (stray.stands, stray.is_own) = (true, is_own || stray.is_own);
             stray.made_by = made_by.map(str::to_owned);
         }
     }
 
-    fn are_due(&self) -> bool {
-        self.0.iter().any(|stray| stray.stands)
+    fn are_due(&self, now: Duration) -> bool {
+        self.0.iter().any(|stray| stray.is_due(now))
     }
 
     /// Takes those out whose keys stand.
-    fn take_due(&mut self) -> Vec<Stray> {
-        self.0.extract_if(.., |stray| stray.stands).collect()
+    fn take_due(&mut self, now: Duration) -> Vec<Stray> {
+        self.0.extract_if(.., |stray| stray.is_due(now)).collect()
+    }
+}
+
+impl Left {
+    /// Of two uploads of one key.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
+            (Self::Young(one), Self::Young(two)) => Self::Young(one.min(two)),
+            (Self::Nothing, left) | (left, Self::Nothing) => left,
+        }
     }
 }
 
 impl Stray {
+    fn is_due(&self, now: Duration) -> bool {
+        self.stands && self.due <= now
+    }
+
+    /// What is left of an upload with parts that is not too old. Who may have made the object is not waited for.
+    fn left_of_young(&self, upload: &OpenUpload, age_max: u64) -> Left {
+        if self.is_own { Left::Young(age_max.saturating_sub(upload.age_ms) + 1) } else { Left::Nothing }
+    }
+
     fn fate(&self, upload: &OpenUpload, age_max: u64) -> Fate {
         let is = |id: &Option<String>| id.as_deref() == Some(upload.id.as_str());
         if is(&self.made_by) {
@@ -137,10 +180,15 @@ impl Lane {
 
     /// One attempt at each key that stands.
     pub(super) async fn sweep(&mut self) {
-        for mut stray in self.history.strays.take_due() {
-            stray.sweeps += 1;
-            if !self.is_swept(&mut stray).await && stray.sweeps < SWEEPS_MAX {
-                self.history.strays.0.push(stray);
+        let now = self.env.clock.steady();
+        for mut stray in self.history.strays.take_due(now) {
+            match self.sweep_key(&mut stray).await {
+                Left::Nothing => continue,
+                Left::Young(wait) => stray.due = now + Duration::from_millis(wait),
+                Left::Refused => stray.sweeps += 1,
+            }
+            if stray.sweeps < SWEEPS_MAX {
+                self.history.strays.keep(stray);
             }
         }
     }
@@ -149,7 +197,7 @@ impl Lane {
     pub(super) async fn sweep_at_end(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
         for _ in 0..LAST_SWEEPS {
-            if !self.history.strays.are_due() {
+            if !self.history.strays.are_due(self.env.clock.steady()) {
                 return;
             }
             backoff.wait(&*self.env.clock).await;
@@ -157,7 +205,7 @@ impl Lane {
         }
     }
 
-    async fn is_swept(&self, stray: &mut Stray) -> bool {
+    async fn sweep_key(&self, stray: &mut Stray) -> Left {
         // By its id, also where listing is not permitted.
         if let Some(id) = stray.replaced.clone().filter(|id| stray.made_by.as_ref() != Some(id))
             && self.abort_replaced(&stray.key, &id).await
@@ -169,18 +217,18 @@ impl Lane {
             Ok(uploads) => uploads,
             Err(e) => {
                 tracing::warn!(key = stray.key, error = %e, "uploads behind an object could not be listed");
-                return false;
+                return Left::Refused;
             }
         };
-        let mut is_swept = true;
+        let mut left = Left::Nothing;
         for upload in &uploads {
-            is_swept &= match stray.fate(upload, age_max) {
-                Fate::Spare => true,
-                Fate::Abort => self.abort(&stray.key, &upload.id).await,
-                Fate::AbortWithoutParts => self.abort_without_parts(&stray.key, &upload.id).await,
-            };
+            left = left.and(match stray.fate(upload, age_max) {
+                Fate::Spare => Left::Nothing,
+                Fate::Abort => self.try_abort(&stray.key, &upload.id).await,
+                Fate::AbortWithoutParts => self.abort_without_parts(stray, upload, age_max).await,
+            });
         }
-        is_swept
+        left
     }
 
     async fn abort_replaced(&self, object_key: &str, id: &str) -> bool {
@@ -188,17 +236,21 @@ impl Lane {
         self.abort(object_key, id).await
     }
 
-    async fn abort_without_parts(&self, object_key: &str, id: &str) -> bool {
-        match self.env.store.list_parts(object_key, id).await {
-            Ok(parts) if parts.is_empty() => self.abort(object_key, id).await,
+    async fn abort_without_parts(&self, stray: &Stray, upload: &OpenUpload, age_max: u64) -> Left {
+        match self.env.store.list_parts(&stray.key, &upload.id).await {
+            Ok(parts) if parts.is_empty() => self.try_abort(&stray.key, &upload.id).await,
             // Somebody works on it, or has died; rule R7 knows when.
-            Ok(_) => true,
-            Err(e) if e.kind == StoreErrorKind::NoSuchUpload => true,
+            Ok(_) => stray.left_of_young(upload, age_max),
+            Err(e) if e.kind == StoreErrorKind::NoSuchUpload => Left::Nothing,
             Err(e) => {
-                tracing::warn!(key = object_key, error = %e, "parts of an upload behind an object could not be listed");
-                false
+                tracing::warn!(key = stray.key, error = %e, "parts of an upload behind an object could not be listed");
+                Left::Refused
             }
         }
+    }
+
+    async fn try_abort(&self, object_key: &str, id: &str) -> Left {
+        if self.abort(object_key, id).await { Left::Nothing } else { Left::Refused }
     }
 
     async fn abort(&self, object_key: &str, id: &str) -> bool {
@@ -227,17 +279,46 @@ mod tests {
             strays.expect(&n.to_string(), Some(format!("upload {n}")));
         }
         assert_eq!(strays.0.len(), STRAYS_MAX);
-        assert!(strays.take_due().is_empty() && !strays.are_due());
-        strays.note_standing("0", None);
-        strays.note_standing("7", Some("another"));
-        let due: Vec<_> = strays.take_due().into_iter().map(|stray| (stray.key, stray.replaced, stray.made_by)).collect();
+        assert!(strays.take_due(Duration::ZERO).is_empty() && !strays.are_due(Duration::ZERO));
+        strays.note_standing("0", None, true);
+        strays.note_standing("7", Some("another"), true);
+        let due: Vec<_> = strays.take_due(Duration::ZERO).into_iter().map(|stray| (stray.key, stray.replaced, stray.made_by)).collect();
         assert_eq!(due, [("7".to_owned(), Some("upload 7".to_owned()), Some("another".to_owned()))]);
         assert_eq!(strays.0.len(), STRAYS_MAX - 1);
     }
 
+    fn stray() -> Stray {
+        let (replaced, made_by) = (Some("replaced".into()), Some("made".into()));
+        Stray { key: "k".into(), replaced, stands: true, made_by, is_own: true, due: Duration::ZERO, sweeps: 0 }
+    }
+
+    #[test]
+    fn a_young_upload_is_waited_for_if_it_cannot_have_made_the_object() {
+        let upload = OpenUpload { key: "k".into(), id: "u".into(), age_ms: 400 };
+        let own = stray();
+        assert_eq!(own.left_of_young(&upload, 1000), Left::Young(601));
+        assert_eq!(Stray { is_own: false, ..stray() }.left_of_young(&upload, 1000), Left::Nothing);
+        let mut strays = Strays::default();
+        strays.expect("k", None);
+        for is_own in [true, false] {
+            strays.note_standing("k", None, is_own);
+        }
+        assert!(strays.0[0].is_own, "a recovery that finds its lane's own object takes nothing back");
+        let waiting = Stray { due: Duration::from_secs(5), ..stray() };
+        assert!(!waiting.is_due(Duration::from_secs(4)) && waiting.is_due(Duration::from_secs(5)));
+        assert!(!Stray { stands: false, ..own }.is_due(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_refusal_comes_before_what_is_young_and_the_oldest_of_these_first() {
+        assert_eq!(Left::Young(5).and(Left::Young(3)).and(Left::Nothing), Left::Young(3));
+        assert_eq!(Left::Nothing.and(Left::Nothing), Left::Nothing);
+        assert_eq!([Left::Refused.and(Left::Young(3)), Left::Nothing.and(Left::Refused)], [Left::Refused; 2]);
+    }
+
     #[test]
     fn the_upload_that_made_the_object_is_spared_and_one_that_may_be_alive_unless_it_is_empty() {
-        let stray = Stray { key: "k".into(), replaced: Some("replaced".into()), stands: true, made_by: Some("made".into()), sweeps: 0 };
+        let stray = stray();
         let fate = |id: &str, age_ms| stray.fate(&OpenUpload { key: "k".into(), id: id.into(), age_ms }, 1000);
         assert_eq!([fate("made", 0), fate("made", 5000)], [Fate::Spare, Fate::Spare]);
         assert_eq!([fate("replaced", 0), fate("other", 1001)], [Fate::Abort, Fate::Abort]);
