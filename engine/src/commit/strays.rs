@@ -2,14 +2,15 @@
 //!
 //! Place in the flow: around the publishing of an object. Before its key is pinned or opened, and at recovery, uploads of exactly that key
 //! are aborted that no intent names and that are too old to be alive; a younger one may be a living owner's. But who opens an upload and
-//! never hears of it leaves one that is young, and so does who dies; once the object stands nobody comes back to its key. So uploads of a key
-//! that stands are looked at once more: those that are too old by now, those that an intent named and that were replaced, and those without a
-//! part. If this lane alone can have made the object, its key is also looked at again when the young ones are too old.
+//! never hears of it leaves one that is young, and so does who dies; once the object stands nobody comes back to its key. So uploads of a
+//! key that stands are looked at once more: those that are too old by now, those that an intent named and that were replaced, and those
+//! without a part. If this lane alone can have made the object, its key is also looked at again when the young ones are too old.
 //!
 //! Guarantee: no abort takes a record away, in any guard class. An object is final, so that whoever still works on an upload of its key, be
-//! it a zombie or, if this is one, the living owner, is told that the upload is gone, looks, and finds the object; the guard plays no part in
-//! that. And the upload that made the object is never aborted: stores are known that go on to list it, and whose abort then takes the object's
-//! bytes. An upload without a part can have made none; one with parts is only touched if another has replaced it or it is too old to be alive.
+//! it a zombie or, if this is one, the living owner, is told that the upload is gone, looks, and finds the object; the guard plays no part
+//! in that. And the upload that made the object is never aborted: stores are known that go on to list it, and whose abort then takes the
+//! object's bytes. An upload without a part can have made none; one with parts is only touched if another has replaced it or it is too old
+//! to be alive.
 //!
 //! It does not insist: what cannot be listed or aborted is tried again a few times; after that a lifecycle rule of the bucket removes it.
 
@@ -87,8 +88,8 @@ impl Strays {
         self.0.push(stray);
     }
 
-    /// An object stands under this key. `made_by` is the upload that the last intent named: no other has been completed since. `is_own` if this
-    /// lane was the first to pin the key's range: then no other upload of the key can have been completed at all.
+    /// An object stands under this key. `made_by` is the upload that the last intent named: no other has been completed since. `is_own` if
+    /// this lane was the first to pin the key's range: then no other upload of the key can have been completed at all.
     pub(super) fn note_standing(&mut self, object_key: &str, made_by: Option<&str>, is_own: bool) {
         for stray in self.0.iter_mut().filter(|stray| stray.key == object_key) {
             // What this lane knows of a key it knows, though it recovers meanwhile and finds its own object.
@@ -166,8 +167,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Step 6, and an attempt at each key that stands. Cleaning up must not make a tidy late; but a run that has an end is over with its last
-    /// tidy.
+    /// Step 6, and an attempt at each key that stands. Cleaning up must not make a tidy late; but a run that has an end is over with its
+    /// last tidy.
     pub(super) async fn tidy_and_sweep(&mut self) -> Result<(), Exit> {
         if self.env.until.is_some() {
             self.sweep().await;
