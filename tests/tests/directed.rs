@@ -9,7 +9,7 @@ use catchment::clock::SystemClock;
 use catchment::commit::control::{self, Owner};
 use catchment::intent::CommitNote;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
-use catchment::store::{Guard, GuardClass};
+use catchment::store::{Guard, GuardClass, ObjectStore as _, Payload};
 use catchment_formats::{GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
 use catchment_tests::simulation::directed::{Directed, create_again};
@@ -19,7 +19,11 @@ use catchment_tests::simulation::vitals::Vitals;
 
 /// `[0, 20)` is stored, a window of `[20, 25)` is pinned, and the process is dead.
 async fn pinned() -> Directed {
-    let mut directed = Directed::new(GuardClass::A, 20);
+    pinned_in(GuardClass::A).await
+}
+
+async fn pinned_in(class: GuardClass) -> Directed {
+    let mut directed = Directed::new(class, 20);
     directed.start().await;
     directed.pass(30).await;
     assert_eq!(directed.committed(), 20);
@@ -185,4 +189,27 @@ async fn the_upload_of_a_process_that_died_is_aborted_once_it_is_too_old_to_be_a
     assert_eq!(directed.shared.store.open_uploads(), [key]);
     directed.pass(deadline).await;
     assert_eq!(directed.shared.store.open_uploads(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_a_cut_log_gives_otherwise_waits_for_the_one_that_was_pinned() {
+    // What the process that pinned it has sent, and what lands late.
+    let mut other = pinned_in(GuardClass::C).await;
+    other.start().await;
+    other.pass(300).await;
+    let objects = other.objects().await;
+    let (key, _) = objects.iter().find(|(_, proof)| proof.range.start == 20).expect("the window was published");
+    let copy = other.shared.store.get(key, None).await.expect("the memory store answers").expect("it stands");
+    let metadata = other.shared.store.head(key).await.expect("the memory store answers").expect("it stands").metadata;
+
+    let mut directed = pinned_in(GuardClass::C).await;
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.truncate(22);
+        log.append(20);
+    });
+    directed.start().await;
+    directed.pass(600).await;
+    directed.shared.store.put(key, Payload::from_bytes(copy), &metadata, Guard::Overwrite).await.expect("nothing guards it");
+    directed.pass(7_200).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(22, 25, GapCause::Truncation)], 42));
 }

@@ -60,6 +60,9 @@ impl Lane {
         if pinned.is_none() {
             self.check_first_key(&object_key).await?;
         }
+        if let Some(intent) = &pinned {
+            self.outwait_other_log(intent, &sealed).await?;
+        }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
         let mut intent = pinned.clone().unwrap_or_else(|| self.new_intent(&sealed, &object_key));
         intent.upload = note;
@@ -115,10 +118,9 @@ impl Lane {
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
         }
-        // A log that was cut below a pinned end gives other records when the range is read again. If the copy of whoever pinned it stands, recovery
-        // asks the log by what that one had read, finds the cut, and lists the records behind it.
-        let ends_otherwise = pinned && intent.end_last.is_some_and(|then| then != sealed.tail.last);
-        if ends_otherwise && !self.stands_as_read(intent, sealed).await? {
+        // A log that was cut below a pinned end gives other records when the range is read again. If the copy of whoever pinned it stands,
+        // recovery asks the log by what that one had read, finds the cut, and lists the records behind it.
+        if pinned && ends_otherwise(intent, sealed) && !self.stands_as_read(intent, sealed).await? {
             self.tidy().await?;
             return Err(Exit::Restart("the pinned range was read from another log than this one".into()));
         }
@@ -128,6 +130,19 @@ impl Lane {
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
         Ok(())
+    }
+
+    /// A pinned range that was read again from a log that was cut in it and written anew is another object than the one that was pinned,
+    /// like one that Kafka has lost in part: whoever pinned it may have sent that, and in classes B and C it would land over this one. If
+    /// it stands, recovery finds the cut behind it.
+    async fn outwait_other_log(&mut self, intent: &Intent, sealed: &SealedSegment) -> Result<(), Exit> {
+        if !ends_otherwise(intent, sealed) {
+            return Ok(());
+        }
+        let Some(end) = self.outwait_full_copy(intent).await? else { return Ok(()) };
+        self.settled(intent, end);
+        self.tidy().await?;
+        Err(Exit::Restart("the pinned range stands as it was read from another log than this one".into()))
     }
 
     /// Whether the object of an intent holds the records that were read for it now.
@@ -234,8 +249,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Pins an intent again if its pin is old. Who was frozen may have lost the lane since; others have waited for the requests of that pin,
-    /// and gone on without them. Sent now, they would write over what came after.
+    /// Pins an intent again if its pin is old. Who was frozen may have lost the lane since; others have waited for the requests of that
+    /// pin, and gone on without them. Sent now, they would write over what came after.
     pub(super) async fn renew_pin(&mut self, intent: &mut Intent) -> Result<(), Exit> {
         let now = self.env.clock.wall_ms();
         let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
@@ -307,8 +322,8 @@ impl Lane {
         Ok(())
     }
 
-    /// A PUT whose answer was lost may have stored other bytes than were sent, where the store has no better check than the checksum that it
-    /// shows (COS). The proof in its metadata says that it is ours; only overwriting it with the same range mends it.
+    /// A PUT whose answer was lost may have stored other bytes than were sent, where the store has no better check than the checksum that
+    /// it shows (COS). The proof in its metadata says that it is ours; only overwriting it with the same range mends it.
     async fn mend_if_damaged(&self, intent: &Intent, body: &Body, stored: Option<&ObjectInfo>) -> Result<(), Exit> {
         let (Body::Put { payload, metadata }, Some(crc64)) = (body, stored.and_then(|info| info.crc64)) else { return Ok(()) };
         if crc64 == payload.crc64() {
@@ -405,6 +420,11 @@ impl Lane {
             self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(e));
         }
     }
+}
+
+/// Whether the last record of an intent's range is another one than it was when it was pinned: the log was cut in between.
+fn ends_otherwise(intent: &Intent, sealed: &SealedSegment) -> bool {
+    intent.end_last.is_some_and(|then| then != sealed.tail.last)
 }
 
 /// Counts a lane as having something on its way, so that a stop can wait for it.
