@@ -19,7 +19,11 @@ use catchment_tests::simulation::store::FaultyStore;
 
 /// `[0, 20)` is stored, a window of `[20, 25)` is pinned, and the process is dead.
 async fn pinned() -> Directed {
-    let mut directed = Directed::new(GuardClass::A, 20);
+    pinned_in(GuardClass::A).await
+}
+
+async fn pinned_in(class: GuardClass) -> Directed {
+    let mut directed = Directed::new(class, 20);
     directed.start().await;
     directed.pass(30).await;
     assert_eq!(directed.committed(), 20);
@@ -124,6 +128,27 @@ async fn a_cut_inside_a_pinned_window_whose_old_copy_stands_is_listed() {
 async fn a_cut_inside_a_pinned_window_that_is_read_again_leaves_nothing_out() {
     let directed = cut_inside_a_pinned_window(false).await;
     assert_eq!((directed.missing().await, directed.committed()), (vec![], 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_a_cut_log_gives_otherwise_waits_for_the_one_that_was_pinned() {
+    let mut twin = pinned_in(GuardClass::C).await;
+    twin.start().await;
+    twin.pass(300).await;
+    let (key, _) = twin.objects().await.into_iter().find(|(_, proof)| proof.range.start == 20).expect("the pinned window");
+    let copy = twin.shared.store.get(&key, None).await.unwrap().expect("its bytes");
+    let metadata = twin.shared.store.head(&key).await.unwrap().expect("its metadata").metadata;
+
+    let mut directed = pinned_in(GuardClass::C).await;
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.truncate(22);
+        log.append(20);
+    });
+    directed.start().await;
+    directed.pass(600).await;
+    directed.shared.store.put(&key, Payload::from_bytes(copy), &metadata, Guard::Overwrite).await.expect("nothing guards it");
+    directed.pass(7_200).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(22, 25, GapCause::Truncation)], 42));
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,6 +60,9 @@ impl Lane {
         if pinned.is_none() {
             self.check_first_key(&object_key).await?;
         }
+        if let Some(intent) = &pinned {
+            self.outwait_other_log(intent, &sealed).await?;
+        }
         let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
         let mut intent = pinned.clone().unwrap_or_else(|| self.new_intent(&sealed, &object_key));
         intent.upload = note;
@@ -99,8 +102,7 @@ impl Lane {
         }
         // A log that was cut below a pinned end gives other records when the range is read again. If the copy of whoever pinned it stands, recovery
         // asks the log by what that one had read, finds the cut, and lists the records behind it.
-        let ends_otherwise = pinned && intent.end_last.is_some_and(|then| then != sealed.tail.last);
-        if ends_otherwise && !self.stands_as_read(intent, sealed).await? {
+        if pinned && ends_otherwise(intent, sealed) && !self.stands_as_read(intent, sealed).await? {
             self.tidy().await?;
             return Err(Exit::Restart("the pinned range was read from another log than this one".into()));
         }
@@ -110,6 +112,19 @@ impl Lane {
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
         Ok(())
+    }
+
+    /// A pinned range that was read again from a log that was cut in it and written anew is another object than the one that was pinned, like one that
+    /// Kafka has lost in part: whoever pinned it may have sent that, and in classes B and C it would land over this one. If it stands, recovery finds
+    /// the cut behind it.
+    async fn outwait_other_log(&mut self, intent: &Intent, sealed: &SealedSegment) -> Result<(), Exit> {
+        if !ends_otherwise(intent, sealed) {
+            return Ok(());
+        }
+        let Some(end) = self.outwait_full_copy(intent).await? else { return Ok(()) };
+        self.settled(intent, end);
+        self.tidy().await?;
+        Err(Exit::Restart("the pinned range stands as it was read from another log than this one".into()))
     }
 
     /// Whether the object of an intent holds the records that were read for it now.
@@ -331,6 +346,11 @@ impl Lane {
             self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(e));
         }
     }
+}
+
+/// Whether the last record of an intent's range is another one than it was when it was pinned: the log was cut in between.
+fn ends_otherwise(intent: &Intent, sealed: &SealedSegment) -> bool {
+    intent.end_last.is_some_and(|then| then != sealed.tail.last)
 }
 
 /// Counts a lane as having something on its way, so that a stop can wait for it.

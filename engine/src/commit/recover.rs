@@ -291,8 +291,8 @@ impl Lane {
         })
     }
 
-    /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before less is published.
-    async fn outwait_full_copy(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
+    /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published.
+    pub(super) async fn outwait_full_copy(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
         if let Some(upload) = &intent.upload {
             // Without this the upload could still be completed behind the smaller object.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
