@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{BackupPlan, KafkaSettings, OnStop, StoreSettings};
+use crate::config::{BackupPlan, Destination, KafkaSettings, OnStop, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::metrics::{Metrics, RequestMetrics};
@@ -24,6 +24,7 @@ use crate::store::open::{GivenCredentials, OpenOptions, open};
 use crate::store::url::below;
 use crate::store::{ObjectStore, RequestObserver, StoreError, probe};
 use crate::topics::TopicClaims;
+use crate::verify::Place;
 use crate::window::WindowPolicy;
 
 /// How long leaving the group may take. A member that is not gone by then is fenced by its session.
@@ -197,6 +198,14 @@ pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Opened
     let mut options = open_options(settings)?;
     options.observer = Some(Arc::clone(&requests) as Arc<dyn RequestObserver>);
     Ok(OpenedStore { store: open(&below(&settings.url, prefix), &options).await?, requests })
+}
+
+/// Opens a destination for reading. Creates nothing.
+///
+/// # Errors
+/// If the address or the credentials cannot be used, or a directory does not exist.
+pub async fn open_place(to: &Destination) -> Result<Place> {
+    Place::open(&below(&to.store.url, &to.prefix), &open_options(&to.store)?).await
 }
 
 /// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store

@@ -115,6 +115,15 @@ impl Supervisor {
         self.plan_in(&self.config().await?, name, body, accept)
     }
 
+    /// The plan of a rule as it stands.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`; every problem of its body, such as a connection that is gone.
+    pub async fn plan_of_rule(&self, name: &str) -> Result<BackupPlan, Vec<Error>> {
+        let rule = self.rule(name).await?;
+        self.plan(name, &rule.body, Vec::new()).await
+    }
+
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
         definition::plan(config, name, body, self.rule_budget, RunOptions { until_end: false, accept })
     }

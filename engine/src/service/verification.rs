@@ -15,8 +15,7 @@ use crate::error::{Code, Error, ErrorKind, Result};
 use crate::runtime;
 use crate::source::Source;
 use crate::source::kafka::{KafkaCluster, ReadShare};
-use crate::store::url::below;
-use crate::verify::{Place, Report};
+use crate::verify::Report;
 
 /// The rule is being verified.
 pub const VERIFYING: Code = Code(616);
@@ -89,7 +88,7 @@ impl Drop for Running<'_> {
 }
 
 async fn verify(plan: &BackupPlan, compare: bool) -> Result<Report> {
-    let place = Place::open(&below(&plan.to.store.url, &plan.to.prefix), &runtime::open_options(&plan.to.store)?).await?;
+    let place = runtime::open_place(&plan.to).await?;
     let source = match compare {
         true => Some(KafkaCluster::connect(plan.kafka.clone(), FETCH).await? as Arc<dyn Source>),
         false => None,

@@ -17,7 +17,6 @@ use super::problem::{Problem, malformed};
 use super::view::json_of;
 use crate::error::{Error, ErrorKind, codes};
 use crate::runtime;
-use crate::store::url::below;
 use crate::store::{ObjectStore, StoreResult};
 use crate::verify::{Place, rows};
 
@@ -95,11 +94,7 @@ pub(super) struct FileShown {
 
 /// The place that a rule writes to, for reading.
 async fn place(service: &Service, name: &str) -> Result<Place, Problem> {
-    let asked = name.to_owned();
-    let rule = service.state.ask(move |state| state.rule(&asked)).await?;
-    let plan = service.supervisor.plan(name, &rule.body, Vec::new()).await?;
-    let options = runtime::open_options(&plan.to.store)?;
-    Ok(Place::open(&below(&plan.to.store.url, &plan.to.prefix), &options).await?)
+    Ok(runtime::open_place(&service.supervisor.plan_of_rule(name).await?.to).await?)
 }
 
 /// A key of the caller's must stay below the rule's prefix.

@@ -150,9 +150,7 @@ pub(super) async fn clone_rule(State(service): State<Service>, OfPath(name): OfP
 #[utoipa::path(get, path = "/rules/{name}/explain", tag = "rules", params(("name" = String, Path, description = "The rule")),
     responses((status = 200, description = "As of now", body = Explained)))]
 pub(super) async fn explain(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let asked = name.clone();
-    let rule = service.state.ask(move |state| state.rule(&asked)).await?;
-    let plan = service.supervisor.plan(&name, &rule.body, Vec::new()).await?;
+    let plan = service.supervisor.plan_of_rule(&name).await?;
     Ok(json_of(&service.inspector.explain(&plan).await?))
 }
 

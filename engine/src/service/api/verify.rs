@@ -27,9 +27,7 @@ pub(super) struct Extent {
     responses((status = 202, description = "It has begun, or waits for another one to end", body = VerificationView)))]
 pub(super) async fn begin(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
     let extent: Extent = body.into()?;
-    let asked = name.clone();
-    let rule = service.state.ask(move |state| state.rule(&asked)).await?;
-    let plan = service.supervisor.plan(&name, &rule.body, Vec::new()).await?;
+    let plan = service.supervisor.plan_of_rule(&name).await?;
     let begun = service.verifications.begin(plan, extent.compare).await?;
     Ok((StatusCode::ACCEPTED, json_of(&VerificationView::from(begun))).into_response())
 }
