@@ -217,7 +217,7 @@ impl Lane {
                     self.commit_segment(done, *sealed, pinned.take()).await?;
                     run.sealed.fetch_sub(1, Ordering::Relaxed);
                     self.wake_consumer();
-                    if events.is_empty() || self.untidied_for() > TIDY_DELAY_MAX {
+                    if events.is_empty() || self.untidied_for() > TIDY_DELAY_MAX || self.history.strays.have_replaced() {
                         self.tidy_and_sweep().await?;
                     }
                     self.keep_anchor().await?;

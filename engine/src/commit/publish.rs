@@ -15,6 +15,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use super::assembly::{Assembly, Upload};
 use super::driver::{Exit, Lane};
 use super::proof::{self, metadata, needs_record, record_key};
+use super::strays::Maker;
 use super::{Finding, Next, after_look, after_publish, compare};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
@@ -82,23 +83,23 @@ impl Lane {
             self.settled(&intent, intent.end);
             self.tidy().await?;
         }
-        let (end, requests) = self.publish(&mut intent, &mut body).await?;
-        self.settled(&intent, end);
+        let published = self.publish(&mut intent, &mut body).await?;
+        self.settled(&intent, published.end);
         if pinned.is_some() {
             crash::point(Point::AfterRepublish);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload_id());
-        if end == intent.end {
-            self.report_window(&sealed, &intent.key, requests);
+        if published.end == intent.end {
+            self.report_window(&sealed, &intent.key, published.requests);
         }
-        self.go_on_behind(&intent, end, &sealed, pinned.is_some()).await
+        self.go_on_behind(&intent, published, &sealed, pinned.is_some()).await
     }
 
-    /// After step 5: the window stands up to `end`.
-    async fn go_on_behind(&mut self, intent: &Intent, end: i64, sealed: &SealedSegment, pinned: bool) -> Result<(), Exit> {
-        if end != intent.end {
+    /// After step 5: the window stands.
+    async fn go_on_behind(&mut self, intent: &Intent, published: Published, sealed: &SealedSegment, pinned: bool) -> Result<(), Exit> {
+        // Of an object with another end, or of other records, nobody knows which upload has made it.
+        if published.end != intent.end {
             self.tidy().await?;
-            return Err(Exit::Restart(format!("{} stands with another end, {end}", intent.key)));
+            return Err(Exit::Restart(format!("{} stands with another end, {}", intent.key, published.end)));
         }
         // A log that was cut below a pinned end gives other records when the range is read again. If the copy of whoever pinned it stands, recovery
         // asks the log by what that one had read, finds the cut, and lists the records behind it.
@@ -106,8 +107,10 @@ impl Lane {
             self.tidy().await?;
             return Err(Exit::Restart("the pinned range was read from another log than this one".into()));
         }
+        self.history.strays.note_standing(&intent.key, intent.upload_id(), published.maker(pinned));
         self.last = sealed.tail.last;
         if pinned && !self.pending.is_empty() {
+            self.abort_replaced().await;
             self.tidy().await?;
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
@@ -186,8 +189,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Steps 4 and 5. Returns the end of the object that stands, and how many publishing requests it took.
-    pub(super) async fn publish(&mut self, intent: &mut Intent, body: &mut Body) -> Result<(i64, u32), Exit> {
+    /// Steps 4 and 5.
+    pub(super) async fn publish(&mut self, intent: &mut Intent, body: &mut Body) -> Result<Published, Exit> {
         let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
         let mut requests = 0;
         loop {
@@ -208,7 +211,7 @@ impl Lane {
             }
             loop {
                 match next {
-                    Next::Settled(end) => return Ok((end, requests)),
+                    Next::Settled(end) => return Ok(Published { end, requests, is_answered: kind.is_none() }),
                     Next::Look => {
                         crash::point(Point::BeforeLook);
                         let (finding, stored) = self.look(intent).await?;
@@ -344,6 +347,26 @@ impl Lane {
     fn report_waiting(&self, error: Option<&StoreError>) {
         if let Some(e) = error {
             self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(e));
+        }
+    }
+}
+
+/// What came of steps 4 and 5.
+pub(super) struct Published {
+    /// The end of the object that stands.
+    pub(super) end: i64,
+    /// How many publishing requests it took.
+    requests: u32,
+    /// Whether the last of them was answered with success; else the object was found.
+    is_answered: bool,
+}
+
+impl Published {
+    fn maker(&self, was_pinned_before: bool) -> Maker {
+        match (was_pinned_before, self.is_answered) {
+            (false, _) => Maker::OnlyThisLane,
+            (true, true) => Maker::ThisLane,
+            (true, false) => Maker::Somebody,
         }
     }
 }

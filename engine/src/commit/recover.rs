@@ -10,6 +10,7 @@ use catchment_formats::{Encoding, GapCause, Missing};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
+use super::strays::Maker;
 use super::{Finding, compare, lost_since_pin, truncated_from, with_gap};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
@@ -190,7 +191,7 @@ impl Lane {
         if intent.upload.is_some() {
             self.history.strays.expect(&intent.key, None);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload_id());
+        self.history.strays.note_standing(&intent.key, intent.upload_id(), Maker::Somebody);
         self.tidy_and_sweep().await?;
         crash::point(Point::AfterAdopt);
         self.env.metrics.recovered();
@@ -228,7 +229,7 @@ impl Lane {
                 crash::point(Point::BeforeLateComplete);
                 let mut body = Body::Complete { id: upload.id.clone(), parts };
                 return match self.publish(intent, &mut body).await {
-                    Ok((end, _)) => Ok(Some(end)),
+                    Ok(published) => Ok(Some(published.end)),
                     Err(Exit::Restart(_)) => Ok(None),
                     Err(exit) => Err(exit),
                 };
