@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::scripted::order::Order;
+
 /// A commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
@@ -21,6 +23,8 @@ pub struct Commit {
 pub struct Accepted {
     /// When it was accepted.
     pub at: Instant,
+    /// When it was accepted, among all events of the test.
+    pub order: u64,
     /// How often the group had forgotten commits before.
     pub forgettings: u32,
     /// The topic.
@@ -37,14 +41,16 @@ pub struct Offsets {
     of: BTreeMap<(String, i32), Vec<(Instant, Commit)>>,
     accepted: Vec<Accepted>,
     forgettings: u32,
+    /// Numbers commits among the events of a test.
+    pub order: Order,
 }
 
 impl Offsets {
     /// Takes a commit that is there from `visible` on.
     pub fn set(&mut self, topic: &str, partition: i32, commit: Commit, visible: Instant) {
-        let (at, forgettings, topic) = (Instant::now(), self.forgettings, topic.to_owned());
+        let (at, order, forgettings, topic) = (Instant::now(), self.order.next(), self.forgettings, topic.to_owned());
         self.of.entry((topic.clone(), partition)).or_default().push((visible, commit.clone()));
-        self.accepted.push(Accepted { at, forgettings, topic, partition, commit });
+        self.accepted.push(Accepted { at, order, forgettings, topic, partition, commit });
     }
 
     /// What a fetch sees now.

@@ -1,6 +1,6 @@
 //! What one cell stands on: a broker, a store and the processes that run against them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use catchment::verify::{Place, verify};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+use super::pins;
 use super::visible::{self, TOPICS, topic};
 use crate::broker::Broker;
 use crate::broker::cluster::Cluster;
@@ -19,6 +20,7 @@ use crate::kafka_cells::bench::{GROUP, QUICK};
 use crate::kafka_cells::contents::compare;
 use crate::process::{Exit, Program, crashing_binary};
 use crate::s3::{Config, Fault, Op, Personality, S3Server, State};
+use crate::scripted::order::Order;
 
 /// How long a process may take that is to end or to be killed.
 pub(crate) const RUN_LIMIT: Duration = Duration::from_secs(120);
@@ -105,11 +107,15 @@ pub(crate) struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// Full topics, an empty store.
     pub(crate) fn new(handle: &'a Handle, form: Form, class: GuardClass) -> Self {
-        let (broker, server) = handle.block_on(async {
-            let config = Config { part_bytes_min: Some(PART_BYTES), ..Config::new(Personality::Minio).guards(class, class) };
-            (Broker::start(1).await, S3Server::start(config).await.expect("a loopback port can be had"))
+        let order = Order::default();
+        let config =
+            Config { part_bytes_min: Some(PART_BYTES), order: order.clone(), ..Config::new(Personality::Minio).guards(class, class) };
+        let (broker, server) =
+            handle.block_on(async { (Broker::start(1).await, S3Server::start(config).await.expect("a loopback port can be had")) });
+        broker.with(|cluster| {
+            visible::fill(cluster, form.sending == Sending::Multipart);
+            cluster.groups.group(GROUP).offsets.order = order;
         });
-        broker.with(|cluster| visible::fill(cluster, form.sending == Sending::Multipart));
         Self { handle, broker, server, form }
     }
 
@@ -175,10 +181,25 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Uploads that the group's intents name now.
+    pub(crate) fn named_uploads(&self) -> BTreeSet<String> {
+        self.broker.with(|cluster| {
+            let offsets = &cluster.groups.group(GROUP).offsets;
+            let notes = (0..TOPICS).filter_map(|n| Some((0, offsets.get(&topic(n), 0)?.metadata.as_str())));
+            pins::intents(notes).into_iter().filter_map(|(_, intent)| intent.upload_id().map(str::to_owned)).collect()
+        })
+    }
+
     /// Whether a request came that would make this key visible.
     pub(crate) fn was_asked_to_publish(&self, key: &str) -> bool {
         let publishes = |op| matches!(op, Op::PutObject | Op::CompleteMultipartUpload);
         self.store_state().log().iter().any(|request| request.key == key && publishes(request.op))
+    }
+
+    /// When owner records were first written, in milliseconds since the store's start.
+    pub(crate) fn claims(&self) -> Vec<u64> {
+        let log = self.store_state().log();
+        log.iter().filter(|r| r.op == Op::PutObject && r.key.contains("_catchment/owners/")).map(|r| r.begun_ms).collect()
     }
 
     /// How often a data object was written again with the bytes that stood.
@@ -187,18 +208,34 @@ impl<'a> Bench<'a> {
         versions.iter().filter(|(key, _)| !key.contains("_catchment/")).map(|(_, versions)| versions.len() as u64 - 1).sum()
     }
 
-    /// Compares what is stored with what is visible, and asks the invariants: no object changed or went, nothing is damaged or missing, the group has
-    /// everything and nothing is pinned.
+    /// Compares what is stored with what is visible, and asks the invariants: no object changed or went, each was pinned before it became
+    /// visible, and under one intent; nothing is damaged or missing, the group has everything and nothing is pinned.
     pub(crate) fn compare(&self) -> Result<Compared, String> {
         let changed = self.store_state().changed_keys();
         if !changed.is_empty() {
             return Err(format!("objects changed after they were visible: {changed:?}"));
         }
         let store = self.handle.block_on(open(&self.server.url("", ""), &self.server.options())).map_err(|e| e.to_string())?;
+        self.ask_invariants(&*store)?;
         self.compare_in(store)
     }
 
-    /// The same of another store, but for what only this one remembers.
+    fn ask_invariants(&self, store: &dyn ObjectStore) -> Result<(), String> {
+        let versions = self.store_state().versions();
+        for topic in (0..TOPICS).map(topic) {
+            let pins = self.broker.with(|cluster| {
+                let accepted = cluster.groups.group(GROUP).offsets.accepted().iter().filter(|accepted| accepted.topic == topic);
+                pins::intents(accepted.map(|accepted| (accepted.order, accepted.commit.metadata.as_str())))
+            });
+            let objects = self.handle.block_on(pins::objects(store, &format!("{topic}/"), &versions))?;
+            if let Some(violation) = pins::broken(&pins, &objects).first() {
+                return Err(format!("{topic}: {violation}; pinned {pins:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of another store, but for what only this one and its broker remember.
     pub(crate) fn compare_in(&self, store: Arc<dyn ObjectStore>) -> Result<Compared, String> {
         let mut sum = Compared::default();
         for n in 0..TOPICS {

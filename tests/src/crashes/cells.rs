@@ -1,4 +1,4 @@
-//! The list of cells: which point, at which passage, with which kind of object, after what.
+//! The list of cells: which point, at which passage, with which kind of object and class of the store's guard, after what.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,9 @@ use catchment::store::GuardClass;
 use super::bench::{Form, Format, Sending};
 use super::scenario::Scenario;
 use super::visible::TOPICS;
+
+/// Every class of a guard.
+pub(super) const CLASSES: [GuardClass; 3] = [GuardClass::A, GuardClass::B, GuardClass::C];
 
 /// One kill.
 #[derive(Clone, Copy, Debug)]
@@ -44,17 +47,37 @@ impl Cell {
         format!("{}:{}", self.point.name(), self.passage)
     }
 
+    /// The class of the store's guard: another one at each passage, so that every point is met in all three with every kind of object.
     pub(super) fn class(&self) -> GuardClass {
-        GuardClass::A
+        let turn = match self.turn {
+            Turn::First => 0,
+            Turn::Second => 1,
+            Turn::Random(round) => 1 + round as usize,
+        };
+        CLASSES[turn % CLASSES.len()]
+    }
+
+    /// Whether uploads of the dead process are too old to be alive when the next one comes: in every second cell of a passage, and the
+    /// other way round at the next.
+    pub(super) fn is_found_late(&self) -> bool {
+        (self.form.format == Format::Parquet) != (self.turn == Turn::Second)
     }
 
     /// What the process that is killed finds.
     pub(super) fn scenario(&self) -> Scenario {
-        scenario(self.point, self.form.sending)
+        scenario_of(self.point, self.form.sending)
+    }
+
+    /// The command that runs it again.
+    pub(super) fn replay(&self) -> String {
+        let rounds = if let Turn::Random(round) = self.turn { round } else { 1 };
+        let (variables, test) = (format!("CRASH_CELL={} CRASH_ROUNDS={rounds}", self.id()), "a_kill_at_any_point");
+        format!("{variables} cargo test --release --workspace --test crashes -- {test} --nocapture")
     }
 }
 
-fn scenario(point: Point, sending: Sending) -> Scenario {
+/// What a process finds that is to come to a point.
+pub(super) fn scenario_of(point: Point, sending: Sending) -> Scenario {
     use Point as P;
     match point {
         P::BeforeLook | P::AfterLook => Scenario::Unanswered,
@@ -67,7 +90,7 @@ fn scenario(point: Point, sending: Sending) -> Scenario {
 }
 
 /// Whether the protocol has this point for such objects.
-fn makes_sense(point: Point, form: Form) -> bool {
+pub(super) fn makes_sense(point: Point, form: Form) -> bool {
     use Point as P;
     match point {
         P::BeforeCreateUpload
@@ -144,5 +167,13 @@ mod tests {
         assert!(cells.len() >= 300 && names.len() == cells.len(), "{} cells, {} names", cells.len(), names.len());
         assert_eq!(cells.len() / 3 + senseless.len(), Point::ALL.len() * Form::ALL.len());
         assert!(Point::ALL.len() >= 25);
+    }
+
+    #[test]
+    fn each_point_is_met_in_each_class_and_before_and_after_uploads_are_too_old() {
+        for cells in all(1).0.chunks(3) {
+            assert_eq!(cells.iter().map(Cell::class).collect::<Vec<_>>(), CLASSES, "{}", cells[0].id());
+            assert!(cells.iter().any(Cell::is_found_late) && !cells.iter().all(Cell::is_found_late), "{}", cells[0].id());
+        }
     }
 }

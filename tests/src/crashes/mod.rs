@@ -12,15 +12,21 @@
 //! and remember every version of every object, so that hundreds of kills take minutes. Kills against a real Kafka are those of
 //! `tests/tests/kills.rs`.
 //!
-//! A cell passes only if the process died by SIGKILL at its point (a process that ends without having passed it fails the cell), another one went on to
-//! the end, and every record that the script made visible stands in exactly one object, unchanged.
+//! A cell passes only if the process died by SIGKILL at its point (a process that ends without having passed it fails the cell), another
+//! one went on to the end, every record that the script made visible stands in exactly one object, unchanged, which was pinned before it was
+//! visible and under one intent (`pins.rs`), and no upload is open that the protocol promises to clean up (`uploads.rs`).
+//!
+//! The store's guard is atomic (class A) at a point's first passage, racy (B) at its second and missing (C) at a random later one, and goes
+//! round in further rounds. Where the next process finds uploads, they are in every second cell too old to be alive.
 //!
 //! [`sleepers`](sleepers::run) does the same with SIGSTOP: another member takes over while the process sleeps past its session, then it wakes.
 
 pub(crate) mod bench;
 mod cells;
+mod pins;
 mod scenario;
 pub mod sleepers;
+mod uploads;
 mod visible;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +34,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use catchment::store::GuardClass;
 use nix::sys::signal::Signal;
@@ -37,17 +43,36 @@ use tokio::runtime::{Handle, Runtime};
 
 use bench::{Bench, Compared, Form};
 use cells::Cell;
+use uploads::Left;
 
-pub use crate::kafka_cells::CellFailure;
+/// Cells that run at a time. Most of a cell is waiting, in classes B and C for claims that must stand for a while; many more would make the
+/// machine late, not the protocol.
+const CELLS_AT_ONCE: usize = 24;
 
-/// Cells that run at a time. Most of a cell is waiting; many more would make the machine late, not the protocol.
-const CELLS_AT_ONCE: usize = 12;
+/// A cell that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct CellFailure {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub why: String,
+    /// The command that runs it again.
+    pub replay: String,
+}
+
+impl fmt::Display for CellFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n  again: {}", self.id, self.why, self.replay)
+    }
+}
 
 /// What the kills came to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CrashReport {
     /// Points at which a process was killed.
     pub points: usize,
+    /// At how many points, by class of the store's guard: A, B, C.
+    pub points_by_class: [usize; 3],
     /// Processes that died at their point.
     pub kills: u32,
     /// Processes that were killed from outside to make what a recovery finds; not counted as kills.
@@ -62,6 +87,10 @@ pub struct CrashReport {
     pub altered: u64,
     /// Records that are stored and were never visible.
     pub foreign: u64,
+    /// Uploads that dead processes left open.
+    pub uploads_left: usize,
+    /// How many of them may stay, by rule R7, and have.
+    pub uploads_stayed: usize,
     /// Cells that make no sense, such as a part of a single PUT, and were not run.
     pub senseless: BTreeSet<String>,
     /// Wall-clock time.
@@ -74,9 +103,14 @@ pub struct CrashReport {
 
 impl fmt::Display for CrashReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { points, kills, prepared, compared, lost, duplicated, altered, foreign, failures, seconds, .. } = self;
-        write!(f, "{points} points, {kills} kills ({prepared} more to prepare), {compared} records compared: ")?;
-        write!(f, "{lost} lost, {duplicated} duplicated, {altered} altered, {foreign} foreign; {} failed; {seconds:.1} s", failures.len())
+        let Self { points, points_by_class, kills, prepared, compared, uploads_left, uploads_stayed, .. } = self;
+        let Self { lost, duplicated, altered, foreign, failures, seconds, .. } = self;
+        write!(
+            f,
+            "{points} points (by class {points_by_class:?}), {kills} kills ({prepared} more to prepare), {compared} records compared: "
+        )?;
+        write!(f, "{lost} lost, {duplicated} duplicated, {altered} altered, {foreign} foreign; ")?;
+        write!(f, "{uploads_left} uploads left open, {uploads_stayed} of which stayed; {} failed; {seconds:.1} s", failures.len())
     }
 }
 
@@ -86,6 +120,8 @@ struct Found {
     killed: bool,
     prepared: u32,
     compared: Compared,
+    uploads_left: usize,
+    uploads_stayed: usize,
     failure: Option<String>,
 }
 
@@ -100,25 +136,34 @@ pub fn run(filter: &str, rounds: u32) -> CrashReport {
     let chosen: Vec<Cell> = cells.into_iter().filter(|cell| cell.id().contains(filter)).collect();
     let done = at_once(CELLS_AT_ONCE, &chosen, run_cell);
     let mut report = CrashReport { senseless, seconds: 0.0, ..CrashReport::default() };
-    let mut points = BTreeSet::new();
+    let mut points = [const { BTreeSet::new() }; 3];
     for (cell, (found, seconds)) in chosen.iter().zip(done) {
         if found.killed {
-            report.kills += 1;
-            points.insert(cell.point);
+            points[cell.class() as usize].insert(cell.point);
         }
-        report.prepared += found.prepared;
-        report.compared += found.compared.records;
-        report.lost += found.compared.lost;
-        report.duplicated += found.compared.duplicated;
-        report.altered += found.compared.altered;
-        report.foreign += found.compared.foreign;
-        report.slowest.push((cell.id(), seconds));
-        report.failures.extend(found.failure.map(|why| CellFailure { id: cell.id(), why }));
+        report.add(cell, found, seconds);
     }
-    report.points = points.len();
+    report.points_by_class = points.each_ref().map(BTreeSet::len);
+    report.points = points.into_iter().flatten().collect::<BTreeSet<_>>().len();
     report.slowest = slowest(report.slowest);
     report.seconds = began.elapsed().as_secs_f64();
     report
+}
+
+impl CrashReport {
+    fn add(&mut self, cell: &Cell, found: Found, seconds: f64) {
+        self.kills += u32::from(found.killed);
+        self.prepared += found.prepared;
+        self.compared += found.compared.records;
+        self.lost += found.compared.lost;
+        self.duplicated += found.compared.duplicated;
+        self.altered += found.compared.altered;
+        self.foreign += found.compared.foreign;
+        self.uploads_left += found.uploads_left;
+        self.uploads_stayed += found.uploads_stayed;
+        self.slowest.push((cell.id(), seconds));
+        self.failures.extend(found.failure.map(|why| CellFailure { id: cell.id(), why, replay: cell.replay() }));
+    }
 }
 
 /// The ten slowest.
@@ -164,6 +209,26 @@ pub fn comes_to_the_end(binary: &Path, order: &str) -> Result<(), String> {
     bench.compare()?.verdict()
 }
 
+/// The time between the first and the last topic's claim of a backup into a store whose guard is not atomic, and how many there were.
+///
+/// # Errors
+/// If the backup did not come to the end, or something is missing.
+///
+/// # Panics
+/// If no sockets can be had.
+pub fn claims_apart(binary: &Path) -> Result<(Duration, usize), String> {
+    let runtime = Runtime::new().expect("a runtime can be made");
+    let bench = Bench::new(runtime.handle(), Form::ALL[0], GuardClass::B);
+    let exit = bench.program_of(binary, "member-1").run(bench::RUN_LIMIT);
+    if exit.code() != Some(0) {
+        return Err(format!("it ended with {}: {}", exit.status, bench::tail(&exit.stderr)));
+    }
+    bench.compare()?.verdict()?;
+    let claims = bench.claims();
+    let apart = claims.iter().max().zip(claims.iter().min()).map_or(0, |(last, first)| last - first);
+    Ok((Duration::from_millis(apart), claims.len()))
+}
+
 fn run_cell(handle: &Handle, cell: &Cell) -> Found {
     let mut found = Found::default();
     found.failure = failure_of(|| kill_and_finish(handle, cell, &mut found));
@@ -190,7 +255,10 @@ fn kill_and_finish(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<()
     }
     found.killed = true;
     bench.take_everything();
+    let left = if cell.is_found_late() { Left::now(&bench).age(&bench) } else { Left::now(&bench) };
+    found.uploads_left = left.count();
     bench.finish()?;
     found.compared = bench.compare()?;
+    found.uploads_stayed = left.verdict(&bench)?;
     found.compared.verdict()
 }

@@ -218,6 +218,11 @@ impl State {
         self.store().uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone())).collect()
     }
 
+    /// Whether an open upload has a part.
+    pub fn has_parts(&self, id: &str) -> bool {
+        self.store().uploads.get(id).is_some_and(|upload| !upload.parts.is_empty())
+    }
+
     /// The body of an object.
     pub fn object(&self, key: &str) -> Option<Bytes> {
         self.store().objects.get(key).map(|object| object.chunks.concat().into())

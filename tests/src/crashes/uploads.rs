@@ -1,0 +1,78 @@
+//! Multipart uploads that a process leaves open, and which of them must be gone when the next one has come to its end.
+//!
+//! The protocol promises (rule R7, and what `engine/src/commit/strays.rs` adds for keys that stand) that none stays open
+//!
+//! - that is too old to be alive by the store's own clock,
+//! - that the pinned intent names: it is completed, or aborted once its range stands by another one,
+//! - that has no part,
+//! - that the process which came to its end has opened itself.
+//!
+//! What may stay is a dead process's upload that is young, has parts and is named by no intent: its owner might be alive. A later run finds
+//! it too old, or a lifecycle rule of the bucket removes it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::bench::Bench;
+
+/// How much older uploads are made that are to be too old to be alive; three times as old as rule R7 asks here.
+const AGE: Duration = Duration::from_secs(3 * 3600);
+
+/// How long requests that a dead process had sent may take to take effect. Some scenarios hold answers back for ever.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// What a process has left open.
+#[derive(Debug)]
+pub(super) struct Left {
+    open: BTreeSet<String>,
+    /// Those that an intent names which the group has.
+    named: BTreeSet<String>,
+    are_old: bool,
+}
+
+impl Left {
+    /// What is open now, when nobody works.
+    pub(super) fn now(bench: &Bench<'_>) -> Self {
+        let began = Instant::now();
+        while bench.store_state().in_progress() > 0 && began.elapsed() < SETTLING {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { open: open(bench).collect(), named: bench.named_uploads(), are_old: false }
+    }
+
+    /// Time passes, until whoever has opened them cannot be alive.
+    pub(super) fn age(self, bench: &Bench<'_>) -> Self {
+        bench.store_state().backdate_uploads(AGE);
+        Self { are_old: true, ..self }
+    }
+
+    /// How many were left open.
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether everything is gone that must be, and how many may stay and have.
+    pub(super) fn verdict(&self, bench: &Bench<'_>) -> Result<usize, String> {
+        let mut stay = 0;
+        for id in open(bench) {
+            let why = if !self.open.contains(&id) {
+                "was opened by a process that came to its end"
+            } else if self.are_old {
+                "is too old to be alive"
+            } else if self.named.contains(&id) {
+                "was named by the intent that was found"
+            } else if !bench.store_state().has_parts(&id) {
+                "has no part"
+            } else {
+                stay += 1;
+                continue;
+            };
+            return Err(format!("upload {id} {why}, and is still open; of {self:?}"));
+        }
+        Ok(stay)
+    }
+}
+
+fn open(bench: &Bench<'_>) -> impl Iterator<Item = String> {
+    bench.store_state().open_uploads().into_iter().map(|(_, id)| id)
+}
