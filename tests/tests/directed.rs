@@ -14,8 +14,8 @@ use catchment::store::{Guard, GuardClass, ObjectStore, Payload};
 use catchment_formats::{GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
 use catchment_tests::simulation::directed::{Directed, create_again};
-use catchment_tests::simulation::freeze::Freeze;
 use catchment_tests::simulation::store::FaultyStore;
+use catchment_tests::simulation::vitals::Vitals;
 
 /// `[0, 20)` is stored, a window of `[20, 25)` is pinned, and the process is dead.
 async fn pinned() -> Directed {
@@ -230,7 +230,7 @@ async fn a_log_that_was_cut_while_the_groups_offsets_expired_is_noticed() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_comes_late_does_not_change_where_lanes_start() {
     let directed = Directed::new(GuardClass::B, 0);
-    let store = FaultyStore::new(Arc::clone(&directed.shared.world), Arc::clone(&directed.shared.store), 1, Freeze::default());
+    let store = FaultyStore::new(Arc::clone(&directed.shared.world), Arc::clone(&directed.shared.store), 1, Vitals::default());
     let keys = ControlKeys::new(&Layout::Hive, &TopicName::new("t"));
     let owner = |start| Owner {
         v: 1,

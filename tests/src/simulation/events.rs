@@ -74,7 +74,7 @@ impl Story {
         let slot = &mut self.slots[n];
         let Some(process) = &slot.process else { return };
         process.member.set_cut_off(true);
-        process.freeze.set(fault == Fault::Frozen);
+        process.vitals.set_frozen(fault == Fault::Frozen);
         slot.heals_at = Some((now + span, fault));
         slot.expires_at = Some(now + SESSION);
         self.shared.world.trace(format_args!("slot {n}: {fault:?} for {span:?}"));

@@ -11,7 +11,7 @@ use catchment::store::BoxFuture;
 use catchment::{Code, Error, ErrorKind};
 
 use super::faults::Fault;
-use super::freeze::Freeze;
+use super::vitals::Vitals;
 use super::world::World;
 use crate::gate::Gate;
 use crate::scripted::cluster::{Question, ScriptedCluster};
@@ -88,7 +88,7 @@ pub struct SimulatedGroup {
     /// The trace.
     pub world: Arc<World>,
     /// The process.
-    pub freeze: Freeze,
+    pub vitals: Vitals,
     /// Faults not felt yet.
     pub pending: Pending,
 }
@@ -102,7 +102,7 @@ impl fmt::Debug for SimulatedGroup {
 impl Group for SimulatedGroup {
     fn fetch<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<Option<Committed>, Error>> {
         Box::pin(async move {
-            self.freeze.thawed().await;
+            self.vitals.thawed().await;
             let found = self.member.fetch(tp).await;
             self.world.trace(format_args!("m{} fetched {tp}: {found:?}", self.member.id()));
             found
@@ -111,10 +111,10 @@ impl Group for SimulatedGroup {
 
     fn commit<'a>(&'a self, lane: &'a Arc<LaneLease>, commit: Committed) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(async move {
-            self.freeze.thawed().await;
+            self.vitals.thawed().await;
             let what = format!("{} at {} {}", lane.tp, commit.offset, commit.metadata);
             let result = self.member.commit(lane, commit).await;
-            self.freeze.thawed().await;
+            self.vitals.thawed().await;
             self.world.trace(format_args!("m{} committed {what}: {result:?}", self.member.id()));
             let fault = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.member.id(), lane.tp.clone()));
             if let Some(fault) = fault {
@@ -133,7 +133,7 @@ pub struct SimulatedSource {
     /// Number of the process's life: a process that starts again opens queues of its own.
     pub life: u64,
     /// The process.
-    pub freeze: Freeze,
+    pub vitals: Vitals,
 }
 
 impl Source for SimulatedSource {
@@ -151,21 +151,21 @@ impl Source for SimulatedSource {
 
     fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {
         Box::pin(async move {
-            self.freeze.thawed().await;
+            self.vitals.thawed().await;
             self.cluster.bounds(tp).await
         })
     }
 
     fn offsets_for_time<'a>(&'a self, tps: &'a [TopicPartition], timestamp_ms: i64) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
         Box::pin(async move {
-            self.freeze.thawed().await;
+            self.vitals.thawed().await;
             self.cluster.offsets_for_time(tps, timestamp_ms).await
         })
     }
 
     fn topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<TopicInfo>, Error>> {
         Box::pin(async move {
-            self.freeze.thawed().await;
+            self.vitals.thawed().await;
             self.cluster.topic(name).await
         })
     }

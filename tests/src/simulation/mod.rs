@@ -5,7 +5,7 @@
 //! | [`plan`] | what a seed stands for |
 //! | [`faults`] | the kinds of faults, and how often each was felt |
 //! | [`world`] | chance, time, the trace |
-//! | [`freeze`] | processes that stand still |
+//! | [`vitals`] | processes that stand still or are dead |
 //! | [`kafka`] | commits and questions that fail |
 //! | [`store`] | requests that are lost, refused, late or doubled |
 //! | [`process`] | one process: the pipeline, driven on this thread |
@@ -22,7 +22,6 @@
 pub mod directed;
 mod events;
 pub mod faults;
-pub mod freeze;
 pub mod kafka;
 pub mod ledger;
 mod legacy;
@@ -32,6 +31,7 @@ pub mod store;
 pub mod story;
 mod supervisor;
 pub mod verdict;
+pub mod vitals;
 pub mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

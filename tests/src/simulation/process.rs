@@ -22,9 +22,9 @@ use catchment::window::WindowPolicy;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::freeze::{Freeze, SimulatedClock};
 use super::kafka::{Pending, SimulatedGroup, SimulatedSource};
 use super::store::FaultyStore;
+use super::vitals::{SimulatedClock, Vitals};
 use super::world::World;
 use crate::scripted::cluster::ScriptedCluster;
 use crate::scripted::member::Member;
@@ -81,8 +81,8 @@ impl Shared {
 pub struct Process {
     /// Its client.
     pub member: Arc<Member>,
-    /// Stands still, or not.
-    pub freeze: Freeze,
+    /// Runs, stands still or is dead.
+    pub vitals: Vitals,
     main: JoinHandle<()>,
     /// The main task came to its end.
     ended: Arc<AtomicBool>,
@@ -93,12 +93,12 @@ pub struct Process {
 impl Process {
     /// Starts a process as the member that has just joined. `life` numbers it among all processes.
     pub fn start(shared: &Shared, life: u64, member: Arc<Member>, events: mpsc::Receiver<GroupEvent>) -> Self {
-        let (world, freeze) = (Arc::clone(&shared.world), Freeze::default());
-        let source = SimulatedSource { cluster: Arc::clone(&shared.cluster), life, freeze: freeze.clone() };
+        let (world, vitals) = (Arc::clone(&shared.world), Vitals::default());
+        let source = SimulatedSource { cluster: Arc::clone(&shared.cluster), life, vitals: vitals.clone() };
         let group = SimulatedGroup {
             member: Arc::clone(&member),
             world: Arc::clone(&world),
-            freeze: freeze.clone(),
+            vitals: vitals.clone(),
             pending: Arc::clone(&shared.pending),
         };
         let (pipeline, stages) = Pipeline::assemble(
@@ -106,8 +106,8 @@ impl Process {
                 rule: shared.rule(),
                 source: Arc::new(source),
                 group: Arc::new(group),
-                store: Arc::new(FaultyStore::new(Arc::clone(&world), Arc::clone(&shared.store), life, freeze.clone())),
-                clock: Arc::new(SimulatedClock { world: Arc::clone(&world), freeze: freeze.clone(), start_ms: START_MS }),
+                store: Arc::new(FaultyStore::new(Arc::clone(&world), Arc::clone(&shared.store), life, vitals.clone())),
+                clock: Arc::new(SimulatedClock { world: Arc::clone(&world), vitals: vitals.clone(), start_ms: START_MS }),
                 reporter: Arc::new(Notes { world: Arc::clone(&world), life }),
                 claims: TopicClaims::new(StartPoint::Earliest, vec![TOPIC.to_owned()]),
                 until: None,
@@ -118,14 +118,16 @@ impl Process {
             QUEUED,
         );
         let (stop, stopped) = watch::channel(false);
-        let stages = tokio::spawn(drive(stages, freeze.clone()));
+        let stages = tokio::spawn(drive(stages, vitals.clone()));
         let ended = Arc::new(AtomicBool::new(false));
-        let noted = Arc::clone(&ended);
+        let (noted, exits) = (Arc::clone(&ended), vitals.clone());
         let main = tokio::spawn(async move {
             live(pipeline, events, stopped, world, life).await;
             noted.store(true, Ordering::Relaxed);
+            // What its tasks had not sent by now ends with it.
+            exits.die();
         });
-        Self { member, freeze, main, ended, stages, stop }
+        Self { member, vitals, main, ended, stages, stop }
     }
 
     /// Whether it has ended by itself.
@@ -149,8 +151,9 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// SIGKILL. What it had sent stays on its way.
+    /// SIGKILL. What it had sent stays on its way; nothing follows it.
     fn drop(&mut self) {
+        self.vitals.die();
         self.member.crash();
         self.main.abort();
         self.stages.abort();
@@ -178,10 +181,10 @@ async fn live(
     pipeline.stop(false).await;
 }
 
-async fn drive(mut stages: Stages, freeze: Freeze) {
+async fn drive(mut stages: Stages, vitals: Vitals) {
     let mut idle = IDLE.0;
     loop {
-        freeze.thawed().await;
+        vitals.thawed().await;
         if stages.step() {
             idle = IDLE.0;
             tokio::task::yield_now().await;

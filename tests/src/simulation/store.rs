@@ -18,7 +18,7 @@ use crc_fast::CrcAlgorithm;
 use tokio::sync::oneshot;
 
 use super::faults::Fault;
-use super::freeze::Freeze;
+use super::vitals::Vitals;
 use super::world::World;
 
 /// What a request is to the protocol.
@@ -56,7 +56,7 @@ pub struct FaultyStore {
     world: Arc<World>,
     inner: Arc<MemoryStore>,
     process: u64,
-    freeze: Freeze,
+    vitals: Vitals,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -67,8 +67,8 @@ impl fmt::Debug for FaultyStore {
 
 impl FaultyStore {
     /// The way of a process to a store.
-    pub fn new(world: Arc<World>, inner: Arc<MemoryStore>, process: u64, freeze: Freeze) -> Self {
-        Self { world, inner, process, freeze }
+    pub fn new(world: Arc<World>, inner: Arc<MemoryStore>, process: u64, vitals: Vitals) -> Self {
+        Self { world, inner, process, vitals }
     }
 
     fn fate(&self, kind: Kind) -> Fate {
@@ -116,9 +116,12 @@ impl FaultyStore {
         fate
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its answer. A process that is dead sends nothing.
     async fn call<T: Send + fmt::Debug + 'static>(&self, op: &'static str, kind: Kind, key: &str, effect: Effect<T>) -> StoreResult<T> {
-        self.freeze.thawed().await;
+        self.vitals.thawed().await;
+        if self.vitals.is_dead() {
+            return Err(StoreError::new(StoreErrorKind::Unknown, op, key, "the process is dead"));
+        }
         let fate = self.fate(kind);
         let answer = self.send(op, key, effect, fate);
         let result = if fate.told_first {
@@ -129,7 +132,7 @@ impl FaultyStore {
             tokio::time::sleep(fate.after).await;
             if fate.told.is_some() { Err(Self::error(op, key, fate)) } else { answer.unwrap_or_else(|_| Err(Self::error(op, key, fate))) }
         };
-        self.freeze.thawed().await;
+        self.vitals.thawed().await;
         // Late and double effects are felt when they land.
         if let Some(fault) = fate.fault.filter(|fault| !matches!(fault, Fault::Late | Fault::Twice)) {
             self.world.feel(fault);

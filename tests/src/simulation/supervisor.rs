@@ -64,7 +64,7 @@ impl Story {
     fn get_well(&mut self, n: usize, now: Instant, fault: Fault) {
         (self.slots[n].heals_at, self.slots[n].expires_at) = (None, None);
         let Some(process) = &self.slots[n].process else { return };
-        process.freeze.set(false);
+        process.vitals.set_frozen(false);
         process.member.set_cut_off(false);
         if !self.group.has(process.member.id()) {
             self.world().feel(fault);

@@ -1,7 +1,8 @@
-//! A process that stands still: nothing that it does reaches anybody, and nothing reaches it, until it wakes.
+//! Whether a process runs, stands still or is dead.
 //!
-//! What a process computes between two operations is seen by nobody, so a process is frozen at its edges: before a request leaves, before
-//! an answer arrives, before a timer fires, before a stage takes a turn. What it had sent goes on its way.
+//! What a process computes between two operations is seen by nobody, so a process is frozen and killed at its edges: before a request leaves,
+//! before an answer arrives, before a timer fires, before a stage takes a turn. What it had sent goes on its way. A dead process sends nothing
+//! any more: what is dropped with it tidies up behind itself, which a process that was killed does not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +14,21 @@ use tokio::sync::Notify;
 
 use super::world::World;
 
-/// Whether one process stands still. Clones are the same process.
+/// The state of one process. Clones are the same process.
 #[derive(Clone, Debug, Default)]
-pub struct Freeze(Arc<Inner>);
+pub struct Vitals(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     frozen: AtomicBool,
+    dead: AtomicBool,
     /// Wakes in the order of waiting; a `watch` channel picks its own.
     thaw: Notify,
 }
 
-impl Freeze {
+impl Vitals {
     /// Freezes or wakes it.
-    pub fn set(&self, frozen: bool) {
+    pub fn set_frozen(&self, frozen: bool) {
         self.0.frozen.store(frozen, Ordering::Relaxed);
         if !frozen {
             self.0.thaw.notify_waiters();
@@ -40,6 +42,16 @@ impl Freeze {
             self.0.thaw.notified().await;
         }
     }
+
+    /// It is dead from now on.
+    pub fn die(&self) {
+        self.0.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is dead.
+    pub fn is_dead(&self) -> bool {
+        self.0.dead.load(Ordering::Relaxed)
+    }
 }
 
 /// The clock of one process.
@@ -48,7 +60,7 @@ pub struct SimulatedClock {
     /// Chance and time.
     pub world: Arc<World>,
     /// The process.
-    pub freeze: Freeze,
+    pub vitals: Vitals,
     /// The wall clock at the beginning, ms since 1970.
     pub start_ms: i64,
 }
@@ -63,10 +75,10 @@ impl Clock for SimulatedClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let freeze = self.freeze.clone();
+        let vitals = self.vitals.clone();
         Box::pin(async move {
             tokio::time::sleep(duration).await;
-            freeze.thawed().await;
+            vitals.thawed().await;
         })
     }
 
