@@ -9,7 +9,7 @@ use catchment::store::BoxFuture;
 use catchment::{Code, Error, ErrorKind};
 use catchment_formats::OffsetRange;
 
-use super::log::{PartitionLog, Shape};
+use super::log::{Met, PartitionLog, Shape};
 use super::queue::ScriptedQueue;
 use crate::generate::Rng;
 use crate::oracle::Truth;
@@ -29,6 +29,9 @@ pub enum Question {
 
 /// Decides which questions fail.
 pub type SourcePlan = Arc<dyn Fn(&Question) -> Option<Error> + Send + Sync>;
+
+/// Is told what readers meet. Called with the cluster locked.
+pub type Watch = Arc<dyn Fn(Met) + Send + Sync>;
 
 /// A partition, its log, and who reads it.
 pub(super) struct Partition {
@@ -52,12 +55,18 @@ struct Topic {
 }
 
 /// What the cluster holds.
-#[derive(Default)]
 pub(super) struct State {
     topics: BTreeMap<Arc<str>, Topic>,
     /// Topics that were ever made; numbers incarnations.
     made: u64,
     openings: u64,
+    pub(super) watch: Watch,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { topics: BTreeMap::new(), made: 0, openings: 0, watch: Arc::new(|_| ()) }
+    }
 }
 
 impl State {
@@ -147,6 +156,11 @@ impl ScriptedCluster {
     /// Decides about every question from now on.
     pub fn set_plan(&self, plan: impl Fn(&Question) -> Option<Error> + Send + Sync + 'static) {
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+    }
+
+    /// Tells what readers meet from now on. Must not ask the cluster anything.
+    pub fn set_watch(&self, watch: impl Fn(Met) + Send + Sync + 'static) {
+        self.state().watch = Arc::new(watch);
     }
 
     /// Opens a partition for one of several processes. Each reads a partition by one queue at a time.

@@ -209,6 +209,11 @@ impl ScriptedGroup {
         Ok(())
     }
 
+    /// The number of the next event of the test.
+    pub(super) fn now(&self) -> u64 {
+        self.order.now()
+    }
+
     /// Whether the coordinator knows a member.
     pub fn has(&self, member: MemberId) -> bool {
         self.state().members.contains_key(&member)

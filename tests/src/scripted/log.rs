@@ -70,11 +70,24 @@ struct Era {
     writing: u64,
 }
 
+/// Something that happened to the log and that a reader has met, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// A batch that was corrupt.
+    Corrupt {
+        /// Whether it stays so, for as many readings as there will be.
+        for_good: bool,
+    },
+    /// A place whose record compaction has taken.
+    Compacted,
+}
+
 /// A batch that a reader finds corrupt.
 #[derive(Clone, Debug)]
 struct Corrupt {
     offsets: Range<i64>,
     times: u32,
+    met: bool,
 }
 
 /// A partition's log.
@@ -91,6 +104,10 @@ pub struct PartitionLog {
     eras: Vec<Era>,
     compacted: BTreeSet<i64>,
     corrupt: Vec<Corrupt>,
+    /// What each compaction took that no reader has come to.
+    unmet: Vec<BTreeSet<i64>>,
+    /// What readers have met and nobody has asked for.
+    met: Vec<Met>,
 }
 
 impl PartitionLog {
@@ -108,6 +125,8 @@ impl PartitionLog {
             eras: vec![Era { from: 0, epoch: 0, writing: 0 }],
             compacted: BTreeSet::new(),
             corrupt: Vec::new(),
+            unmet: Vec::new(),
+            met: Vec::new(),
         }
     }
 
@@ -163,18 +182,38 @@ impl PartitionLog {
 
     /// Compaction takes what `keep` answers no for, of what can be read.
     pub fn compact(&mut self, keep: impl Fn(i64) -> bool) {
+        let taken: BTreeSet<i64> =
+            (self.start..self.stable_end).filter(|offset| !keep(*offset) && self.record(*offset).is_some()).collect();
         self.compacted.extend((self.start..self.stable_end).filter(|offset| !keep(*offset)));
+        self.unmet.push(taken);
     }
 
     /// The next `times` readings of these offsets find a corrupt batch.
     pub fn corrupt(&mut self, offsets: Range<i64>, times: u32) {
-        self.corrupt.push(Corrupt { offsets, times });
+        self.corrupt.push(Corrupt { offsets, times, met: false });
     }
 
     /// Whether a reading of this offset finds a corrupt batch; counts it as read.
     pub(super) fn meets_corrupt(&mut self, offset: i64) -> bool {
-        let met = self.corrupt.iter_mut().find(|c| c.times > 0 && c.offsets.contains(&offset));
-        met.map(|corrupt| corrupt.times -= 1).is_some()
+        let Some(corrupt) = self.corrupt.iter_mut().find(|c| c.times > 0 && c.offsets.contains(&offset)) else { return false };
+        if !std::mem::replace(&mut corrupt.met, true) {
+            self.met.push(Met::Corrupt { for_good: corrupt.times == u32::MAX });
+        }
+        // What is corrupt for good does not wear off.
+        corrupt.times -= u32::from(corrupt.times < u32::MAX);
+        true
+    }
+
+    /// A reader comes to an offset at which no batch is corrupt.
+    pub(super) fn pass(&mut self, offset: i64) {
+        let before = self.unmet.len();
+        self.unmet.retain(|taken| !taken.contains(&offset));
+        self.met.extend(std::iter::repeat_n(Met::Compacted, before - self.unmet.len()));
+    }
+
+    /// What readers have met since this was last asked.
+    pub(super) fn take_met(&mut self) -> Vec<Met> {
+        std::mem::take(&mut self.met)
     }
 
     /// The record at an offset; none for a hole, and outside the log.
@@ -284,5 +323,19 @@ mod tests {
         let mut log = log(Shape::whole(Profile::plain()));
         log.corrupt(10..20, 2);
         assert_eq!([9, 10, 19, 15, 20].map(|offset| log.meets_corrupt(offset)), [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn what_happened_to_the_log_is_met_once_and_only_where_it_shows() {
+        let mut log = log(Shape::whole(Profile::plain()));
+        log.corrupt(10..20, u32::MAX);
+        log.corrupt(20..30, 1);
+        log.compact(|offset| offset % 5 != 0);
+        log.compact(|offset| offset % 5 != 0);
+        assert!(log.take_met().is_empty(), "nobody has read it");
+        assert!([10, 11, 20].iter().all(|offset| log.meets_corrupt(*offset)));
+        [33, 35, 40].iter().for_each(|offset| log.pass(*offset));
+        assert_eq!(log.take_met(), [Met::Corrupt { for_good: true }, Met::Corrupt { for_good: false }, Met::Compacted]);
+        assert!(log.take_met().is_empty() && log.meets_corrupt(11));
     }
 }

@@ -24,6 +24,8 @@ static NEXT_EPOCH: AtomicU64 = AtomicU64::new(1);
 struct Client {
     generation: i32,
     leases: BTreeMap<TopicPartition, Arc<LaneLease>>,
+    /// Since when it has each partition, among all events of the test.
+    leased_at: BTreeMap<TopicPartition, u64>,
     /// Partitions whose commits are under way. One at a time: the engine's lanes ask for one after the other.
     under_way: BTreeMap<TopicPartition, u32>,
     /// Whether it reaches the coordinator.
@@ -81,6 +83,12 @@ impl Member {
         partitions
     }
 
+    /// Since when its lane of a partition lives, among all events of the test; none if it has none that lives.
+    pub fn leased_at(&self, tp: &TopicPartition) -> Option<u64> {
+        let client = self.client();
+        client.leases.get(tp).filter(|lease| lease.seems_alive()).and_then(|_| client.leased_at.get(tp).copied())
+    }
+
     /// The assign callback. Partitions that it has already get new leases.
     pub(super) fn assign(&self, partitions: Vec<TopicPartition>, generation: i32) {
         self.client().generation = generation;
@@ -92,7 +100,8 @@ impl Member {
         let lease = |tp| Arc::new(LaneLease::new(tp, NEXT_EPOCH.fetch_add(1, Ordering::SeqCst)));
         let leases: Vec<_> = partitions.into_iter().map(lease).collect();
         let older: Vec<_> = {
-            let mut client = self.client();
+            let (mut client, now) = (self.client(), self.group.now());
+            client.leased_at.extend(leases.iter().map(|lease| (lease.tp.clone(), now)));
             leases.iter().filter_map(|lease| client.leases.insert(lease.tp.clone(), Arc::clone(lease))).collect()
         };
         older.iter().for_each(|lease| lease.kill());
@@ -286,6 +295,7 @@ mod tests {
         group.rebalance(&[(&one, vec![tp(1)]), (&two, vec![tp(0)])]).await;
         assert_eq!(one.commit(&lanes[0], at(1)).await, Err(CommitError::LaneDead));
         assert_eq!(one.commit(&lanes[1], at(1)).await, Err(CommitError::LaneDead), "a kept partition has a new lease");
+        assert_eq!((one.leased_at(&tp(0)), one.leased_at(&tp(1)), two.leased_at(&tp(0))), (None, Some(0), Some(0)));
         assert!(one.commit(&leases(&mut one_events)[0], at(1)).await.is_ok());
         assert!(two.commit(&leases(&mut two_events)[0], at(2)).await.is_ok());
     }

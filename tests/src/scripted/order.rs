@@ -12,4 +12,9 @@ impl Order {
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
+
+    /// The number of the event that comes next, whichever that is.
+    pub fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }

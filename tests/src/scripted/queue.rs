@@ -54,6 +54,7 @@ impl ScriptedQueue {
     fn fetch(&mut self) {
         let cluster = Arc::clone(&self.cluster);
         let mut state = lock(&cluster);
+        let watch = Arc::clone(&state.watch);
         let Some(partition) = state.partition(&self.tp) else {
             return self.batch.push_back(Fetched::Fault(QueueFault::Gone("the topic does not exist".into())));
         };
@@ -68,6 +69,7 @@ impl ScriptedQueue {
             Some(fault) => self.batch.push_back(Fetched::Fault(fault)),
             None => self.take(&mut partition.log),
         }
+        partition.log.take_met().into_iter().for_each(|met| watch(met));
     }
 
     /// What is wrong with the position, if anything.
@@ -91,6 +93,7 @@ impl ScriptedQueue {
             if log.meets_corrupt(self.position) {
                 return self.batch.push_back(Fetched::Fault(QueueFault::Corrupt(format!("the batch at {} is corrupt", self.position))));
             }
+            log.pass(self.position);
             self.epoch = log.epoch_at(self.position);
             if let Some(record) = log.record(self.position) {
                 self.batch.push_back(Fetched::Record(record));
