@@ -14,6 +14,7 @@ use catchment::store::{Guard, GuardClass, ObjectStore, Payload};
 use catchment_formats::{GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
 use catchment_tests::simulation::directed::{Directed, create_again};
+use catchment_tests::simulation::plan::Plan;
 use catchment_tests::simulation::store::FaultyStore;
 use catchment_tests::simulation::vitals::Vitals;
 
@@ -248,4 +249,20 @@ async fn a_claim_that_comes_late_does_not_change_where_lanes_start() {
         assert_eq!(standing, owner(9), "what stands is what counts, whoever claims again");
     }
     assert_eq!(control::read::<Owner>(&*directed.shared.store, &keys.owner()).await.unwrap(), Some(owner(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_upload_of_a_process_that_died_is_aborted_once_it_is_too_old_to_be_alive() {
+    let plan = Plan { part_bytes: 256, ..Directed::plan() };
+    let deadline = plan.upload_deadline.as_secs();
+    let mut directed = Directed::planned(plan, 20);
+    directed.start().await;
+    let key = directed.kill_when_uploading().await;
+    // The next process is there in time: its object stands when the upload could still be somebody's.
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!((directed.committed(), directed.objects().await[0].0.clone()), (20, key.clone()));
+    assert_eq!(directed.shared.store.open_uploads(), [key]);
+    directed.pass(deadline).await;
+    assert_eq!(directed.shared.store.open_uploads(), [""; 0]);
 }

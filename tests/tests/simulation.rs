@@ -1,27 +1,44 @@
 //! The promise under faults far more frequent than life, by seed: `tests/src/simulation/`.
 //!
-//! A failure names its seeds. `cargo run --release -p catchment-tests --bin simulate -- --seed N` runs one again and prints its trace.
+//! A failure names its seeds and the command that runs each one again with its trace.
 
 use catchment_tests::simulation::plan::Scope;
-use catchment_tests::simulation::{run, run_seed};
+use catchment_tests::simulation::{SimulationReport, replay, run, run_seed};
 
-const SEEDS: u64 = 2_000;
+/// Seeds of an ordinary run, and of a long one.
+const SEEDS: (u64, u64) = (2_000, 20_000);
+
+/// Times that each kind of fault must be felt in an ordinary run to mean something.
+const FELT_MIN: u64 = 200;
+
+/// Times that a process must be killed in each operation.
+const KILLED_MIN: u64 = 5;
+
+/// What was found in the first few seeds that ended badly, and how to run them again.
+fn findings(report: &SimulationReport) -> String {
+    let first = report.findings.iter().take(5);
+    first.map(|(seed, what)| format!("\n{}\n    {}", replay(*seed, Scope::Every), what.join("\n    "))).collect()
+}
 
 #[test]
 fn nothing_is_lost_duplicated_or_altered() {
-    let report = run(0, SEEDS, Scope::Every);
+    let full = std::env::var_os("CATCHMENT_TEST_FULL").is_some();
+    let report = run(0, if full { SEEDS.1 } else { SEEDS.0 }, Scope::Every);
     println!("{} seeds, {} faults: {:?}", report.seeds, report.faults, report.by_fault);
-    assert!(report.findings.is_empty(), "{:#?}", report.findings.iter().take(5).collect::<Vec<_>>());
+    println!("killed in {:?}; {:?}", report.crashes, report.uploads);
+    assert!(report.findings.is_empty(), "{} seeds ended badly:{}", report.findings.len(), findings(&report));
     assert_eq!((report.lost, report.duplicated, report.altered), (0, 0, 0));
-    assert!(report.deterministic, "a seed that was run twice gave two traces");
-    assert!(report.faults >= 40_000, "{} faults", report.faults);
-    assert_eq!(report.felt_less_than(200, Scope::Every), [], "every kind of fault is felt often enough to mean something");
+    let twofold: Vec<String> = report.twofold.iter().map(|seed| replay(*seed, Scope::Every)).collect();
+    assert_eq!(twofold, [""; 0], "these gave two traces");
+    assert!(report.deterministic && report.faults >= 40_000, "{} faults", report.faults);
+    assert_eq!(report.felt_less_than(FELT_MIN, Scope::Every), [], "every kind of fault is felt often enough to mean something");
+    assert_eq!(report.killed_less_than(KILLED_MIN), [], "processes are killed in every operation");
 }
 
 #[test]
 fn a_trace_is_the_same_byte_for_byte() {
     for (seed, scope) in (1..=5).flat_map(|seed| [(seed, Scope::Settled), (seed, Scope::Every)]) {
         let (one, two) = (run_seed(seed, scope, true), run_seed(seed, scope, true));
-        assert!(one.trace.len() > 100 && one.trace == two.trace, "seed {seed} {scope:?}");
+        assert!(one.trace.len() > 100 && one.trace == two.trace, "{}", replay(seed, scope));
     }
 }

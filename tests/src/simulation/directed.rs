@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catchment::intent::{CommitNote, Intent};
+use catchment::limits::UPLOAD_DEADLINE_DEFAULT;
 use catchment::source::TopicPartition;
 use catchment::store::key::Layout;
-use catchment::store::memory::MemoryStore;
+use catchment::store::parts::PART_BYTES;
 use catchment::store::{GuardClass, ObjectStore};
 use catchment_formats::{Encoding, Missing, Proof};
 
@@ -38,21 +39,33 @@ impl Directed {
 
     /// The same, with windows of so many milliseconds.
     pub fn with_windows(class: GuardClass, records: i64, window_ms: i64) -> Self {
-        let plan = Plan {
-            class,
+        Self::planned(Plan { class, window_ms, ..Self::plan() }, records)
+    }
+
+    /// One partition, windows of a second in class A, each one PUT, and nothing that fails.
+    pub fn plan() -> Plan {
+        Plan {
+            class: GuardClass::A,
             partitions: 1,
-            window_ms,
+            window_ms: 1_000,
             window_bytes: 64 << 10,
-            part_bytes: 16 << 20,
+            part_bytes: PART_BYTES,
             encoding: Encoding::PARQUET_ZSTD1,
             store_faults: 0,
             kafka_faults: 0,
+            session: Duration::from_secs(10),
+            upload_deadline: UPLOAD_DEADLINE_DEFAULT,
             ..Plan::of(1, Scope::Settled)
-        };
+        }
+    }
+
+    /// A topic with so many records, by a plan.
+    pub fn planned(plan: Plan, records: i64) -> Self {
+        let store = Arc::new(plan.store());
         let world = Arc::new(World::new(plan, true));
         let (cluster, group) = (Arc::new(ScriptedCluster::new(1)), ScriptedGroup::new(world.order.clone()));
         let pending = trouble(&world, &group, &cluster);
-        let shared = Shared { world, cluster, store: Arc::new(MemoryStore::default()), pending };
+        let shared = Shared { world, cluster, store, pending };
         create(&shared.cluster, records);
         Self { shared, group, process: None, lives: 0 }
     }
@@ -96,6 +109,25 @@ impl Directed {
             }
         }
         panic!("no window was pinned")
+    }
+
+    /// The process dies as soon as a part of an upload is stored, before it pins anything. The upload's key.
+    ///
+    /// # Panics
+    /// If there is none within an hour.
+    pub async fn kill_when_uploading(&mut self) -> String {
+        for _ in 0..3_600_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            for key in self.shared.store.open_uploads() {
+                for upload in self.shared.store.list_uploads(&key).await.expect("the memory store lists") {
+                    if self.shared.store.list_parts(&key, &upload.id).await.is_ok_and(|parts| !parts.is_empty()) {
+                        self.kill();
+                        return key;
+                    }
+                }
+            }
+        }
+        panic!("no part was uploaded")
     }
 
     /// So many seconds pass.

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use catchment::intent::CommitNote;
+use catchment::intent::{CommitNote, note_hash};
 use catchment::source::{QueueFault, TopicPartition};
 use catchment::store::ObjectStore as _;
 use tokio::time::Instant;
 
 use super::faults::Fault;
-use super::ledger::Taken;
 use super::plan::Event;
 use super::process::TOPIC;
-use super::story::{SESSION, Story};
+use super::story::Story;
+use super::vitals::DOOMS;
 
 /// How often a topic is made again.
 const INCARNATIONS_MAX: usize = 2;
@@ -47,22 +47,39 @@ impl Story {
         (!running.is_empty()).then(|| running[self.world().below(running.len() as u64) as usize])
     }
 
+    /// A process dies wherever it stands, or in the next request of some operation. Requests are short and most are rare: few would be hit
+    /// by chance.
     fn crash(&mut self) {
         let Some(n) = self.any_running() else { return };
         let Some(process) = &self.slots[n].process else { return };
+        if self.world().below(2) == 0 {
+            let operation = DOOMS[self.world().below(DOOMS.len() as u64) as usize];
+            self.world().trace(format_args!("slot {n}: to die in {operation}"));
+            return process.vitals.set_doom(Some(operation));
+        }
+        process.kill();
+        self.bury(n);
+    }
+
+    /// A process was killed: the supervisor will start another one, and the coordinator give up the member.
+    pub(super) fn bury(&mut self, n: usize) {
+        let Some(process) = &self.slots[n].process else { return };
+        let acts = process.vitals.last_acts();
+        self.world().note_crash(process.life, &acts);
         let has_work = process.member.assigned().iter().any(|tp| {
             let end = self.shared.cluster.look(tp, |log| log.bounds().stable_end);
             self.committed(tp) < end
                 || self.group.committed(tp).is_some_and(|c| matches!(CommitNote::parse(&c.metadata), Ok(CommitNote::Intent(_))))
         });
-        if has_work {
+        if has_work || !acts.is_empty() {
             self.world().feel(Fault::Crashed);
         }
-        let pause = self.world().between(Duration::ZERO, 2 * SESSION);
+        let session = self.world().plan.session;
+        let pause = self.world().between(Duration::ZERO, 2 * session);
         self.leave(n, pause);
         // A static member that comes back in time keeps its partitions; otherwise the session ends first.
-        if !self.world().plan.is_static || pause > SESSION {
-            self.slots[n].expires_at = Some(Instant::now() + SESSION);
+        if !self.world().plan.is_static || pause > session {
+            self.slots[n].expires_at = Some(Instant::now() + session);
         }
     }
 
@@ -70,13 +87,14 @@ impl Story {
         let Some(n) = self.any_running() else { return };
         let now = Instant::now();
         let fault = if self.world().below(2) == 0 { Fault::Frozen } else { Fault::CutOff };
-        let span = self.world().between(SESSION / 2, 6 * SESSION);
+        let session = self.world().plan.session;
+        let span = self.world().between(session / 2, self.world().plan.absence_max());
         let slot = &mut self.slots[n];
         let Some(process) = &slot.process else { return };
         process.member.set_cut_off(true);
         process.vitals.set_frozen(fault == Fault::Frozen);
         slot.heals_at = Some((now + span, fault));
-        slot.expires_at = Some(now + SESSION);
+        slot.expires_at = Some(now + session);
         self.shared.world.trace(format_args!("slot {n}: {fault:?} for {span:?}"));
     }
 
@@ -96,9 +114,6 @@ impl Story {
         let bounds = self.look(&tp);
         let committed = self.committed(&tp);
         let to = bounds.start + self.world().below((bounds.stable_end - bounds.start).unsigned_abs() + 1) as i64;
-        if to > committed {
-            self.world().feel(Fault::Retention);
-        }
         self.ledger.lane(tp.partition).retain_from(to);
         self.world().trace(format_args!("retention of {tp} to {to}, committed {committed}"));
         self.shared.cluster.change(&tp, |log| log.retain_from(to));
@@ -111,9 +126,8 @@ impl Story {
         let tp = self.pick();
         let bounds = self.look(&tp);
         let keep = 2 + self.world().below(5) as i64;
-        let lane = self.ledger.lane(tp.partition);
-        (bounds.start..bounds.stable_end).filter(|offset| offset % keep == 0).for_each(|offset| lane.take(offset, Taken::Compaction));
-        self.world().feel(Fault::Compaction);
+        let (order, lane) = (self.shared.world.order.next(), self.ledger.lane(tp.partition));
+        (bounds.start..bounds.stable_end).filter(|offset| offset % keep == 0).for_each(|offset| lane.compact(offset, order));
         self.shared.cluster.change(&tp, |log| log.compact(|offset| offset % keep != 0));
     }
 
@@ -124,9 +138,6 @@ impl Story {
         let tp = self.pick();
         let bounds = self.look(&tp);
         let to = bounds.end - self.world().below((bounds.end - bounds.start).clamp(0, 40).unsigned_abs() + 1) as i64;
-        if self.committed(&tp) > to {
-            self.world().feel(Fault::Truncation);
-        }
         let read_to = self.pinned_end(&tp);
         self.ledger.lane(tp.partition).truncate(to..bounds.end, read_to, self.shared.world.order.next());
         self.world().trace(format_args!("truncation of {tp} to {to}, committed {}", self.committed(&tp)));
@@ -143,7 +154,6 @@ impl Story {
         let to = from + 1 + self.world().below(6) as i64;
         let for_good = self.world().below(2) == 0;
         self.world().trace(format_args!("corruption of {tp} from {from} to {to}, for good: {for_good}"));
-        self.world().feel(if for_good { Fault::CorruptBatch } else { Fault::CorruptOnce });
         self.ledger.lane(tp.partition).corrupt(from..to, for_good);
         self.shared.cluster.change(&tp, |log| log.corrupt(from..to, if for_good { u32::MAX } else { 1 }));
     }
@@ -162,6 +172,7 @@ impl Story {
         for key in self.shared.store.open_uploads() {
             for open in self.shared.store.list_uploads(&key).await.unwrap_or_default() {
                 any |= self.shared.store.abort_upload(&key, &open.id).await.is_ok();
+                self.world().uploads(|book| book.abort(&open.id, None));
             }
         }
         if any {
@@ -176,10 +187,10 @@ impl Story {
         for tp in self.partitions() {
             self.look(&tp);
         }
-        self.world().feel(Fault::Recreated);
         self.shared.cluster.delete(TOPIC);
         self.ledger.delete(self.shared.world.order.next());
         Self::create_topic(&self.shared.world, &self.shared.cluster, &mut self.ledger).await;
+        self.world().note_recreation(note_hash(self.ledger.current()));
     }
 
     /// Everybody stops, nobody comes back for a week, and the coordinator forgets. Nothing is on its way any more by then.

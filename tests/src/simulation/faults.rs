@@ -25,9 +25,9 @@ pub enum Fault {
     ResetBefore,
     /// The connection is reset; the write took effect.
     ResetAfter,
-    /// The connection is reset; the write takes effect minutes later, behind others.
+    /// The connection is reset; the write of a data object arrives minutes later, behind others.
     Late,
-    /// A write takes effect, and once more minutes later.
+    /// A write of a data object arrives, and once more minutes later.
     Twice,
     /// 200 with an error in the body; nothing was done.
     ErrorBody,
@@ -51,17 +51,17 @@ pub enum Fault {
     QuestionFailed,
     /// A partition's queue breaks off.
     QueueBroken,
-    /// A batch fails its checksum once.
+    /// A reader meets a batch that fails its checksum once.
     CorruptOnce,
-    /// A batch fails its checksum for good.
+    /// A reader meets a batch that fails its checksum for good.
     CorruptBatch,
-    /// Retention deletes records that nobody has read.
+    /// Retention deletes records that nobody has read, and a lane says so.
     Retention,
-    /// Compaction takes records.
+    /// A reader comes to a place whose record compaction took.
     Compaction,
-    /// A new leader lacks records that were backed up.
+    /// A new leader lacks records that were backed up, and a lane says so.
     Truncation,
-    /// The topic is deleted and created again.
+    /// The topic is deleted and created again, and a lane goes on with the new one.
     Recreated,
     /// A partition moves to another member while a window is open.
     Revoked,

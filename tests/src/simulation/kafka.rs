@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use catchment::intent::CommitNote;
 use catchment::lane::LaneLease;
 use catchment::source::{CommitError, Committed, Group, LogBounds, PartitionQueue, Source, TopicInfo, TopicPartition, Wake};
 use catchment::store::BoxFuture;
@@ -16,6 +17,7 @@ use super::world::World;
 use crate::gate::Gate;
 use crate::scripted::cluster::{Question, ScriptedCluster};
 use crate::scripted::group::{Fate, MemberId, ScriptedGroup};
+use crate::scripted::log::Met;
 use crate::scripted::member::Member;
 
 /// Faults of commits that their senders have not felt yet. A lane has one commit under way at a time.
@@ -44,6 +46,14 @@ pub fn trouble(world: &Arc<World>, group: &Arc<ScriptedGroup>, cluster: &Arc<Scr
             of.feel(Fault::FetchFailed);
             passing("an OffsetFetch")
         })
+    });
+    let of = Arc::clone(world);
+    cluster.set_watch(move |met| {
+        of.feel(match met {
+            Met::Corrupt { for_good: true } => Fault::CorruptBatch,
+            Met::Corrupt { for_good: false } => Fault::CorruptOnce,
+            Met::Compacted => Fault::Compaction,
+        });
     });
     let of = Arc::clone(world);
     cluster.set_plan(move |question| {
@@ -99,11 +109,22 @@ impl fmt::Debug for SimulatedGroup {
     }
 }
 
+impl SimulatedGroup {
+    /// The way there, or back.
+    async fn travel(&self) {
+        tokio::time::sleep(self.world.between(Duration::from_millis(1), Duration::from_millis(15))).await;
+    }
+}
+
 impl Group for SimulatedGroup {
     fn fetch<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<Option<Committed>, Error>> {
         Box::pin(async move {
             self.vitals.thawed().await;
+            let _under_way = self.vitals.begin("OffsetFetch");
+            self.travel().await;
             let found = self.member.fetch(tp).await;
+            self.travel().await;
+            self.vitals.thawed().await;
             self.world.trace(format_args!("m{} fetched {tp}: {found:?}", self.member.id()));
             found
         })
@@ -112,10 +133,18 @@ impl Group for SimulatedGroup {
     fn commit<'a>(&'a self, lane: &'a Arc<LaneLease>, commit: Committed) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(async move {
             self.vitals.thawed().await;
+            let _under_way = self.vitals.begin("OffsetCommit");
             let what = format!("{} at {} {}", lane.tp, commit.offset, commit.metadata);
+            let note = CommitNote::parse(&commit.metadata);
+            if let Ok(CommitNote::Intent(intent)) = &note {
+                self.world.uploads(|book| intent.upload_id().into_iter().for_each(|id| book.name(id)));
+            }
             let result = self.member.commit(lane, commit).await;
             self.vitals.thawed().await;
             self.world.trace(format_args!("m{} committed {what}: {result:?}", self.member.id()));
+            if let (Ok(()), Ok(note)) = (&result, note) {
+                self.world.note_commit(note.topic_hash());
+            }
             let fault = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.member.id(), lane.tp.clone()));
             if let Some(fault) = fault {
                 self.world.feel(fault);

@@ -3,11 +3,11 @@
 //! The log forgets: retention and compaction delete, a new leader truncates, a topic is made again. The ledger looks before each of these
 //! and at the end, so that it knows each record at each offset, and which ranges a backup may list as missing and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use catchment::source::TopicPartition;
-use catchment_formats::{GapCause, Missing};
+use catchment_formats::{GapCause, Missing, OffsetRange};
 
 use super::world::World;
 use crate::oracle::RecordHash;
@@ -33,6 +33,10 @@ pub struct Version {
     pub is_due: bool,
     /// What took it.
     pub taken: Option<Taken>,
+    /// When it came to stand here at the earliest, among commits and writes: when a new leader last lacked what stood here before.
+    pub since: u64,
+    /// When compaction took it, or a new leader lacked it.
+    pub until: u64,
 }
 
 /// A new leader that lacked records.
@@ -51,8 +55,8 @@ struct Cut {
 pub struct Lane {
     /// What was visible at each offset, oldest first.
     pub versions: BTreeMap<i64, Vec<Version>>,
-    /// Whether a repeated upload may differ from the first one (rule A3).
-    pub may_repeat_differently: bool,
+    /// Offsets whose records compaction took.
+    compacted: BTreeSet<i64>,
     cuts: Vec<Cut>,
     /// Batches that are corrupt for good.
     corrupt: Vec<Range<i64>>,
@@ -61,9 +65,27 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// What is to be stored of an offset: the last record that stood there, if the log still had it when faults stopped or something took it.
+    /// What is to be stored of an offset: the last record that stood there, if the log still had it when faults stopped or something took
+    /// it.
     pub fn due(&self, offset: i64) -> Option<&Version> {
         self.versions.get(&offset)?.last().filter(|version| version.is_due)
+    }
+
+    /// Whether a repeated upload of a range may differ from the first one (rule A3): something took a record of it, or made it unreadable.
+    pub fn may_repeat_differently(&self, range: OffsetRange) -> bool {
+        let meets = |offsets: &Range<i64>| offsets.start < range.end && range.start < offsets.end;
+        range.start < self.retained_to
+            || self.compacted.range(range.start..range.end).next().is_some()
+            || self.corrupt.iter().any(meets)
+            || self.cuts.iter().any(|cut| meets(&cut.offsets))
+    }
+
+    /// Whether a record in a range of offsets was there to be stored at some time. What was written anew below what had been read by then
+    /// was not: the next object lists it.
+    pub fn showed(&self, offsets: Range<i64>, order: u64) -> bool {
+        let is_anew = |offset| self.cuts.iter().any(|cut| cut.order < order && cut.offsets.contains(&offset) && offset < cut.read_to);
+        let stood = |versions: &[Version]| versions.iter().any(|version| (version.since..version.until).contains(&order));
+        self.versions.range(offsets).any(|(offset, versions)| stood(versions) && !is_anew(*offset))
     }
 
     /// Whether a record that is due in a range of offsets has to be there.
@@ -85,20 +107,28 @@ impl Lane {
             }
             GapCause::CorruptBatch => {
                 let is_shown = |offset| self.due(offset).is_some_and(|due| due.taken != Some(Taken::Compaction));
-                let is_corrupt = |offset| !is_shown(offset) || self.corrupt.iter().any(|batch| batch.contains(&offset));
+                let is_corrupt =
+                    |offset| !is_shown(offset) || self.was_empty(offset) || self.corrupt.iter().any(|batch| batch.contains(&offset));
                 self.corrupt.iter().any(|batch| batch.start < gap.1 && gap.0 < batch.end) && offsets.all(is_corrupt)
             }
             GapCause::TopicRecreated | GapCause::OperatorSkip => false,
         }
     }
 
-    /// Whether the record that is due at an offset may be absent where another one, or none, was stored before it, and nothing says so: the log
-    /// was cut below what was read, and nobody can know. Either retention took the new records, and with them the leader epochs that would show
-    /// it; or the group forgot its offsets, and the lane went (at one of `walks`) over objects behind its anchor, which name no leader epoch.
-    pub fn hides(&self, offset: i64, walks: &[u64]) -> bool {
+    /// Whether the record that is due at an offset may be absent where another one, or none, was stored before it, and nothing says so: the
+    /// log was cut below what was read, and nobody can know. Either retention took the new records, and with them the leader epochs that
+    /// would show it; or the group forgot its offsets, and the lane went over objects behind its anchor, which name no leader epoch;
+    /// `blind_until` says when the group knew one again.
+    pub fn hides(&self, offset: i64, blind_until: &[u64]) -> bool {
         let is_gone = self.due(offset).is_some_and(|due| due.taken == Some(Taken::Retention));
-        let is_hidden = |cut: &Cut| (is_gone && offset < cut.read_to) || walks.iter().any(|walk| *walk > cut.order);
+        let is_hidden = |cut: &Cut| (is_gone && offset < cut.read_to) || blind_until.iter().any(|until| *until > cut.order);
         self.cuts.iter().any(|cut| cut.offsets.contains(&offset) && is_hidden(cut))
+    }
+
+    /// Whether there ever was a leader that had an offset and showed nothing there.
+    fn was_empty(&self, offset: i64) -> bool {
+        let leaders = 1 + self.cuts.iter().filter(|cut| cut.offsets.contains(&offset)).count();
+        self.versions.get(&offset).map_or(0, Vec::len) < leaders
     }
 
     /// Whether a new leader ever lacked what stood at an offset.
@@ -106,32 +136,40 @@ impl Lane {
         self.cuts.iter().any(|cut| cut.offsets.contains(&offset))
     }
 
-    /// Something takes the record that stands at an offset.
-    pub fn take(&mut self, offset: i64, taken: Taken) {
-        self.may_repeat_differently = true;
-        if let Some(version) = self.versions.get_mut(&offset).and_then(|versions| versions.last_mut()).filter(|version| version.is_due) {
-            version.taken.get_or_insert(taken);
+    /// Compaction takes the record that stands at an offset.
+    pub fn compact(&mut self, offset: i64, order: u64) {
+        if let Some(version) = self.take(offset, Taken::Compaction) {
+            version.until = order;
+            self.compacted.insert(offset);
         }
+    }
+
+    /// Something takes the record that stands at an offset, if one does that nothing has taken before.
+    fn take(&mut self, offset: i64, taken: Taken) -> Option<&mut Version> {
+        let version = self.versions.get_mut(&offset)?.last_mut().filter(|version| version.is_due && version.taken.is_none())?;
+        version.taken = Some(taken);
+        Some(version)
     }
 
     /// Retention takes what lies before `to`.
     pub fn retain_from(&mut self, to: i64) {
         self.retained_to = self.retained_to.max(to);
         let before: Vec<i64> = self.versions.range(..to).map(|(offset, _)| *offset).collect();
-        before.into_iter().for_each(|offset| self.take(offset, Taken::Retention));
+        for offset in before {
+            self.take(offset, Taken::Retention);
+        }
     }
 
     /// A new leader lacks these offsets, the last ones of the log: what was there never was, unless it was read.
     pub fn truncate(&mut self, offsets: Range<i64>, read_to: i64, order: u64) {
-        self.may_repeat_differently = true;
-        let behind = self.versions.range_mut(offsets.start..).flat_map(|(_, versions)| versions);
-        behind.for_each(|version| version.is_due = false);
+        for version in self.versions.range_mut(offsets.start..).flat_map(|(_, versions)| versions) {
+            (version.is_due, version.until) = (false, version.until.min(order));
+        }
         self.cuts.push(Cut { offsets, read_to, order });
     }
 
     /// A batch is corrupt: for good, or once.
     pub fn corrupt(&mut self, offsets: Range<i64>, for_good: bool) {
-        self.may_repeat_differently = true;
         if for_good {
             self.corrupt.push(offsets);
         }
@@ -195,11 +233,13 @@ impl Ledger {
         });
         world.trace(format_args!("{tp} shows {} records", seen.len()));
         let lane = self.lane(tp.partition);
+        let cuts = lane.cuts.clone();
         for found in seen {
+            let since = cuts.iter().filter(|cut| cut.offsets.contains(&found.offset)).map(|cut| cut.order).max().unwrap_or_default();
             let hash = found.hash(tp.partition);
             let versions = lane.versions.entry(found.offset).or_default();
             if versions.last().is_none_or(|last| last.hash != hash) {
-                versions.push(Version { hash, value: found.record.value, is_due: true, taken: None });
+                versions.push(Version { hash, value: found.record.value, is_due: true, taken: None, since, until: u64::MAX });
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What the lane of a topic that is gone leaves to the lane of the topic that has its name now: what it had pinned or was to list, and no object of
-//! its own holds or lists. The first object of the new lane says so.
+//! What the lane of a topic that is gone leaves to the lane of the topic that has its name now: what it had pinned or was to list, and no
+//! object of its own holds or lists. The first object of the new lane says so.
 
 use catchment::intent::{CommitNote, note_hash};
 use catchment_formats::{GapCause, Missing};
@@ -44,10 +44,17 @@ impl Legacy {
         self.ranges.contains(&range)
     }
 
-    /// What it leaves and no later lane lists, although the group knew of it when the first of them asked.
-    pub(super) fn unlisted<'a>(&'a self, later: &[&Stored], asked_at: u64, forgotten_at: &'a [u64]) -> impl Iterator<Item = (i64, i64)> {
-        let is_forgotten = forgotten_at.iter().any(|at| (self.until..asked_at).contains(at));
+    /// What it leaves and no later lane lists, although the group knew of it when the first of them asked, and the group or an anchor ever
+    /// after.
+    pub(super) fn unlisted<'a>(
+        &'a self,
+        later: &[&Stored],
+        asked_at: u64,
+        forgotten_at: &'a [u64],
+        was_anchored: impl Fn((i64, i64), u64) -> bool + 'a,
+    ) -> impl Iterator<Item = (i64, i64)> {
+        let is_forgotten = move |range| forgotten_at.iter().any(|at| *at >= self.until && (*at < asked_at || !was_anchored(range, *at)));
         let listed: Vec<_> = later.iter().flat_map(|o| &o.proof.missing).filter(|m| m.cause() == GapCause::TopicRecreated).collect();
-        self.ranges.iter().copied().filter(move |r| !is_forgotten && !listed.iter().any(|m| (m.0, m.1) == *r))
+        self.ranges.iter().copied().filter(move |r| !is_forgotten(*r) && !listed.iter().any(|m| (m.0, m.1) == *r))
     }
 }

@@ -5,35 +5,45 @@
 //! | [`plan`] | what a seed stands for |
 //! | [`faults`] | the kinds of faults, and how often each was felt |
 //! | [`world`] | chance, time, the trace |
-//! | [`vitals`] | processes that stand still or are dead |
+//! | [`vitals`] | processes that stand still or are dead, and what they had under way |
 //! | [`kafka`] | commits and questions that fail |
 //! | [`store`] | requests that are lost, refused, late or doubled |
 //! | [`process`] | one process: the pipeline, driven on this thread |
 //! | [`story`] | the beginning, the ticks, the end |
 //! | `events` | what happens between two ticks |
 //! | `supervisor` | who starts a process again, and who gets which partition |
+//! | [`uploads`] | multipart uploads that nobody completes |
 //! | [`directed`] | the same without chance, for tests that say what happens |
 //! | [`ledger`] | every record that was ever visible, and what may be missing |
 //! | [`verdict`] | what the store holds in the end, against ledger and invariants |
+//! | `lane_judge` | the same of one lane: the invariants of the protocol |
+//! | `records` | the same, record by record |
+//! | `damage` | planted damage, which the judges must see |
 //! | `legacy` | what the lane of a topic that is gone leaves to the next one |
 //!
 //! The same seed gives the same trace, byte for byte. What it does not cover: sockets, the AWS SDK, librdkafka, threads; other layers do.
 
+#[cfg(test)]
+mod damage;
 pub mod directed;
 mod events;
 pub mod faults;
 pub mod kafka;
+mod lane_judge;
 pub mod ledger;
 mod legacy;
 pub mod plan;
 pub mod process;
+mod records;
 pub mod store;
 pub mod story;
 mod supervisor;
+pub mod uploads;
 pub mod verdict;
 pub mod vitals;
 pub mod world;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -41,7 +51,9 @@ use serde::Serialize;
 
 use faults::{Fault, Tally};
 use plan::{Plan, Scope};
+use uploads::UploadCounts;
 use verdict::Verdict;
+use vitals::OPERATIONS;
 use world::World;
 
 /// What one seed gave.
@@ -51,6 +63,10 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// How often each fault was felt.
     pub tally: Tally,
+    /// In which operations processes were killed, and how often.
+    pub crashes: BTreeMap<&'static str, u64>,
+    /// What became of uploads.
+    pub uploads: UploadCounts,
     /// CRC-64/XZ of the trace.
     pub trace_crc: u64,
     /// Lines of the trace.
@@ -67,7 +83,25 @@ pub fn run_seed(seed: u64, scope: Scope, keep_trace: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let end = runtime.block_on(async { story::run(World::new(Plan::of(seed, scope), keep_trace)).await });
     let (trace_crc, trace_lines, trace) = end.world.traced();
-    Outcome { verdict: end.verdict, tally: end.world.tally(), trace_crc, trace_lines, trace }
+    let uploads = end.world.uploads(|book| book.counts());
+    Outcome { verdict: end.verdict, tally: end.world.tally(), crashes: end.world.crashes(), uploads, trace_crc, trace_lines, trace }
+}
+
+/// The command that runs a seed again and prints its trace.
+pub fn replay(seed: u64, scope: Scope) -> String {
+    let settled = if scope == Scope::Settled { " --settled" } else { "" };
+    format!("cargo run --release -p catchment-tests --bin simulate -- --seed {seed}{settled}")
+}
+
+/// Says how to repeat what ends in a panic.
+struct OnPanic(String);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("to repeat it: {}", self.0);
+        }
+    }
 }
 
 /// What many seeds gave.
@@ -85,8 +119,14 @@ pub struct SimulationReport {
     pub altered: u64,
     /// Whether each seed that was run twice gave the same trace.
     pub deterministic: bool,
+    /// The seeds that did not.
+    pub twofold: Vec<u64>,
     /// How often each fault was felt.
     pub by_fault: Tally,
+    /// In which operations processes were killed, and how often.
+    pub crashes: BTreeMap<&'static str, u64>,
+    /// What became of uploads.
+    pub uploads: UploadCounts,
     /// What was found, by seed.
     pub findings: Vec<(u64, Vec<String>)>,
 }
@@ -110,6 +150,7 @@ pub fn run(first: u64, seeds: u64, scope: Scope) -> SimulationReport {
                     if seed >= first + seeds {
                         return;
                     }
+                    let _command = OnPanic(replay(seed, scope));
                     let outcome = run_seed(seed, scope, false);
                     let same = !seed.is_multiple_of(TWICE_EVERY) || run_seed(seed, scope, false) == outcome;
                     report.lock().unwrap_or_else(PoisonError::into_inner).add(seed, &outcome, same);
@@ -129,7 +170,12 @@ impl SimulationReport {
         self.duplicated += outcome.verdict.duplicated;
         self.altered += outcome.verdict.altered;
         self.deterministic &= same;
+        self.twofold.extend((!same).then_some(seed));
         self.by_fault.merge(&outcome.tally);
+        self.uploads.merge(&outcome.uploads);
+        for (operation, count) in &outcome.crashes {
+            *self.crashes.entry(operation).or_default() += count;
+        }
         if !outcome.verdict.is_good() {
             self.findings.push((seed, outcome.verdict.findings.clone()));
         }
@@ -138,5 +184,10 @@ impl SimulationReport {
     /// Faults of a scope that were felt less often than so many times.
     pub fn felt_less_than(&self, times: u64, scope: Scope) -> Vec<(Fault, u64)> {
         Fault::of(scope).map(|fault| (fault, self.by_fault.of(fault))).filter(|(_, count)| *count < times).collect()
+    }
+
+    /// Operations in which processes were killed less often than so many times.
+    pub fn killed_less_than(&self, times: u64) -> Vec<(&'static str, u64)> {
+        OPERATIONS.iter().map(|op| (*op, self.crashes.get(op).copied().unwrap_or_default())).filter(|(_, count)| *count < times).collect()
     }
 }

@@ -1,7 +1,10 @@
 //! What a seed stands for: the group, the store, the topic, and how much goes wrong with them.
 
+use std::time::Duration;
+
 use catchment::config::{GapPolicy, OnGap};
-use catchment::store::GuardClass;
+use catchment::store::memory::MemoryStore;
+use catchment::store::{GuardClass, ObjectStore as _, StoreLimits, parts};
 use catchment_formats::{Codec, Encoding, Format, Framing};
 
 use crate::generate::Rng;
@@ -15,9 +18,23 @@ pub enum Scope {
     Every,
 }
 
-/// A lane that waits for its store takes no parts, and one thread that drives both cannot wait for the lane: the parts of the windows that may be
-/// sealed by then must have room in its channel.
+/// A lane that waits for its store takes no parts, and one thread that drives both cannot wait for the lane: the parts of the windows that
+/// may be sealed by then must have room in its channel.
 const PARTS_OF_A_WINDOW_MAX: u64 = 64;
+
+/// Sessions of a group, in seconds: about the shortest that brokers permit, an old default, and today's.
+const SESSIONS: [u64; 3] = [6, 10, 45];
+
+/// How long a process may be frozen or cut off, in sessions.
+pub const ABSENCE_SESSIONS_MAX: u32 = 6;
+
+/// The latest that a request takes effect, late or once more, after it was sent.
+pub const LATE_MAX: Duration = Duration::from_secs(600);
+
+/// Upload deadlines, in seconds; the shortest is the shortest that a rule may have. A publishing request is sent within a minute of its pin
+/// (`PIN_AGE_MAX`), or six sessions of 45 s later if its process is frozen in between, and takes effect within ten minutes (`LATE_MAX`; a
+/// slow one within two): 60 + 270 + 600 = 930 s, and every deadline is longer.
+const UPLOAD_DEADLINES: [u64; 3] = [1_200, 2_400, 3_600];
 
 /// Something that happens between two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +75,12 @@ impl Scope {
     /// What may happen; what stands twice is twice as likely.
     pub fn events(self) -> &'static [Event] {
         use Event::*;
-        const EVERY: [Event; 21] = [
-            Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Stop, Break, Absence,
-            Absence, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
+        const EVERY: [Event; 22] = [
+            Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Lifecycle, Stop, Break,
+            Absence, Absence, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
         ];
         match self {
-            Self::Settled => &EVERY[..13],
+            Self::Settled => &EVERY[..14],
             Self::Every => &EVERY,
         }
     }
@@ -106,6 +123,10 @@ pub struct Plan {
     pub loses_records: bool,
     /// Ticks before faults stop.
     pub ticks: u64,
+    /// How long the group keeps a member that it does not hear.
+    pub session: Duration,
+    /// The rule's `upload_deadline`.
+    pub upload_deadline: Duration,
 }
 
 impl Plan {
@@ -141,7 +162,35 @@ impl Plan {
             events: [60, 150, 300][pick(3) as usize],
             loses_records: !raw,
             ticks: 60 + pick(60),
+            session: Duration::from_secs(SESSIONS[pick(3) as usize]),
+            upload_deadline: Duration::from_secs(UPLOAD_DEADLINES[pick(3) as usize]),
         };
         Self { part_bytes: plan.part_bytes.max(plan.window_bytes / PARTS_OF_A_WINDOW_MAX), ..plan }
+    }
+
+    /// An empty store with parts of the plan's size.
+    pub fn store(&self) -> MemoryStore {
+        let limits = MemoryStore::default().limits();
+        MemoryStore::new(StoreLimits { part_bytes: self.part_bytes.min(parts::PART_BYTES), ..limits })
+    }
+
+    /// How long a process may be frozen or cut off.
+    pub fn absence_max(&self) -> Duration {
+        self.session * ABSENCE_SESSIONS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catchment::limits::PIN_AGE_MAX;
+
+    use super::*;
+
+    #[test]
+    fn every_upload_deadline_is_longer_than_a_request_can_take() {
+        for seed in 0..200 {
+            let plan = Plan::of(seed, Scope::Every);
+            assert!(PIN_AGE_MAX + plan.absence_max() + LATE_MAX < plan.upload_deadline, "{plan:?}");
+        }
     }
 }

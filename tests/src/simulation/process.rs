@@ -18,12 +18,12 @@ use catchment::store::key::Layout;
 use catchment::store::memory::MemoryStore;
 use catchment::store::probe::GuardClasses;
 use catchment::topics::TopicClaims;
-use catchment::window::WindowPolicy;
+use catchment::window::{CloseReason, WindowPolicy};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::kafka::{Pending, SimulatedGroup, SimulatedSource};
-use super::store::FaultyStore;
+use super::store::{FaultyStore, REQUEST_MAX};
 use super::vitals::{SimulatedClock, Vitals};
 use super::world::World;
 use crate::scripted::cluster::ScriptedCluster;
@@ -70,7 +70,7 @@ impl Shared {
             window: WindowPolicy { every_ms: plan.window_ms, by: WindowBy::RecordTime, bytes_max: plan.window_bytes },
             on_gap: plan.on_gap,
             accept: Vec::new(),
-            upload_deadline: Duration::from_secs(3600),
+            upload_deadline: plan.upload_deadline,
             classes: GuardClasses { put: plan.class, complete: plan.class },
         }
     }
@@ -81,12 +81,17 @@ impl Shared {
 pub struct Process {
     /// Its client.
     pub member: Arc<Member>,
+    /// Its number among all processes.
+    pub life: u64,
     /// Runs, stands still or is dead.
     pub vitals: Vitals,
+    world: Arc<World>,
     main: JoinHandle<()>,
     /// The main task came to its end.
     ended: Arc<AtomicBool>,
     stages: JoinHandle<()>,
+    /// Kills it when its doom is met.
+    reaper: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -120,14 +125,27 @@ impl Process {
         let (stop, stopped) = watch::channel(false);
         let stages = tokio::spawn(drive(stages, vitals.clone()));
         let ended = Arc::new(AtomicBool::new(false));
-        let (noted, exits) = (Arc::clone(&ended), vitals.clone());
+        let (noted, exits, of) = (Arc::clone(&ended), vitals.clone(), Arc::clone(&world));
         let main = tokio::spawn(async move {
-            live(pipeline, events, stopped, world, life).await;
+            live(pipeline, events, stopped, of, life).await;
             noted.store(true, Ordering::Relaxed);
             // What its tasks had not sent by now ends with it.
             exits.die();
         });
-        Self { member, vitals, main, ended, stages, stop }
+        let body = Body { member: Arc::clone(&member), vitals: vitals.clone(), tasks: [main.abort_handle(), stages.abort_handle()] };
+        let reaper = tokio::spawn(reap(body, Arc::clone(&world)));
+        Self { member, life, vitals, world, main, ended, stages, reaper, stop }
+    }
+
+    /// SIGKILL. What it had sent stays on its way; nothing follows it.
+    pub fn kill(&self) {
+        let tasks = [self.main.abort_handle(), self.stages.abort_handle()];
+        Body { member: Arc::clone(&self.member), vitals: self.vitals.clone(), tasks }.kill();
+    }
+
+    /// Whether it was killed. One that has ended by itself was not.
+    pub fn is_killed(&self) -> bool {
+        self.vitals.is_dead() && !self.ended.load(Ordering::Relaxed)
     }
 
     /// Whether it has ended by itself.
@@ -151,12 +169,37 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// SIGKILL. What it had sent stays on its way; nothing follows it.
     fn drop(&mut self) {
+        if !self.ended.load(Ordering::Relaxed) {
+            self.world.uploads(|book| book.orphan(self.life));
+        }
+        self.reaper.abort();
+        self.kill();
+    }
+}
+
+/// What of a process dies.
+struct Body {
+    member: Arc<Member>,
+    vitals: Vitals,
+    tasks: [AbortHandle; 2],
+}
+
+impl Body {
+    fn kill(&self) {
         self.vitals.die();
         self.member.crash();
-        self.main.abort();
-        self.stages.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Kills a process in the operation that it is doomed to die in: on the way there, at its effect, or on the way back.
+async fn reap(body: Body, world: Arc<World>) {
+    body.vitals.doomed().await;
+    tokio::time::sleep(world.between(Duration::ZERO, REQUEST_MAX)).await;
+    // It may have come to its own end meanwhile.
+    if !world.is_calm() && !body.vitals.is_dead() {
+        body.kill();
     }
 }
 
@@ -205,6 +248,10 @@ struct Notes {
 impl Reporter for Notes {
     fn window(&self, window: &WindowCommitted) {
         let WindowCommitted { tp, range, key, bytes, records, reason, missing, .. } = window;
+        if *reason != CloseReason::Recovery {
+            let order = self.world.order.next();
+            self.world.uploads(|book| book.stand(key, self.life, order));
+        }
         self.world
             .trace(format_args!("p{} {tp} {range} is {key}: {records} records, {bytes} B, {reason:?}, missing {missing:?}", self.life));
     }
@@ -216,10 +263,8 @@ impl Reporter for Notes {
         {
             self.world.note_walk(tp.partition);
         }
-        if let LaneNote::Gap(gap) = note
-            && !gap.is_of_this_log()
-        {
-            self.world.note_ask(tp.partition);
+        if let LaneNote::Gap(gap) = note {
+            self.world.note_gap(tp.partition, gap);
         }
     }
 }

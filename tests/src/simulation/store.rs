@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use catchment::commit::control::Anchor;
 use catchment::store::layer::StoreLayer;
 use catchment::store::memory::MemoryStore;
 use catchment::store::{
@@ -18,8 +19,12 @@ use crc_fast::CrcAlgorithm;
 use tokio::sync::oneshot;
 
 use super::faults::Fault;
+use super::plan::LATE_MAX;
 use super::vitals::Vitals;
 use super::world::World;
+
+/// How long a request takes with which nothing is wrong: the longest way there, and a part of the longest way back.
+pub(super) const REQUEST_MAX: Duration = Duration::from_millis(50);
 
 /// What a request is to the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +104,7 @@ impl FaultyStore {
             ],
         };
         let fault = faults[world.below(faults.len() as u64) as usize];
-        let later = || world.between(Duration::from_secs(1), Duration::from_secs(600));
+        let later = || world.between(Duration::from_secs(1), LATE_MAX);
         fate.fault = Some(fault);
         match fault {
             Fault::Throttled => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "503 SlowDown"))),
@@ -122,6 +127,7 @@ impl FaultyStore {
         if self.vitals.is_dead() {
             return Err(StoreError::new(StoreErrorKind::Unknown, op, key, "the process is dead"));
         }
+        let _under_way = self.vitals.begin(op);
         let fate = self.fate(kind);
         let answer = self.send(op, key, effect, fate);
         let result = if fate.told_first {
@@ -161,7 +167,7 @@ impl FaultyStore {
             }
             let result = effect().await;
             world.trace(format_args!("p{process} {op} {key} took effect: {}", brief(&result)));
-            if fate.told_first {
+            if fate.told_first && !is_control(&key) {
                 world.feel(Fault::Late);
             }
             // A sender that is gone gets no answer.
@@ -170,7 +176,9 @@ impl FaultyStore {
                 tokio::time::sleep(again).await;
                 let result = effect().await;
                 world.trace(format_args!("p{process} {op} {key} took effect again: {}", brief(&result)));
-                world.feel(Fault::Twice);
+                if !is_control(&key) {
+                    world.feel(Fault::Twice);
+                }
             }
         });
         answer
@@ -208,6 +216,10 @@ impl FaultyStore {
                     (guard, _) => guard,
                 };
                 let etag = write(Arc::clone(&inner), guard).await?;
+                if is_anchor(&key) {
+                    let anchor = inner.get(&key, None).await?.and_then(|body| serde_json::from_slice::<Anchor>(&body).ok());
+                    world.note_anchor(anchor.map(|anchor| anchor.missing).unwrap_or_default());
+                }
                 let written = match crc64 {
                     Some(crc64) => crc64,
                     None => Self::sum_of(&inner, &key).await?,
@@ -227,6 +239,15 @@ impl FaultyStore {
         let inner = Arc::clone(&self.inner);
         Arc::new(move || act(Arc::clone(&inner)))
     }
+}
+
+/// Whether an object is one of those that change as they like.
+pub(super) fn is_control(key: &str) -> bool {
+    key.starts_with("_catchment/")
+}
+
+fn is_anchor(key: &str) -> bool {
+    key.starts_with("_catchment/anchors/")
 }
 
 /// A result as the trace has it: itself if it is short, else its sum.
@@ -287,12 +308,23 @@ impl StoreLayer for FaultyStore {
     }
 
     fn create_upload<'a>(&'a self, key: &'a str, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
-        let (of, metadata) = (key.to_owned(), metadata.clone());
+        let (of, metadata, world, by) = (key.to_owned(), metadata.clone(), Arc::clone(&self.world), self.process);
         let effect = self.effect(move |inner| {
-            let (of, metadata) = (of.clone(), metadata.clone());
-            Box::pin(async move { inner.create_upload(&of, &metadata, guard).await })
+            let (of, metadata, world) = (of.clone(), metadata.clone(), Arc::clone(&world));
+            Box::pin(async move {
+                let id = inner.create_upload(&of, &metadata, guard).await?;
+                world.uploads(|book| book.open(&id, by));
+                Ok(id)
+            })
         });
-        Box::pin(self.call("CreateMultipartUpload", Kind::Idempotent, key, effect))
+        Box::pin(async move {
+            let since_faults_stopped = self.world.is_calm();
+            let id = self.call("CreateMultipartUpload", Kind::Idempotent, key, effect).await?;
+            if since_faults_stopped {
+                self.world.uploads(|book| book.know(&id));
+            }
+            Ok(id)
+        })
     }
 
     fn upload_part<'a>(&'a self, key: &'a str, upload: &'a str, number: u32, body: Payload) -> BoxFuture<'a, StoreResult<Part>> {
@@ -315,20 +347,28 @@ impl StoreLayer for FaultyStore {
 
     fn complete_upload<'a>(&'a self, key: &'a str, upload: &'a str, parts: &'a [Part], guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
         const OP: &str = "CompleteMultipartUpload";
-        let (of, upload, parts) = (key.to_owned(), upload.to_owned(), parts.to_vec());
+        let (of, upload, parts, world) = (key.to_owned(), upload.to_owned(), parts.to_vec(), Arc::clone(&self.world));
         let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
-            let (of, upload, parts) = (of.clone(), upload.clone(), parts.clone());
-            Box::pin(async move { inner.complete_upload(&of, &upload, &parts, guard).await })
+            let (of, upload, parts, world) = (of.clone(), upload.clone(), parts.clone(), Arc::clone(&world));
+            Box::pin(async move {
+                let etag = inner.complete_upload(&of, &upload, &parts, guard).await?;
+                world.uploads(|book| book.complete(&upload));
+                Ok(etag)
+            })
         };
         let effect = self.publish(key, guard, None, write, OP);
         Box::pin(self.call(OP, Kind::Publish, key, effect))
     }
 
     fn abort_upload<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<()>> {
-        let (of, upload) = (key.to_owned(), upload.to_owned());
+        let (of, upload, world, by) = (key.to_owned(), upload.to_owned(), Arc::clone(&self.world), self.process);
         let effect = self.effect(move |inner| {
-            let (of, upload) = (of.clone(), upload.clone());
-            Box::pin(async move { inner.abort_upload(&of, &upload).await })
+            let (of, upload, world) = (of.clone(), upload.clone(), Arc::clone(&world));
+            Box::pin(async move {
+                inner.abort_upload(&of, &upload).await?;
+                world.uploads(|book| book.abort(&upload, Some(by)));
+                Ok(())
+            })
         });
         Box::pin(self.call("AbortMultipartUpload", Kind::Idempotent, key, effect))
     }
@@ -339,6 +379,13 @@ impl StoreLayer for FaultyStore {
             let of = of.clone();
             Box::pin(async move { inner.list_uploads(&of).await })
         });
-        Box::pin(self.call("ListMultipartUploads", Kind::Read, key, effect))
+        Box::pin(async move {
+            let listed = self.call("ListMultipartUploads", Kind::Read, key, effect).await?;
+            if self.world.is_calm() {
+                let order = self.world.order.next();
+                self.world.uploads(|book| book.show(self.process, order, &listed));
+            }
+            Ok(listed)
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! What happens in a simulation: records arrive, processes come, go, freeze and die, the log loses records, the store goes down; then faults
-//! stop, and whatever is left must be done.
+//! What happens in a simulation: records arrive, processes come, go, freeze and die, the log loses records, the store goes down; then
+//! faults stop, and whatever is left must be done.
 //!
 //! Time passes in ticks. Between two of them everything else runs by itself; [`events`](super::events) happen, and the
 //! [`supervisor`](super::supervisor) sees to processes and group.
@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use catchment::intent::CommitNote;
 use catchment::source::{LogBounds, Source as _, TopicPartition};
-use catchment::store::ObjectStore as _;
-use catchment::store::memory::MemoryStore;
-use catchment::store::{StoreLimits, parts};
 use tokio::time::Instant;
 
 use super::faults::Fault;
@@ -28,9 +25,6 @@ use crate::scripted::log::Shape;
 /// From one thing that happens to the next.
 const TICK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 
-/// How long the group keeps a member that it does not hear.
-pub(super) const SESSION: Duration = Duration::from_secs(10);
-
 /// How long a process may need for what is left once faults have stopped: longer than any deadline of the protocol.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 
@@ -46,6 +40,8 @@ pub(super) struct Slot {
     pub(super) heals_at: Option<(Instant, Fault)>,
     /// When a member that lost its session notices.
     pub(super) notices_at: Option<Instant>,
+    /// The operation that the next process is to die in.
+    pub(super) doom: Option<&'static str>,
 }
 
 /// One simulation under way.
@@ -81,15 +77,15 @@ pub async fn run(world: World) -> End {
     }
     story.heal().await;
     let finished = story.finish().await;
-    story.end(finished).await
+    let uploads = if finished { story.await_sweeping().await } else { Vec::new() };
+    story.end(finished, uploads).await
 }
 
 impl Story {
-    async fn new(world: Arc<World>) -> Self {
+    pub(super) async fn new(world: Arc<World>) -> Self {
         let plan = &world.plan;
         let cluster = Arc::new(ScriptedCluster::new(plan.seed));
-        let limits = MemoryStore::default().limits();
-        let store = Arc::new(MemoryStore::new(StoreLimits { part_bytes: plan.part_bytes.min(parts::PART_BYTES), ..limits }));
+        let store = Arc::new(plan.store());
         let group = ScriptedGroup::new(world.order.clone());
         let pending = trouble(&world, &group, &cluster);
         let slots = (0..plan.processes).map(|_| Slot { starts_at: Some(Instant::now()), ..Slot::default() }).collect();
@@ -153,6 +149,8 @@ impl Story {
             if let Some((at, _)) = &mut slot.heals_at {
                 *at = now;
             }
+            slot.doom = None;
+            slot.process.iter().for_each(|process| process.vitals.set_doom(None));
         }
         for tp in self.partitions() {
             self.shared.cluster.change(&tp, |log| {
@@ -194,7 +192,7 @@ impl Story {
         catchment::intent::note_hash(self.ledger.current()) == topic_hash
     }
 
-    async fn end(mut self, finished: bool) -> End {
+    async fn end(mut self, finished: bool, uploads: Vec<String>) -> End {
         self.stop_all(Duration::from_secs(30)).await;
         // What is late has landed by now.
         tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -204,6 +202,7 @@ impl Story {
         let accepted = self.group.accepted();
         let mut verdict = verdict::judge(&self.shared.world, &self.shared.store, &self.ledger, &accepted, &self.forgotten_at).await;
         verdict.findings.extend(self.shared.world.bugs());
+        verdict.findings.extend(uploads);
         if !finished {
             let lag = self.partitions().iter().map(|tp| format!("{tp} at {}", self.committed(tp))).collect::<Vec<_>>().join(", ");
             verdict.findings.push(format!("faults have stopped, and the lag has not reached 0: {lag}"));
@@ -212,5 +211,19 @@ impl Story {
             self.shared.world.trace(format_args!("FOUND {finding}"));
         }
         End { verdict, world: Arc::clone(&self.shared.world) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::plan::{Plan, Scope};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lag_that_stays_and_what_a_process_must_not_do_are_found() {
+        let story = Story::new(Arc::new(World::new(Plan::of(1, Scope::Settled), false))).await;
+        story.world().note_bug("a part of it panicked".into());
+        let found = story.end(false, vec!["an upload".into()]).await.verdict.findings;
+        assert!(found[..2] == ["a part of it panicked", "an upload"] && found[2].contains("the lag has not reached 0"), "{found:?}");
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::faults::Fault;
 use super::process::{Process, TOPIC};
-use super::story::{SESSION, Slot, Story};
+use super::story::{Slot, Story};
 
 impl Story {
     /// Everybody is asked to stop, and gone after `grace`.
@@ -33,6 +33,9 @@ impl Story {
 
     async fn see_to(&mut self, n: usize, now: Instant) {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.slots[n].process.as_ref().is_some_and(Process::is_killed) {
+            self.bury(n);
+        }
         if let Some((_, fault)) = self.slots[n].heals_at.filter(|(at, _)| *at <= now) {
             self.get_well(n, now, fault);
         }
@@ -68,7 +71,7 @@ impl Story {
         process.member.set_cut_off(false);
         if !self.group.has(process.member.id()) {
             self.world().feel(fault);
-            self.slots[n].notices_at = Some(now + self.world().between(Duration::ZERO, SESSION));
+            self.slots[n].notices_at = Some(now + self.world().between(Duration::ZERO, self.world().plan.session));
         }
     }
 
@@ -79,12 +82,14 @@ impl Story {
         self.unbalanced |= member.assigned().is_empty();
         self.world().trace(format_args!("slot {n}: p{} starts as m{}", self.lives, member.id()));
         let process = Process::start(&self.shared, self.lives, member, events);
+        process.vitals.set_doom(self.slots[n].doom);
         self.slots[n] = Slot { process: Some(process), ..Slot::default() };
     }
 
-    /// The process of a slot is gone; another one comes after `pause`.
+    /// The process of a slot is gone; another one comes after `pause`, and inherits a doom that was not met.
     pub(super) fn leave(&mut self, n: usize, pause: Duration) {
-        self.slots[n] = Slot { starts_at: Some(Instant::now() + pause), ..Slot::default() };
+        let doom = self.slots[n].process.as_ref().map_or(self.slots[n].doom, |process| process.vitals.doom());
+        self.slots[n] = Slot { starts_at: Some(Instant::now() + pause), doom, ..Slot::default() };
     }
 
     pub(super) async fn rebalance(&mut self) {

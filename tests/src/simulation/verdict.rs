@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use catchment::commit::control::Owner;
 use catchment::intent::{CommitNote, note_hash};
-use catchment::invariants::{Extent, Sight, gapless, missing_within, no_duplicate, no_loss, one_intent, pinned_first};
+use catchment::invariants::final_bytes;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::memory::MemoryStore;
 use catchment::store::{GuardClass, ObjectStore};
-use catchment_formats::parquet::ParquetDecoder;
-use catchment_formats::raw::{RawDecoder, RawItem};
-use catchment_formats::{Block, Encoding, Format, OffsetRange, Proof, ValueLayout};
+use catchment_formats::Proof;
+use crc_fast::CrcAlgorithm;
 use serde::Serialize;
 
-use super::ledger::{Lane, Ledger, Taken};
+use super::lane_judge::LaneJudge;
+use super::ledger::Ledger;
 use super::legacy::Legacy;
 use super::process::TOPIC;
+use super::store::is_control;
 use super::world::{World, Writing};
-use crate::oracle::{RecordHash, view_hash};
 use crate::scripted::group::Accepted;
 
 /// What is wrong with a backup. All empty: nothing.
@@ -40,7 +41,7 @@ impl Verdict {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, what: String) {
+    pub(super) fn find(&mut self, what: String) {
         self.findings.push(what);
     }
 }
@@ -50,54 +51,31 @@ impl Verdict {
 pub(super) struct Stored {
     pub(super) key: String,
     pub(super) proof: Proof,
-    body: bytes::Bytes,
+    pub(super) body: Bytes,
+    /// When its key first had a content, among commits and writes; none if nobody wrote it.
+    pub(super) visible_at: Option<u64>,
 }
+
+/// By the topic's id and the partition.
+type Lanes = BTreeMap<(String, i32), Vec<Stored>>;
 
 /// Judges a store.
 pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, accepted: &[Accepted], forgotten_at: &[u64]) -> Verdict {
     let mut verdict = Verdict::default();
     let writings = world.writings();
-    let mut lanes: BTreeMap<(String, i32), Vec<Stored>> = BTreeMap::new();
-    for (key, proof, body) in objects(store, &mut verdict).await {
-        lanes.entry((proof.lane.topic_id.clone(), proof.lane.partition)).or_default().push(Stored { key, proof, body });
+    let mut lanes = Lanes::new();
+    for object in objects(store, &writings, &mut verdict).await {
+        lanes.entry((object.proof.lane.topic_id.clone(), object.proof.lane.partition)).or_default().push(object);
     }
     lanes.values_mut().for_each(|objects| objects.sort_by_key(|o| o.proof.range.start));
-    for ((id, partition), lane) in ledger.lanes() {
-        let key = (id.clone(), *partition);
-        let objects = lanes.get(&key).map_or(&[][..], Vec::as_slice);
-        let place = ledger.incarnations().iter().position(|of| of == id).unwrap_or_default();
-        let later = &ledger.incarnations()[place + 1..];
-        let objects_of = |id: &String| lanes.get(&(id.clone(), *partition)).map_or(&[][..], Vec::as_slice);
-        // An object that lands after the next lane has asked for it is listed as missing all the same.
-        let stood = |asked_at: u64| {
-            let writings = &writings;
-            move |key: &str| writings.get(key).and_then(|w| w.first()).is_some_and(|first| first.order < asked_at)
-        };
-        let asked_at = |place: usize| {
-            first_of(accepted, *partition, &ledger.incarnations()[place + 1..]).min(world.asked_at(*partition, ledger.gone_at(place)))
-        };
-        let legacy_of = |(n, id): (usize, &String)| Legacy::of(id, *partition, accepted, stood(asked_at(n)));
-        let all: Vec<Legacy> = ledger.incarnations().iter().enumerate().map(legacy_of).collect();
+    judge_finality(&mut verdict, &writings, &lanes, ledger);
+    for (place, id) in ledger.incarnations().iter().enumerate() {
         let owner = owner(store, id, place == 0).await;
-        let mut judge = LaneJudge { lane, objects, verdict: &mut verdict, name: format!("{partition} of {id}") };
-        // What the lane started from. Where nothing guards the owner record, it may say something older in the end: a claim that was on its way
-        // for minutes overwrites the one that stands.
-        let hash = note_hash(id);
-        let first = first_start(accepted, *partition, &hash);
-        let owned = owner.as_ref().and_then(|o| o.start.get(partition).copied());
-        let start = if world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
-        judge.invariants(start, &all[..place]);
-        judge.records(start.unwrap_or_default(), id == ledger.current(), &world.walks(*partition));
-        judge.writings(&writings);
-        judge.sights(&writings, accepted, *partition, &hash, forgotten_at);
-        // Whoever asks after the topic has gone may take the new log's end for the old one's; nothing of the old one can be lost by that.
-        let while_it_stood: Vec<Accepted> = accepted.iter().filter(|a| a.order < ledger.gone_at(place)).cloned().collect();
-        judge.committed(&while_it_stood, *partition, &hash, forgotten_at);
-        let later_objects: Vec<&Stored> = later.iter().flat_map(objects_of).collect();
-        // Whoever is refused by the group asks in vain: what the next lane must list is what it found before its first commit.
-        let taken_over_at = first_of(accepted, *partition, later);
-        let legacy = Legacy::of(id, *partition, accepted, stood(taken_over_at));
-        judge.left(&legacy, &all[place + 1..], &later_objects, taken_over_at, forgotten_at);
+        for (of, partition) in ledger.lanes().keys().filter(|(of, _)| of == id) {
+            let court = Court { world, ledger, accepted, forgotten_at, writings: &writings, lanes: &lanes, partition: *partition };
+            let owned = owner.as_ref().and_then(|o| o.start.get(partition).copied());
+            court.judge(&mut verdict, (of, place), owned);
+        }
     }
     for key in ledger.lanes().keys() {
         lanes.remove(key);
@@ -108,19 +86,100 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
     verdict
 }
 
-/// S of a lane's first commit.
-fn first_start(accepted: &[Accepted], partition: i32, topic_hash: &str) -> Option<i64> {
-    let notes = accepted.iter().filter(|a| a.tp.partition == partition).filter_map(|a| CommitNote::parse(&a.commit.metadata).ok());
-    notes.filter(|note| note.topic_hash() == topic_hash).map(|note| note.start()).next()
+/// Final: a key that was visible keeps its bytes, but for the cases of rule A3, which leave an object of the same range.
+fn judge_finality(verdict: &mut Verdict, writings: &BTreeMap<String, Vec<Writing>>, lanes: &Lanes, ledger: &Ledger) {
+    let of = |crc64: u64| format!("{crc64:016x}");
+    let (mut earlier, mut later) = (BTreeMap::new(), BTreeMap::new());
+    for (key, contents) in writings.iter().filter(|(key, _)| !is_control(key)) {
+        let [first, .., last] = &contents[..] else {
+            earlier.extend(contents.first().map(|only| (key.clone(), of(only.crc64))));
+            continue;
+        };
+        earlier.insert(key.clone(), of(first.crc64));
+        later.insert(key.clone(), of(last.crc64));
+    }
+    for (lane, objects) in lanes {
+        for Stored { key, proof, body, .. } in objects {
+            if !writings.contains_key(key) {
+                verdict.find(format!("{key} was not written by anybody"));
+            }
+            if later.contains_key(key) && ledger.lanes().get(lane).is_some_and(|lane| lane.may_repeat_differently(proof.range)) {
+                earlier.remove(key);
+            }
+            later.entry(key.clone()).or_insert_with(|| of(crc_fast::checksum(CrcAlgorithm::Crc64Xz, body)));
+        }
+    }
+    for violation in final_bytes(&earlier, &later) {
+        verdict.altered += 1;
+        verdict.find(violation.to_string());
+    }
 }
 
-/// The order of the first commit of any of some incarnations; the end of all if there is none.
-fn first_of(accepted: &[Accepted], partition: i32, incarnations: &[String]) -> u64 {
-    let hashes: Vec<String> = incarnations.iter().map(|id| note_hash(id)).collect();
-    let is_of = |a: &&Accepted| {
-        a.tp.partition == partition && CommitNote::parse(&a.commit.metadata).is_ok_and(|note| hashes.iter().any(|h| h == note.topic_hash()))
-    };
-    accepted.iter().find(is_of).map_or(u64::MAX, |a| a.order)
+/// What the judges of the lanes of one partition need.
+struct Court<'a> {
+    world: &'a World,
+    ledger: &'a Ledger,
+    accepted: &'a [Accepted],
+    forgotten_at: &'a [u64],
+    writings: &'a BTreeMap<String, Vec<Writing>>,
+    lanes: &'a Lanes,
+    partition: i32,
+}
+
+impl Court<'_> {
+    /// Judges the partition's lane of one incarnation. `owned` is its start by the owner record.
+    fn judge(&self, verdict: &mut Verdict, (id, place): (&String, usize), owned: Option<i64>) {
+        let lane = &self.ledger.lanes()[&(id.clone(), self.partition)];
+        let later = &self.ledger.incarnations()[place + 1..];
+        let all: Vec<Legacy> = (0..self.ledger.incarnations().len()).map(|n| self.legacy(n, self.asked_at(n))).collect();
+        let mut judge = LaneJudge::new(lane, self.objects(id), verdict, (id, self.partition), self.accepted);
+        // What the lane started from. Where nothing guards the owner record, it may say something older in the end: a claim that was on its
+        // way for minutes overwrites the one that stands.
+        let first = judge.first_start();
+        let start = if self.world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
+        judge.invariants(start, &all[..place]);
+        let blind_until = judge.blind_until(&self.world.walks(self.partition));
+        judge.records(start.unwrap_or_default(), id == self.ledger.current(), &blind_until);
+        judge.sights(self.forgotten_at);
+        judge.committed(self.ledger.gone_at(place));
+        judge.committed_last(self.ledger.gone_at(place), self.forgotten_at);
+        let later_objects: Vec<&Stored> = later.iter().flat_map(|id| self.objects(id)).collect();
+        // Whoever is refused by the group asks in vain: what the next lane must list is what it found before its first commit.
+        let taken_over_at = self.first_commit_of(later);
+        if taken_over_at < u64::MAX {
+            let legacy = self.legacy(place, taken_over_at);
+            let was_anchored = |range, before| self.world.was_anchored(range, before);
+            let unlisted: Vec<_> = legacy.unlisted(&later_objects, taken_over_at, self.forgotten_at, was_anchored).collect();
+            judge.left(&unlisted, &all[place + 1..]);
+        }
+    }
+
+    fn objects(&self, id: &str) -> &[Stored] {
+        self.lanes.get(&(id.to_owned(), self.partition)).map_or(&[], Vec::as_slice)
+    }
+
+    /// When the lanes that follow one first asked for what it leaves.
+    fn asked_at(&self, place: usize) -> u64 {
+        let found = self.world.asked_at(self.partition, self.ledger.gone_at(place));
+        self.first_commit_of(&self.ledger.incarnations()[place + 1..]).min(found)
+    }
+
+    /// What the lane of an incarnation leaves to those that ask at some time. An object that lands after that is listed as missing all the
+    /// same.
+    fn legacy(&self, place: usize, asked_at: u64) -> Legacy {
+        let stood = |key: &str| self.writings.get(key).and_then(|w| w.first()).is_some_and(|first| first.order < asked_at);
+        Legacy::of(&self.ledger.incarnations()[place], self.partition, self.accepted, stood)
+    }
+
+    /// The order of the first commit of any of some incarnations; the end of all if there is none.
+    fn first_commit_of(&self, incarnations: &[String]) -> u64 {
+        let hashes: Vec<String> = incarnations.iter().map(|id| note_hash(id)).collect();
+        let is_of = |a: &&Accepted| {
+            a.tp.partition == self.partition
+                && CommitNote::parse(&a.commit.metadata).is_ok_and(|note| hashes.iter().any(|h| h == note.topic_hash()))
+        };
+        self.accepted.iter().find(is_of).map_or(u64::MAX, |a| a.order)
+    }
 }
 
 async fn owner(store: &MemoryStore, id: &str, is_first: bool) -> Option<Owner> {
@@ -130,16 +189,17 @@ async fn owner(store: &MemoryStore, id: &str, is_first: bool) -> Option<Owner> {
 }
 
 /// Every data object with its proof.
-async fn objects(store: &Arc<MemoryStore>, verdict: &mut Verdict) -> Vec<(String, Proof, bytes::Bytes)> {
+async fn objects(store: &Arc<MemoryStore>, writings: &BTreeMap<String, Vec<Writing>>, verdict: &mut Verdict) -> Vec<Stored> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
         let page = store.list("", false, after.as_deref()).await.expect("the memory store lists");
-        for info in page.objects.iter().filter(|o| !o.key.starts_with("_catchment/")) {
+        for info in page.objects.into_iter().filter(|o| !is_control(&o.key)) {
             let seen = catchment::commit::proof::look(&**store, &Layout::Hive, &info.key).await.expect("the memory store answers");
             let body = store.get(&info.key, None).await.expect("the memory store answers").unwrap_or_default();
+            let visible_at = writings.get(&info.key).and_then(|w| w.first()).map(|first| first.order);
             match seen {
-                Some((_, Some(proof))) => found.push((info.key.clone(), proof, body)),
+                Some((_, Some(proof))) => found.push(Stored { key: info.key, proof, body, visible_at }),
                 _ => verdict.find(format!("{} has no proof", info.key)),
             }
         }
@@ -148,196 +208,4 @@ async fn objects(store: &Arc<MemoryStore>, verdict: &mut Verdict) -> Vec<(String
             None => return found,
         }
     }
-}
-
-struct LaneJudge<'a> {
-    lane: &'a Lane,
-    objects: &'a [Stored],
-    verdict: &'a mut Verdict,
-    name: String,
-}
-
-impl LaneJudge<'_> {
-    fn find(&mut self, what: impl std::fmt::Display) {
-        let text = format!("{}: {what}", self.name);
-        self.verdict.find(text);
-    }
-
-    fn invariants(&mut self, start: Option<i64>, legacies: &[Legacy]) {
-        let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
-        for violation in no_duplicate(&extents).into_iter().chain(gapless(start, &extents)) {
-            self.find(format_args!("{violation} ({violation:?})"));
-        }
-        for object in self.objects {
-            for violation in missing_within(object.proof.range, &object.proof.missing) {
-                self.find(format_args!("{}: {violation}", object.key));
-            }
-            for gap in &object.proof.missing {
-                if !self.lane.explains(*gap) && !legacies.iter().any(|legacy| legacy.explains(*gap)) {
-                    self.find(format_args!("{}: nothing explains the gap {gap:?}", object.key));
-                }
-            }
-        }
-    }
-
-    /// Every record from the lane's start on once, unaltered, or excused. Of an incarnation that is gone, what was not read is gone with it.
-    fn records(&mut self, start: i64, is_current: bool, walks: &[u64]) {
-        let mut stored: BTreeMap<i64, Vec<RecordHash>> = BTreeMap::new();
-        for object in self.objects {
-            let encoding: Encoding = object.proof.encoding.parse().expect("a proof names its encoding");
-            match encoding.format {
-                Format::Parquet => {
-                    if let Err(e) = parquet(object, &mut stored) {
-                        self.find(format_args!("{}: {e}", object.key));
-                    }
-                }
-                Format::Raw(_) => self.raw(object, &encoding, &mut stored),
-            }
-        }
-        let end = self.objects.iter().map(|o| o.proof.range.end).max().unwrap_or_default();
-        let lane = self.lane;
-        for (offset, versions) in &lane.versions {
-            let is_listed = self.objects.iter().any(|o| o.proof.missing.iter().any(|m| m.covers(*offset)));
-            let due = lane.due(*offset).filter(|due| *offset >= start && !is_listed && due.taken != Some(Taken::Compaction));
-            // What was cut away from the lane of a topic that is gone is its legacy.
-            let due = due.filter(|_| is_current || (*offset < end && !lane.was_cut(*offset))).filter(|_| !lane.hides(*offset, walks));
-            match stored.remove(offset).as_deref() {
-                None | Some([]) => {
-                    if due.is_some() {
-                        self.verdict.lost += 1;
-                        self.find(format_args!("offset {offset} is lost"));
-                    }
-                }
-                // What a new leader wrote where an older record was stored must be listed. Whoever made the topic again did not ask for that.
-                Some([one]) if is_current && due.is_some_and(|due| due.hash != *one) && versions.iter().any(|v| v.hash == *one) => {
-                    self.verdict.lost += 1;
-                    self.find(format_args!("offset {offset} was written anew, and that is lost"));
-                }
-                Some([one]) if versions.iter().any(|v| v.hash == *one) => {}
-                Some([_]) => {
-                    self.verdict.altered += 1;
-                    self.find(format_args!("offset {offset} is altered"));
-                }
-                Some(many) => {
-                    self.verdict.duplicated += 1;
-                    self.find(format_args!("offset {offset} is stored {} times", many.len()));
-                }
-            }
-        }
-        for offset in stored.keys() {
-            self.verdict.altered += 1;
-            self.find(format_args!("offset {offset} never was"));
-        }
-    }
-
-    /// A raw object's values are those of its range, in order. Which offset each had follows from that.
-    fn raw(&mut self, object: &Stored, encoding: &Encoding, stored: &mut BTreeMap<i64, Vec<RecordHash>>) {
-        let mut decoder = match RawDecoder::new(&object.body[..], encoding) {
-            Ok(decoder) => decoder,
-            Err(e) => return self.find(format_args!("{}: {e}", object.key)),
-        };
-        let lane = self.lane;
-        let due = lane
-            .versions
-            .range(object.proof.range.start..object.proof.range.end)
-            .filter(|(offset, _)| !object.proof.missing.iter().any(|m| m.covers(**offset)));
-        for (offset, versions) in due {
-            let value = match decoder.next_item() {
-                Ok(Some(RawItem::Value(value))) => Some(value.to_vec()),
-                Ok(Some(RawItem::Null)) => None,
-                Ok(None) => return self.find(format_args!("{} ends before offset {offset}", object.key)),
-                Err(e) => return self.find(format_args!("{}: {e}", object.key)),
-            };
-            match versions.iter().find(|v| v.value == value) {
-                Some(version) => stored.entry(*offset).or_default().push(version.hash),
-                None => return self.find(format_args!("{}: the value of offset {offset} is another", object.key)),
-            }
-        }
-        if !matches!(decoder.next_item(), Ok(None)) {
-            self.find(format_args!("{} goes on behind its last value", object.key));
-        }
-    }
-
-    /// Final: a key that was visible keeps its bytes, but for the cases of rule A3.
-    fn writings(&mut self, writings: &BTreeMap<String, Vec<Writing>>) {
-        for object in self.objects {
-            let distinct = writings.get(&object.key).map_or(0, Vec::len);
-            if distinct == 0 || (distinct > 1 && !self.lane.may_repeat_differently) {
-                self.verdict.altered += u64::from(distinct > 1);
-                self.find(format_args!("{} had {distinct} different contents", object.key));
-            }
-        }
-    }
-
-    /// PinnedFirst and OneIntent, between two forgettings of the group's offsets.
-    fn sights(
-        &mut self,
-        writings: &BTreeMap<String, Vec<Writing>>,
-        accepted: &[Accepted],
-        partition: i32,
-        topic_hash: &str,
-        forgotten_at: &[u64],
-    ) {
-        let mut sights: Vec<(u64, Sight)> = Vec::new();
-        for commit in accepted.iter().filter(|a| a.tp.partition == partition) {
-            if let Ok(CommitNote::Intent(intent)) = CommitNote::parse(&commit.commit.metadata)
-                && intent.t == topic_hash
-            {
-                sights.push((commit.order, Sight::Pinned { range: OffsetRange::new(intent.start, intent.end), key: intent.key.clone() }));
-            }
-        }
-        for object in self.objects {
-            let first = writings.get(&object.key).and_then(|w| w.first());
-            sights.extend(first.map(|w| (w.order, Sight::Visible { range: object.proof.range, key: object.key.clone() })));
-        }
-        sights.sort_by_key(|(order, _)| *order);
-        for violation in pinned_first(&sights.iter().map(|(_, s)| s.clone()).collect::<Vec<_>>()) {
-            self.find(format_args!("{violation} ({violation:?})"));
-        }
-        let age = |order: u64| forgotten_at.iter().filter(|at| **at <= order).count();
-        for forgettings in 0..=forgotten_at.len() {
-            let of_age: Vec<Sight> = sights.iter().filter(|(order, _)| age(*order) == forgettings).map(|(_, s)| s.clone()).collect();
-            for violation in one_intent(&of_age) {
-                self.find(format_args!("{violation} ({violation:?})"));
-            }
-        }
-    }
-
-    /// What a lane that is gone had pinned, or was to list, is stored, or the next one lists it.
-    fn left(&mut self, legacy: &Legacy, heirs: &[Legacy], later: &[&Stored], asked_at: u64, forgotten_at: &[u64]) {
-        let unlisted = legacy.unlisted(later, asked_at, forgotten_at).filter(|_| asked_at < u64::MAX);
-        // What the next lane was to list and could not either is its own legacy.
-        for (from, to) in unlisted.filter(|range| !heirs.iter().any(|heir| heir.leaves(*range))) {
-            self.verdict.lost += 1;
-            self.find(format_args!("the topic was made again, and nothing says that [{from}, {to}) is lost"));
-        }
-    }
-
-    /// NoLoss, of the last commit.
-    fn committed(&mut self, accepted: &[Accepted], partition: i32, topic_hash: &str, forgotten_at: &[u64]) {
-        let of_lane = |a: &&Accepted| {
-            a.tp.partition == partition && CommitNote::parse(&a.commit.metadata).is_ok_and(|note| note.topic_hash() == topic_hash)
-        };
-        let last = accepted.iter().rev().find(of_lane).filter(|a| forgotten_at.last().is_none_or(|at| a.order >= *at));
-        let Some(last) = last else { return };
-        let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
-        let lane = self.lane;
-        let is_visible = |range: OffsetRange| lane.shows(range.start..range.end);
-        let start = accepted.iter().find(of_lane).map_or(0, |a| a.commit.offset);
-        if let Some(violation) = no_loss(last.commit.offset, start, &extents, is_visible) {
-            self.find(format_args!("{violation} ({violation:?})"));
-        }
-    }
-}
-
-fn parquet(object: &Stored, stored: &mut BTreeMap<i64, Vec<RecordHash>>) -> Result<(), catchment_formats::FormatError> {
-    let mut decoder = ParquetDecoder::new(object.body.clone())?;
-    let partition = object.proof.lane.partition;
-    let mut block = Block::new(ValueLayout::Plain);
-    while decoder.next_block(&mut block)? {
-        for record in block.iter() {
-            stored.entry(record.offset).or_default().push(view_hash(partition, &record));
-        }
-    }
-    Ok(())
 }

@@ -1,11 +1,12 @@
-//! Whether a process runs, stands still or is dead.
+//! Whether a process runs, stands still or is dead, and what it has asked for and not heard of.
 //!
-//! What a process computes between two operations is seen by nobody, so a process is frozen and killed at its edges: before a request leaves,
-//! before an answer arrives, before a timer fires, before a stage takes a turn. What it had sent goes on its way. A dead process sends nothing
-//! any more: what is dropped with it tidies up behind itself, which a process that was killed does not.
+//! What a process computes between two operations is seen by nobody, so a process is frozen and killed at its edges: before a request
+//! leaves, before an answer arrives, before a timer fires, before a stage takes a turn. What it had sent goes on its way. A dead process
+//! sends nothing any more: what is dropped with it tidies up behind itself, which a process that was killed does not.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use catchment::clock::Clock;
@@ -13,6 +14,42 @@ use catchment::store::BoxFuture;
 use tokio::sync::Notify;
 
 use super::world::World;
+
+/// What a process may be killed in: every request to the group that it commits with, and to the store.
+pub const OPERATIONS: [&str; 12] = [
+    "OffsetFetch",
+    "OffsetCommit",
+    "PutObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "HeadObject",
+    "GetObject",
+    "ListObjectsV2",
+    "ListParts",
+    "ListMultipartUploads",
+    "AbortMultipartUpload",
+];
+
+/// What a process is doomed to die in: what it asks for rarely, and only in a recovery, stands more often.
+pub const DOOMS: [&str; 16] = [
+    "OffsetFetch",
+    "OffsetCommit",
+    "PutObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "CompleteMultipartUpload",
+    "HeadObject",
+    "GetObject",
+    "ListObjectsV2",
+    "ListParts",
+    "ListParts",
+    "ListParts",
+    "ListMultipartUploads",
+    "AbortMultipartUpload",
+    "AbortMultipartUpload",
+    "AbortMultipartUpload",
+];
 
 /// The state of one process. Clones are the same process.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +61,18 @@ struct Inner {
     dead: AtomicBool,
     /// Wakes in the order of waiting; a `watch` channel picks its own.
     thaw: Notify,
+    acts: Mutex<Acts>,
+    doomed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Acts {
+    /// How many requests of each operation are under way.
+    under_way: BTreeMap<&'static str, usize>,
+    /// What was under way when it died.
+    last: Vec<&'static str>,
+    /// The operation that it is to die in.
+    doom: Option<&'static str>,
 }
 
 impl Vitals {
@@ -43,14 +92,71 @@ impl Vitals {
         }
     }
 
+    fn acts(&self) -> MutexGuard<'_, Acts> {
+        self.0.acts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It is dead from now on.
     pub fn die(&self) {
-        self.0.dead.store(true, Ordering::Relaxed);
+        if !self.0.dead.swap(true, Ordering::Relaxed) {
+            let mut acts = self.acts();
+            acts.last = acts.under_way.keys().copied().collect();
+        }
+    }
+
+    /// The operations that were under way when it died.
+    pub fn last_acts(&self) -> Vec<&'static str> {
+        self.acts().last.clone()
+    }
+
+    /// A request leaves. It is under way until what is returned is dropped.
+    pub fn begin(&self, operation: &'static str) -> UnderWay {
+        let mut acts = self.acts();
+        *acts.under_way.entry(operation).or_default() += 1;
+        if acts.doom == Some(operation) {
+            acts.doom = None;
+            self.0.doomed.notify_one();
+        }
+        UnderWay { vitals: self.clone(), operation }
+    }
+
+    /// It is to die in the next request of this operation; of none, if none is named.
+    pub fn set_doom(&self, operation: Option<&'static str>) {
+        self.acts().doom = operation;
+    }
+
+    /// The operation that it is still to die in.
+    pub fn doom(&self) -> Option<&'static str> {
+        self.acts().doom
+    }
+
+    /// Waits until a request leaves that it is to die in.
+    pub async fn doomed(&self) {
+        self.0.doomed.notified().await;
     }
 
     /// Whether it is dead.
     pub fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that has left and was not answered.
+#[derive(Debug)]
+pub struct UnderWay {
+    vitals: Vitals,
+    operation: &'static str,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut acts = self.vitals.acts();
+        if let Some(count) = acts.under_way.get_mut(self.operation) {
+            *count -= 1;
+            if *count == 0 {
+                acts.under_way.remove(self.operation);
+            }
+        }
     }
 }
 
@@ -84,5 +190,34 @@ impl Clock for SimulatedClock {
 
     fn random(&self) -> f64 {
         self.world.fraction()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_at_a_death_is_remembered() {
+        let vitals = Vitals::default();
+        let requests = ["HeadObject", "PutObject", "PutObject"].map(|operation| vitals.begin(operation));
+        let [head, put, _still] = requests;
+        drop((head, put));
+        vitals.die();
+        let _late = vitals.begin("GetObject");
+        vitals.die();
+        assert!(vitals.is_dead());
+        assert_eq!(vitals.last_acts(), ["PutObject"]);
+    }
+
+    #[tokio::test]
+    async fn a_doom_is_met_in_its_own_operation_and_once() {
+        let vitals = Vitals::default();
+        vitals.set_doom(Some("PutObject"));
+        drop(vitals.begin("HeadObject"));
+        assert_eq!(vitals.doom(), Some("PutObject"));
+        drop(vitals.begin("PutObject"));
+        vitals.doomed().await;
+        assert_eq!(vitals.doom(), None);
     }
 }

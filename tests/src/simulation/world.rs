@@ -3,16 +3,18 @@
 //! One thread, one source of chance, and a clock that only moves when nobody has anything to do: the order of events, and so the trace,
 //! is a function of the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use catchment_formats::{GapCause, Missing};
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use tokio::time::Instant;
 
 use super::faults::{Fault, Tally};
 use super::plan::Plan;
+use super::uploads::UploadBook;
 use crate::generate::Rng;
 use crate::scripted::order::Order;
 
@@ -31,13 +33,24 @@ struct Inner {
     lines: u64,
     kept: Option<Vec<String>>,
     tally: Tally,
+    /// What processes had under way when they were killed.
+    crashes: BTreeMap<&'static str, u64>,
     bugs: Vec<String>,
     /// When a lane found its place behind its anchor, by partition.
     walks: Vec<(i32, u64)>,
     /// When a lane said that it found something of a topic that is gone, by partition.
     asks: Vec<(i32, u64)>,
+    /// Gaps that lanes have told, by partition, and how often the topic had been made again by then.
+    gaps: BTreeSet<(i32, usize, i64, i64, GapCause)>,
+    /// Hashes of the ids that the topic got when it was made again.
+    incarnations: Vec<String>,
+    /// Hashes of the topics that the group has a commit of.
+    committed: BTreeSet<String>,
+    /// What anchors said was missing, and when they were written.
+    anchored: Vec<(u64, Missing)>,
     /// Every distinct content that a key has had.
     writings: BTreeMap<String, Vec<Writing>>,
+    uploads: UploadBook,
     denied_until: Instant,
     down_until: Instant,
     wall_shift_ms: i64,
@@ -71,10 +84,16 @@ impl World {
             lines: 0,
             kept: keep.then(Vec::new),
             tally: Tally::default(),
+            crashes: BTreeMap::new(),
             bugs: Vec::new(),
             walks: Vec::new(),
             asks: Vec::new(),
+            gaps: BTreeSet::new(),
+            incarnations: Vec::new(),
+            committed: BTreeSet::new(),
+            anchored: Vec::new(),
             writings: BTreeMap::new(),
+            uploads: UploadBook::default(),
             denied_until: now,
             down_until: now,
             wall_shift_ms: 0,
@@ -149,6 +168,20 @@ impl World {
         self.trace(format_args!("felt {fault:?}"));
     }
 
+    /// A process was killed with these operations under way.
+    pub fn note_crash(&self, process: u64, acts: &[&'static str]) {
+        self.trace(format_args!("p{process} is killed in {acts:?}"));
+        let mut inner = self.inner();
+        for act in acts {
+            *inner.crashes.entry(act).or_default() += 1;
+        }
+    }
+
+    /// In which operations processes were killed, and how often.
+    pub fn crashes(&self) -> BTreeMap<&'static str, u64> {
+        self.inner().crashes.clone()
+    }
+
     /// A process did what none may do.
     pub fn note_bug(&self, what: String) {
         self.trace(format_args!("bug: {what}"));
@@ -171,10 +204,53 @@ impl World {
         self.inner().walks.iter().filter(|(of, _)| *of == partition).map(|(_, order)| *order).collect()
     }
 
-    /// A lane has found that something of a topic that is gone is lost.
-    pub fn note_ask(&self, partition: i32) {
+    /// A lane says that records are missing. What retention and truncations took is felt by that, each gap once, however often it is told
+    /// before an object lists it; of a topic that is gone it says that the lane has asked for what that left.
+    pub fn note_gap(&self, partition: i32, gap: Missing) {
         let order = self.order.next();
-        self.inner().asks.push((partition, order));
+        let is_new = {
+            let mut inner = self.inner();
+            if !gap.is_of_this_log() {
+                inner.asks.push((partition, order));
+            }
+            let incarnation = inner.incarnations.len();
+            inner.gaps.insert((partition, incarnation, gap.0, gap.1, gap.2))
+        };
+        match gap.cause() {
+            GapCause::Retention if is_new => self.feel(Fault::Retention),
+            GapCause::Truncation if is_new => self.feel(Fault::Truncation),
+            _ => {}
+        }
+    }
+
+    /// The topic was made again.
+    pub fn note_recreation(&self, topic_hash: String) {
+        self.inner().incarnations.push(topic_hash);
+    }
+
+    /// A lane of a topic of this hash knows that the group has taken a commit of it. The first one that goes on with a topic that was made
+    /// again feels that.
+    pub fn note_commit(&self, topic_hash: &str) {
+        let is_first = {
+            let mut inner = self.inner();
+            let goes_on = !inner.committed.is_empty() && inner.incarnations.iter().any(|hash| hash == topic_hash);
+            inner.committed.insert(topic_hash.to_owned()) && goes_on
+        };
+        if is_first {
+            self.feel(Fault::Recreated);
+        }
+    }
+
+    /// An anchor was written that says that this is missing.
+    pub fn note_anchor(&self, missing: Vec<Missing>) {
+        let order = self.order.next();
+        self.inner().anchored.extend(missing.into_iter().map(|gap| (order, gap)));
+    }
+
+    /// Whether an anchor said of a range, before some time, that a topic that is gone had left it.
+    pub fn was_anchored(&self, range: (i64, i64), before: u64) -> bool {
+        let left = Missing(range.0, range.1, GapCause::TopicRecreated);
+        self.inner().anchored.iter().any(|(order, gap)| *order < before && *gap == left)
     }
 
     /// When that first was for a partition, after `gone_at`; the end of all if it never was.
@@ -201,6 +277,11 @@ impl World {
     /// Every distinct content that each key has had, in order.
     pub fn writings(&self) -> BTreeMap<String, Vec<Writing>> {
         self.inner().writings.clone()
+    }
+
+    /// Looks up what is known of uploads, or enters it. Not to be called from within.
+    pub fn uploads<T>(&self, act: impl FnOnce(&mut UploadBook) -> T) -> T {
+        act(&mut self.inner().uploads)
     }
 
     /// Credentials are refused for this long.

@@ -1,0 +1,156 @@
+//! What the store and the group have of one lane, against the invariants of the commit protocol.
+
+use catchment::intent::{CommitNote, note_hash};
+use catchment::invariants::{Extent, Sight, gapless, missing_pinned, missing_within, no_duplicate, no_loss, one_intent, pinned_first};
+use catchment_formats::{Missing, OffsetRange};
+
+use super::ledger::Lane;
+use super::legacy::Legacy;
+use super::verdict::{Stored, Verdict};
+use crate::scripted::group::Accepted;
+
+/// A commit of the lane that the group has accepted.
+#[derive(Debug)]
+struct Noted {
+    order: u64,
+    offset: i64,
+    /// The leader epoch of what was read last; negative if it is not known.
+    epoch: i32,
+    note: CommitNote,
+}
+
+/// Judges one lane. Its objects are in the order of their starts.
+pub(super) struct LaneJudge<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) objects: &'a [Stored],
+    pub(super) verdict: &'a mut Verdict,
+    name: String,
+    notes: Vec<Noted>,
+}
+
+impl<'a> LaneJudge<'a> {
+    /// The judge of a partition of the incarnation with this id.
+    pub(super) fn new(
+        lane: &'a Lane,
+        objects: &'a [Stored],
+        verdict: &'a mut Verdict,
+        (id, partition): (&str, i32),
+        accepted: &[Accepted],
+    ) -> Self {
+        let hash = note_hash(id);
+        let of_partition = accepted.iter().filter(|a| a.tp.partition == partition);
+        let notes = of_partition.filter_map(|a| {
+            let note = CommitNote::parse(&a.commit.metadata).ok().filter(|note| note.topic_hash() == hash)?;
+            Some(Noted { order: a.order, offset: a.commit.offset, epoch: a.commit.leader_epoch, note })
+        });
+        Self { lane, objects, verdict, name: format!("{partition} of {id}"), notes: notes.collect() }
+    }
+
+    pub(super) fn find(&mut self, what: impl std::fmt::Display) {
+        let text = format!("{}: {what}", self.name);
+        self.verdict.find(text);
+    }
+
+    /// For each walk from an anchor, when the group knew a leader epoch again: until then nobody can tell that the log was cut.
+    pub(super) fn blind_until(&self, walks: &[u64]) -> Vec<u64> {
+        let knows = |noted: &&Noted| noted.epoch >= 0 || noted.note.last().is_some_and(|last| last.epoch >= 0);
+        let first_after = |walk: &u64| self.notes.iter().filter(knows).map(|n| n.order).find(|order| order > walk).unwrap_or(u64::MAX);
+        walks.iter().map(first_after).collect()
+    }
+
+    /// S of the lane's first commit.
+    pub(super) fn first_start(&self) -> Option<i64> {
+        self.notes.first().map(|noted| noted.note.start())
+    }
+
+    /// NoDuplicate, Gapless, and what objects list as missing: within their ranges, pinned, and explained.
+    pub(super) fn invariants(&mut self, start: Option<i64>, legacies: &[Legacy]) {
+        let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
+        for violation in no_duplicate(&extents).into_iter().chain(gapless(start, &extents)) {
+            self.find(format_args!("{violation} ({violation:?})"));
+        }
+        let pinned: Vec<(OffsetRange, Vec<Missing>)> =
+            self.intents().map(|(_, intent)| (OffsetRange::new(intent.start, intent.end), intent.missing.clone())).collect();
+        for Stored { key, proof, .. } in self.objects {
+            let broken =
+                missing_within(proof.range, &proof.missing).into_iter().chain(missing_pinned(proof.range, &proof.missing, &pinned));
+            for violation in broken {
+                self.find(format_args!("{key}: {violation}"));
+            }
+            for gap in &proof.missing {
+                if !self.lane.explains(*gap) && !legacies.iter().any(|legacy| legacy.explains(*gap)) {
+                    self.find(format_args!("{key}: nothing explains the gap {gap:?}"));
+                }
+            }
+        }
+    }
+
+    fn intents(&self) -> impl Iterator<Item = (u64, &catchment::intent::Intent)> {
+        self.notes.iter().filter_map(|noted| match &noted.note {
+            CommitNote::Intent(intent) => Some((noted.order, &**intent)),
+            CommitNote::Tidy(_) => None,
+        })
+    }
+
+    /// PinnedFirst and OneIntent, the latter between two forgettings of the group's offsets.
+    pub(super) fn sights(&mut self, forgotten_at: &[u64]) {
+        let pin = |(order, intent): (u64, &catchment::intent::Intent)| {
+            (order, Sight::Pinned { range: OffsetRange::new(intent.start, intent.end), key: intent.key.clone() })
+        };
+        let mut sights: Vec<(u64, Sight)> = self.intents().map(pin).collect();
+        let visible = |object: &Stored| Some((object.visible_at?, Sight::Visible { range: object.proof.range, key: object.key.clone() }));
+        sights.extend(self.objects.iter().filter_map(visible));
+        sights.sort_by_key(|(order, _)| *order);
+        for violation in pinned_first(&sights.iter().map(|(_, s)| s.clone()).collect::<Vec<_>>()) {
+            self.find(format_args!("{violation} ({violation:?})"));
+        }
+        let age = |order: u64| forgotten_at.iter().filter(|at| **at <= order).count();
+        for forgettings in 0..=forgotten_at.len() {
+            let of_age: Vec<Sight> = sights.iter().filter(|(order, _)| age(*order) == forgettings).map(|(_, s)| s.clone()).collect();
+            for violation in one_intent(&of_age) {
+                self.find(format_args!("{violation} ({violation:?})"));
+            }
+        }
+    }
+
+    /// What a lane that is gone had pinned, or was to list, is stored, or the next one lists it.
+    pub(super) fn left(&mut self, unlisted: &[(i64, i64)], heirs: &[Legacy]) {
+        // What the next lane was to list and could not either is its own legacy.
+        for (from, to) in unlisted.iter().filter(|range| !heirs.iter().any(|heir| heir.leaves(**range))) {
+            self.verdict.lost += 1;
+            self.find(format_args!("the topic was made again, and nothing says that [{from}, {to}) is lost"));
+        }
+    }
+
+    /// NoLoss, of every commit up to `until`, by the objects that were visible when it was accepted.
+    ///
+    /// Whoever asks after the topic has gone may take the new log's end for the old one's; nothing of the old one can be lost by that.
+    pub(super) fn committed(&mut self, until: u64) {
+        let Some(start) = self.notes.first().map(|noted| noted.offset) else { return };
+        let mut visible: Vec<(u64, Extent)> =
+            self.objects.iter().map(|o| (o.visible_at.unwrap_or_default(), o.proof.range.into())).collect();
+        visible.sort_by_key(|(order, _)| *order);
+        let (orders, extents): (Vec<u64>, Vec<Extent>) = visible.into_iter().unzip();
+        let (lane, mut violations) = (self.lane, Vec::new());
+        for noted in self.notes.iter().filter(|noted| noted.order < until) {
+            let by_then = &extents[..orders.partition_point(|order| *order < noted.order)];
+            let showed = |range: OffsetRange| lane.showed(range.start..range.end, noted.order);
+            violations.extend(no_loss(noted.offset, start, by_then, showed).map(|violation| (noted.order, violation)));
+        }
+        for (order, violation) in violations {
+            self.find(format_args!("commit {order}: {violation} ({violation:?})"));
+        }
+    }
+
+    /// NoLoss in the end, by all that is due, whenever it was written: of the last commit up to `until` that the group has not forgotten.
+    pub(super) fn committed_last(&mut self, until: u64, forgotten_at: &[u64]) {
+        let last = self.notes.iter().rev().find(|noted| noted.order < until);
+        let Some(last) = last.filter(|noted| forgotten_at.last().is_none_or(|at| noted.order >= *at)) else { return };
+        let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
+        let start = self.notes.first().map_or(0, |noted| noted.offset);
+        let shows = |range: OffsetRange| self.lane.shows(range.start..range.end);
+        if let Some(violation) = no_loss(last.offset, start, &extents, shows) {
+            self.find(format_args!("{violation} ({violation:?})"));
+        }
+    }
+}
