@@ -143,12 +143,14 @@ impl<'a> LaneJudge<'a> {
     }
 
     /// NoLoss in the end, by all that is due, whenever it was written: of the last commit up to `until` that the group has not forgotten.
+    /// What that commit says is missing is for the next object to list.
     pub(super) fn committed_last(&mut self, until: u64, forgotten_at: &[u64]) {
         let last = self.notes.iter().rev().find(|noted| noted.order < until);
         let Some(last) = last.filter(|noted| forgotten_at.last().is_none_or(|at| noted.order >= *at)) else { return };
         let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
         let start = self.notes.first().map_or(0, |noted| noted.offset);
-        let shows = |range: OffsetRange| self.lane.shows(range.start..range.end);
+        let is_told = |offset| last.note.pending().iter().any(|gap| gap.covers(offset));
+        let shows = |range: OffsetRange| (range.start..range.end).any(|offset| !is_told(offset) && self.lane.shows(offset..offset + 1));
         if let Some(violation) = no_loss(last.offset, start, &extents, shows) {
             self.find(format_args!("{violation} ({violation:?})"));
         }

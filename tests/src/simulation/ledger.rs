@@ -107,8 +107,7 @@ impl Lane {
             }
             GapCause::CorruptBatch => {
                 let is_shown = |offset| self.due(offset).is_some_and(|due| due.taken != Some(Taken::Compaction));
-                let is_corrupt =
-                    |offset| !is_shown(offset) || self.was_empty(offset) || self.corrupt.iter().any(|batch| batch.contains(&offset));
+                let is_corrupt = |offset| !is_shown(offset) || self.was_empty(offset) || self.is_in_or_between_corrupt(offset, gap);
                 self.corrupt.iter().any(|batch| batch.start < gap.1 && gap.0 < batch.end) && offsets.all(is_corrupt)
             }
             GapCause::TopicRecreated | GapCause::OperatorSkip => false,
@@ -123,6 +122,13 @@ impl Lane {
         let is_gone = self.due(offset).is_some_and(|due| due.taken == Some(Taken::Retention));
         let is_hidden = |cut: &Cut| (is_gone && offset < cut.read_to) || blind_until.iter().any(|until| *until > cut.order);
         self.cuts.iter().any(|cut| cut.offsets.contains(&offset) && is_hidden(cut))
+    }
+
+    /// Whether an offset lies in a corrupt batch, or between two that a gap reaches over: the search for the end of the first cannot tell
+    /// them apart (`engine/src/reader/corrupt.rs`).
+    fn is_in_or_between_corrupt(&self, offset: i64, gap: Missing) -> bool {
+        let met = || self.corrupt.iter().filter(|batch| batch.start < gap.1 && gap.0 < batch.end);
+        met().any(|batch| batch.contains(&offset)) || (met().any(|b| b.end <= offset) && met().any(|b| b.start > offset))
     }
 
     /// Whether there ever was a leader that had an offset and showed nothing there.
