@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
@@ -123,11 +125,14 @@ impl TopicClaims {
     /// # Errors
     /// As [`claim`](Self::claim); the first error ends it.
     pub async fn claim_all(&self, env: &LaneEnv, topics: &[String]) -> Result<()> {
-        let claims = topics.iter().map(|topic| async move {
-            let tp = TopicPartition { topic: Arc::from(topic.as_str()), partition: 0 };
-            self.claim(env, &tp).await.map(drop)
-        });
+        // Boxed, since the compiler cannot tell that a stream of unnamed futures may change threads.
+        let claims: Vec<BoxFuture<'_, _>> = topics.iter().map(|topic| self.claim_topic(env, topic).boxed()).collect();
         stream::iter(claims).buffer_unordered(CLAIMS_IN_FLIGHT_MAX).try_collect().await
+    }
+
+    async fn claim_topic(&self, env: &LaneEnv, topic: &str) -> Result<()> {
+        let tp = TopicPartition { topic: Arc::from(topic), partition: 0 };
+        self.claim(env, &tp).await.map(drop)
     }
 
     /// Asks for a topic. A broker that has just started may not know it yet: only one that stays unknown is gone.
