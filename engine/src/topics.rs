@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::OnceCell;
 
 use crate::commit::control::{self, Owner};
@@ -123,11 +123,11 @@ impl TopicClaims {
     /// claim must stand for seconds before it counts, and a rule may have thousands of topics.
     ///
     /// # Errors
-    /// As [`claim`](Self::claim); the first error ends it.
+    /// As [`claim`](Self::claim), of the first topic that has one. The others are claimed all the same: a claim that is broken off may stand.
     pub async fn claim_all(&self, env: &LaneEnv, topics: &[String]) -> Result<()> {
         // Boxed, since the compiler cannot tell that a stream of unnamed futures may change threads.
         let claims: Vec<BoxFuture<'_, _>> = topics.iter().map(|topic| self.claim_topic(env, topic).boxed()).collect();
-        stream::iter(claims).buffer_unordered(CLAIMS_IN_FLIGHT_MAX).try_collect().await
+        stream::iter(claims).buffered(CLAIMS_IN_FLIGHT_MAX).collect::<Vec<_>>().await.into_iter().collect()
     }
 
     async fn claim_topic(&self, env: &LaneEnv, topic: &str) -> Result<()> {

@@ -33,6 +33,11 @@ fn nothing_is_lost_duplicated_or_altered() {
     assert!(report.deterministic && report.faults >= 40_000, "{} faults", report.faults);
     assert_eq!(report.felt_less_than(FELT_MIN, Scope::Every), [], "every kind of fault is felt often enough to mean something");
     assert_eq!(report.killed_less_than(KILLED_MIN), [], "processes are killed in every operation");
+    assert!(
+        report.uploads.orphaned >= FELT_MIN && report.uploads.swept > 0,
+        "kills leave uploads, and others clean up: {:?}",
+        report.uploads
+    );
 }
 
 #[test]

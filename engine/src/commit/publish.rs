@@ -15,7 +15,6 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use super::assembly::{Assembly, Upload};
 use super::driver::{Exit, Lane};
 use super::proof::{self, metadata, needs_record, record_key};
-use super::strays::Maker;
 use super::{Finding, Next, after_look, after_publish, compare};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
@@ -96,18 +95,19 @@ impl Lane {
 
     /// After step 5: the window stands.
     async fn go_on_behind(&mut self, intent: &Intent, published: Published, sealed: &SealedSegment, pinned: bool) -> Result<(), Exit> {
-        // Of an object with another end, or of other records, nobody knows which upload has made it.
+        self.note_strays(intent, &published);
         if published.end != intent.end {
+            self.abort_replaced().await;
             self.tidy().await?;
             return Err(Exit::Restart(format!("{} stands with another end, {}", intent.key, published.end)));
         }
         // A log that was cut below a pinned end gives other records when the range is read again. If the copy of whoever pinned it stands, recovery
         // asks the log by what that one had read, finds the cut, and lists the records behind it.
         if pinned && ends_otherwise(intent, sealed) && !self.stands_as_read(intent, sealed).await? {
+            self.abort_replaced().await;
             self.tidy().await?;
             return Err(Exit::Restart("the pinned range was read from another log than this one".into()));
         }
-        self.history.strays.note_standing(&intent.key, intent.upload_id(), published.maker(pinned));
         self.last = sealed.tail.last;
         if pinned && !self.pending.is_empty() {
             self.abort_replaced().await;
@@ -115,6 +115,14 @@ impl Lane {
             return Err(Exit::Restart("the next object must list what was lost before the pinned range".into()));
         }
         Ok(())
+    }
+
+    /// The key stands. If the object was found, it may be another upload that has made it: then this one is of no use.
+    fn note_strays(&mut self, intent: &Intent, published: &Published) {
+        if let Some(id) = intent.upload_id().filter(|_| !published.is_answered) {
+            self.history.strays.expect(&intent.key, Some(id.to_owned()));
+        }
+        self.history.strays.note_standing(&intent.key);
     }
 
     /// A pinned range that was read again from a log that was cut in it and written anew is another object than the one that was pinned, like one that
@@ -359,16 +367,6 @@ pub(super) struct Published {
     requests: u32,
     /// Whether the last of them was answered with success; else the object was found.
     is_answered: bool,
-}
-
-impl Published {
-    fn maker(&self, was_pinned_before: bool) -> Maker {
-        match (was_pinned_before, self.is_answered) {
-            (false, _) => Maker::OnlyThisLane,
-            (true, true) => Maker::ThisLane,
-            (true, false) => Maker::Somebody,
-        }
-    }
 }
 
 /// Whether the last record of an intent's range is another one than it was when it was pinned: the log was cut in between.

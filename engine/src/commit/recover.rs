@@ -10,7 +10,6 @@ use catchment_formats::{Encoding, GapCause, Missing};
 use super::driver::{Exit, Lane};
 use super::proof;
 use super::publish::Body;
-use super::strays::Maker;
 use super::{Finding, compare, lost_since_pin, truncated_from, with_gap};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
@@ -188,10 +187,11 @@ impl Lane {
     async fn adopt(&mut self, intent: &Intent, end: i64) -> Result<Resume, Exit> {
         crash::point(Point::BeforeAdopt);
         self.settled(intent, end);
-        if intent.upload.is_some() {
+        // Whoever pinned it may have left uploads, and nobody comes back to a key that stands.
+        if self.env.store.limits().multipart {
             self.history.strays.expect(&intent.key, None);
         }
-        self.history.strays.note_standing(&intent.key, intent.upload_id(), Maker::Somebody);
+        self.history.strays.note_standing(&intent.key);
         self.tidy_and_sweep().await?;
         crash::point(Point::AfterAdopt);
         self.env.metrics.recovered();

@@ -3,16 +3,17 @@
 //! Place in the flow: around the publishing of an object. Before its key is pinned or opened, and at recovery, uploads of exactly that key are aborted
 //! that no intent names and that are too old to be alive; a younger one may be a living owner's. But who opens an upload and never hears of it leaves
 //! one that is young, and so does who dies; once the object stands nobody comes back to its key. So uploads of a key that stands are looked at once
-//! more: those that are too old by now, those that an intent named and that were replaced, and those without a part. If this lane alone can have made
-//! the object, its key is also looked at again when the young ones are too old.
+//! more: those that are too old by now, those that an intent named and that were replaced, and those without a part. The others are looked at again
+//! when they are too old, by the lane that has seen them, for as long as it lives.
 //!
 //! Guarantee: no abort takes a record away, in any guard class. An object is final, so that whoever still works on an upload of its key, be it a zombie
-//! or, if this is one, the living owner, is told that the upload is gone, looks, and finds the object; the guard plays no part in that. And the upload
-//! that made the object is never aborted: stores are known that go on to list it, and whose abort then takes the object's bytes. Which one that is, is
-//! known if the store has told this lane so, or if the one that the intent names is not listed any more; while it is not known, none is touched that has
-//! parts or that an intent named.
+//! or, if this is one, the living owner, is told that the upload is gone, looks, and finds the object; the guard plays no part in that. And an upload
+//! that has made an object is no upload any more, on all services but those that go on to list it and whose abort then takes the object's bytes
+//! (Ceph's issue 60771, SeaweedFS's 11382): the probe at the start measures that ([`probe`](crate::store::probe)), and there no upload of a key that
+//! stands is touched.
 //!
-//! It does not insist: what cannot be listed or aborted is tried again a few times; after that a lifecycle rule of the bucket removes it.
+//! It does not insist: what cannot be listed or aborted is tried again a few times; after that a lifecycle rule of the bucket removes it. Nor does it
+//! hold a lane up: what takes longer than a moment is left to the next attempt.
 
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ const LAST_SWEEPS: u32 = 4;
 /// Uploads of one key that are remembered as replaced. Each is one recovery more that could not finish what it found; the oldest are left to their age.
 const REPLACED_MAX: usize = 16;
 
+/// How long aborts may hold up a tidy. More makes it late, and with it whoever takes the lane over; less leaves them to the sweep behind it.
+const BEFORE_TIDY_MAX: Duration = Duration::from_secs(3);
+
+/// How long the lane may be away at one key. Its windows wait meanwhile.
+const SWEEP_MAX: Duration = Duration::from_secs(10);
+
 /// Keys under which uploads may be open that are of no use.
 #[derive(Debug, Default)]
 pub(super) struct Strays(Vec<Stray>);
@@ -41,37 +48,19 @@ pub(super) struct Strays(Vec<Stray>);
 #[derive(Debug)]
 struct Stray {
     key: String,
-    /// Uploads that intents named, and that were not completed.
+    /// Uploads that intents named, and that nobody will complete.
     replaced: Vec<String>,
     /// Whether an object stands under the key.
     stands: bool,
-    /// The upload that has made it, if one has.
-    made_by: Option<String>,
-    /// Whether that is known for sure: the store said so to this lane, or nobody else can have.
-    is_sure: bool,
-    /// Whether nothing but a request of this lane can have made it.
-    is_own: bool,
     /// When it is to be looked at next, on the steady clock.
     due: Duration,
     /// Attempts that were made.
     sweeps: u32,
 }
 
-/// Who can have made an object that stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Maker {
-    /// This lane was the first to pin the key's range: no upload but the one that it names can have been completed at all.
-    OnlyThisLane,
-    /// The store has said so in answer to this lane's request.
-    ThisLane,
-    /// It was found. An intent names an upload, and whoever pinned the range before may have completed another one.
-    Somebody,
-}
-
 /// What is to be done with an upload of a key that stands.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    Spare,
     Abort,
     AbortWithoutParts,
 }
@@ -94,7 +83,7 @@ impl Strays {
             return;
         }
         let (key, replaced) = (object_key.to_owned(), replaced.into_iter().collect());
-        self.keep(Stray { key, replaced, stands: false, made_by: None, is_sure: false, is_own: false, due: Duration::ZERO, sweeps: 0 });
+        self.keep(Stray { key, replaced, stands: false, due: Duration::ZERO, sweeps: 0 });
     }
 
     fn keep(&mut self, stray: Stray) {
@@ -104,21 +93,26 @@ impl Strays {
         self.0.push(stray);
     }
 
-    /// The object of an intent stands under this key, by the upload that the intent named, if it named one.
-    pub(super) fn note_standing(&mut self, object_key: &str, named: Option<&str>, maker: Maker) {
-        for stray in self.0.iter_mut().filter(|stray| stray.key == object_key) {
-            stray.stands = true;
-            // What this lane knows of a key it knows, though it recovers meanwhile and finds its own object.
-            stray.is_own |= maker == Maker::OnlyThisLane;
-            stray.is_sure |= maker != Maker::Somebody;
-            // An intent that was pinned again without its upload says nothing of it; one name too many only spares an upload.
-            stray.made_by = named.map(str::to_owned).or(stray.made_by.take());
-        }
+    /// An object stands under this key.
+    pub(super) fn note_standing(&mut self, object_key: &str) {
+        self.0.iter_mut().filter(|stray| stray.key == object_key).for_each(|stray| stray.stands = true);
     }
 
     /// Whether an upload that an intent named is of no use any more, and known to this process alone.
     pub(super) fn have_replaced(&self) -> bool {
-        self.0.iter().any(|stray| stray.stands && stray.is_sure && stray.of_no_use().next().is_some())
+        self.replaced().next().is_some()
+    }
+
+    /// Uploads of keys that stand which intents named.
+    fn replaced(&self) -> impl Iterator<Item = (&str, &str)> {
+        let standing = self.0.iter().filter(|stray| stray.stands);
+        standing.flat_map(|stray| stray.replaced.iter().map(|id| (stray.key.as_str(), id.as_str())))
+    }
+
+    fn forget_replaced(&mut self, object_key: &str, id: &str) {
+        for stray in self.0.iter_mut().filter(|stray| stray.key == object_key) {
+            stray.replaced.retain(|replaced| replaced != id);
+        }
     }
 
     fn are_due(&self, now: Duration) -> bool {
@@ -152,36 +146,18 @@ impl Stray {
         self.replaced.push(id);
     }
 
-    /// Uploads that were replaced, and did not make the object after all.
-    fn of_no_use(&self) -> impl Iterator<Item = &String> {
-        self.replaced.iter().filter(|id| self.made_by.as_ref() != Some(id))
-    }
-
     fn is_due(&self, now: Duration) -> bool {
         self.stands && self.due <= now
     }
 
-    /// What is left of an upload with parts that is not too old. Who may have made the object is not waited for.
-    fn left_of_young(&self, upload: &OpenUpload, age_max: u64) -> Left {
-        if self.is_own { Left::Young(age_max.saturating_sub(upload.age_ms) + 1) } else { Left::Nothing }
-    }
-
-    /// An upload that has made an object is no longer open, but for the stores that go on to list it: of these nobody can say.
-    fn conclude(&mut self, open: &[OpenUpload]) {
-        let is_gone = |id: &String| !open.iter().any(|upload| upload.id == *id);
-        self.is_sure |= self.made_by.as_ref().is_some_and(is_gone);
-    }
-
     fn fate(&self, upload: &OpenUpload, age_max: u64) -> Fate {
-        let is_replaced = self.replaced.contains(&upload.id);
-        if self.made_by.as_ref() == Some(&upload.id) || (is_replaced && !self.is_sure) {
-            Fate::Spare
-        } else if self.is_sure && (is_replaced || upload.age_ms > age_max) {
-            Fate::Abort
-        } else {
-            Fate::AbortWithoutParts
-        }
+        if self.replaced.contains(&upload.id) || upload.age_ms > age_max { Fate::Abort } else { Fate::AbortWithoutParts }
     }
+}
+
+/// What is left of an upload with parts that is not too old.
+fn left_of_young(upload: &OpenUpload, age_max: u64) -> Left {
+    Left::Young(age_max.saturating_sub(upload.age_ms) + 1)
 }
 
 impl Lane {
@@ -224,18 +200,28 @@ impl Lane {
 
     /// Behind a tidy nobody who takes the lane over comes back to a key whose upload was replaced: that it was is known to this process alone.
     pub(super) async fn abort_replaced(&mut self) {
-        let mut strays = std::mem::take(&mut self.history.strays);
-        for stray in strays.0.iter_mut().filter(|stray| stray.stands && stray.is_sure) {
-            self.abort_what_is_of_no_use(stray).await;
+        if !self.may_sweep() {
+            return;
         }
-        self.history.strays = strays;
+        let enough = self.env.clock.steady() + BEFORE_TIDY_MAX;
+        let replaced: Vec<_> = self.history.strays.replaced().map(|(key, id)| (key.to_owned(), id.to_owned())).collect();
+        for (key, id) in replaced {
+            let left = enough.saturating_sub(self.env.clock.steady());
+            if self.within(left, self.abort_named(&key, &id)).await == Left::Nothing {
+                self.history.strays.forget_replaced(&key, &id);
+            }
+        }
     }
 
     /// One attempt at each key that stands.
     pub(super) async fn sweep(&mut self) {
         let now = self.env.clock.steady();
-        for mut stray in self.history.strays.take_due(now) {
-            match self.sweep_key(&mut stray).await {
+        let due = self.history.strays.take_due(now);
+        if !self.may_sweep() {
+            return;
+        }
+        for mut stray in due {
+            match self.within(SWEEP_MAX, self.sweep_key(&mut stray)).await {
                 Left::Nothing => continue,
                 Left::Young(wait) => stray.due = now + Duration::from_millis(wait),
                 Left::Refused => {}
@@ -259,9 +245,30 @@ impl Lane {
         }
     }
 
+    /// Whether an upload that is open, or is listed as if it were, cannot have made an object.
+    fn may_sweep(&self) -> bool {
+        self.env.rule.classes.forgets_completed
+    }
+
+    /// What is left to do at a key, if that is known in time.
+    async fn within(&self, longest: Duration, attempt: impl Future<Output = Left>) -> Left {
+        tokio::select! {
+            biased;
+            left = attempt => left,
+            () = self.env.clock.sleep(longest) => Left::Refused,
+        }
+    }
+
     async fn sweep_key(&self, stray: &mut Stray) -> Left {
         // By its id, also where listing is not permitted.
-        let mut left = if stray.is_sure { self.abort_what_is_of_no_use(stray).await } else { Left::Nothing };
+        let mut left = Left::Nothing;
+        for id in stray.replaced.clone() {
+            let answer = self.abort_named(&stray.key, &id).await;
+            if answer == Left::Nothing {
+                stray.replaced.retain(|replaced| *replaced != id);
+            }
+            left = left.and(answer);
+        }
         let age_max = self.env.rule.stale_upload_age_ms();
         let uploads = match self.env.store.list_uploads(&stray.key).await {
             Ok(uploads) => uploads,
@@ -270,10 +277,8 @@ impl Lane {
                 return Left::Refused;
             }
         };
-        stray.conclude(&uploads);
         for upload in &uploads {
             left = left.and(match stray.fate(upload, age_max) {
-                Fate::Spare => Left::Nothing,
                 Fate::Abort => self.try_abort(&stray.key, &upload.id).await,
                 Fate::AbortWithoutParts => self.abort_without_parts(stray, upload, age_max).await,
             });
@@ -281,25 +286,17 @@ impl Lane {
         left
     }
 
-    /// Uploads that were replaced, once each; the store's refusals stay with the stray.
-    async fn abort_what_is_of_no_use(&self, stray: &mut Stray) -> Left {
-        let mut left = Left::Nothing;
-        for id in stray.of_no_use().cloned().collect::<Vec<_>>() {
-            crash::point(Point::BeforeAbortReplaced);
-            let answer = self.try_abort(&stray.key, &id).await;
-            if answer == Left::Nothing {
-                stray.replaced.retain(|replaced| *replaced != id);
-            }
-            left = left.and(answer);
-        }
-        left
+    /// An upload that an intent named, and that nobody will complete.
+    async fn abort_named(&self, object_key: &str, id: &str) -> Left {
+        crash::point(Point::BeforeAbortReplaced);
+        self.try_abort(object_key, id).await
     }
 
     async fn abort_without_parts(&self, stray: &Stray, upload: &OpenUpload, age_max: u64) -> Left {
         match self.env.store.list_parts(&stray.key, &upload.id).await {
             Ok(parts) if parts.is_empty() => self.try_abort(&stray.key, &upload.id).await,
             // Somebody works on it, or has died; rule R7 knows when.
-            Ok(_) => stray.left_of_young(upload, age_max),
+            Ok(_) => left_of_young(upload, age_max),
             Err(e) if e.kind == StoreErrorKind::NoSuchUpload => Left::Nothing,
             Err(e) => {
                 tracing::warn!(key = stray.key, error = %e, "parts of an upload behind an object could not be listed");
@@ -339,53 +336,53 @@ mod tests {
         }
         assert_eq!(strays.0.len(), STRAYS_MAX);
         assert!(strays.take_due(Duration::ZERO).is_empty() && !strays.are_due(Duration::ZERO));
-        strays.note_standing("0", None, Maker::OnlyThisLane);
-        strays.note_standing("7", Some("another"), Maker::OnlyThisLane);
-        strays.note_standing("7", None, Maker::Somebody);
-        let due: Vec<_> = strays.take_due(Duration::ZERO).into_iter().map(|stray| (stray.key, stray.replaced, stray.made_by)).collect();
-        assert_eq!(due, [("7".to_owned(), vec!["upload 7".to_owned()], Some("another".to_owned()))]);
+        strays.note_standing("0");
+        strays.note_standing("7");
+        let due: Vec<_> = strays.take_due(Duration::ZERO).into_iter().map(|stray| (stray.key, stray.replaced)).collect();
+        assert_eq!(due, [("7".to_owned(), vec!["upload 7".to_owned()])]);
         assert_eq!(strays.0.len(), STRAYS_MAX - 1);
     }
 
     /// A lane that had the next window at hand pinned it first, and with the process went the knowledge of the upload.
     #[test]
-    fn uploads_that_were_replaced_are_due_from_when_their_key_stands_until_it_is_swept() {
+    fn uploads_that_were_replaced_are_due_from_when_their_key_stands_until_they_are_gone() {
         let mut strays = Strays::default();
         strays.expect("plain", None);
-        strays.note_standing("plain", None, Maker::OnlyThisLane);
-        for id in ["one", "two", "one", "made"] {
+        strays.note_standing("plain");
+        for id in ["one", "two", "one"] {
             strays.expect("k", Some(id.into()));
         }
-        assert!(!strays.have_replaced(), "they may be wanted until their range stands by another one");
-        strays.note_standing("k", Some("made"), Maker::Somebody);
-        assert!(!strays.have_replaced(), "or one of them may have been completed after all");
-        strays.note_standing("k", Some("made"), Maker::ThisLane);
+        assert!(!strays.have_replaced(), "they may be wanted until their range stands");
+        strays.note_standing("k");
+        assert_eq!(strays.replaced().collect::<Vec<_>>(), [("k", "one"), ("k", "two")]);
+        strays.forget_replaced("k", "one");
         assert!(strays.have_replaced());
-        assert_eq!(strays.0[1].of_no_use().collect::<Vec<_>>(), ["one", "two"]);
-        drop(strays.take_due(Duration::ZERO));
+        strays.forget_replaced("k", "two");
         assert!(!strays.have_replaced());
     }
 
+    #[test]
+    fn only_so_many_are_remembered_of_one_key() {
+        let mut strays = Strays::default();
+        (0..=REPLACED_MAX).for_each(|n| strays.expect("k", Some(n.to_string())));
+        strays.note_standing("k");
+        assert_eq!((strays.replaced().count(), strays.replaced().next()), (REPLACED_MAX, Some(("k", "1"))));
+    }
+
+    fn upload(id: &str, age_ms: u64) -> OpenUpload {
+        OpenUpload { key: "k".into(), id: id.into(), age_ms }
+    }
+
     fn stray() -> Stray {
-        let (replaced, made_by) = (vec!["replaced".into()], Some("made".into()));
-        Stray { key: "k".into(), replaced, stands: true, made_by, is_sure: true, is_own: true, due: Duration::ZERO, sweeps: 0 }
+        Stray { key: "k".into(), replaced: vec!["replaced".into()], stands: true, due: Duration::ZERO, sweeps: 0 }
     }
 
     #[test]
-    fn a_young_upload_is_waited_for_if_it_cannot_have_made_the_object() {
-        let upload = OpenUpload { key: "k".into(), id: "u".into(), age_ms: 400 };
-        let own = stray();
-        assert_eq!(own.left_of_young(&upload, 1000), Left::Young(601));
-        assert_eq!(Stray { is_own: false, ..stray() }.left_of_young(&upload, 1000), Left::Nothing);
-        let mut strays = Strays::default();
-        strays.expect("k", None);
-        for maker in [Maker::OnlyThisLane, Maker::Somebody] {
-            strays.note_standing("k", None, maker);
-        }
-        assert!(strays.0[0].is_own, "a recovery that finds its lane's own object takes nothing back");
+    fn a_young_upload_is_looked_at_again_when_it_is_too_old() {
+        assert_eq!(left_of_young(&upload("u", 400), 1000), Left::Young(601));
         let waiting = Stray { due: Duration::from_secs(5), ..stray() };
         assert!(!waiting.is_due(Duration::from_secs(4)) && waiting.is_due(Duration::from_secs(5)));
-        assert!(!Stray { stands: false, ..own }.is_due(Duration::from_secs(5)));
+        assert!(!Stray { stands: false, ..waiting }.is_due(Duration::from_secs(5)));
     }
 
     #[test]
@@ -396,28 +393,9 @@ mod tests {
     }
 
     #[test]
-    fn the_upload_that_made_the_object_is_spared_and_one_that_may_be_alive_unless_it_is_empty() {
-        let stray = stray();
-        let fate = |id: &str, age_ms| stray.fate(&OpenUpload { key: "k".into(), id: id.into(), age_ms }, 1000);
-        assert_eq!([fate("made", 0), fate("made", 5000)], [Fate::Spare, Fate::Spare]);
+    fn an_upload_that_may_be_alive_is_spared_unless_it_is_empty_or_was_replaced() {
+        let fate = |id: &str, age_ms| stray().fate(&upload(id, age_ms), 1000);
         assert_eq!([fate("replaced", 0), fate("other", 1001)], [Fate::Abort, Fate::Abort]);
         assert_eq!(fate("other", 1000), Fate::AbortWithoutParts);
-        let both = Stray { made_by: Some("replaced".into()), ..stray };
-        assert_eq!(both.fate(&OpenUpload { key: "k".into(), id: "replaced".into(), age_ms: 5000 }, 1000), Fate::Spare);
-    }
-    #[test]
-    fn while_nobody_knows_what_made_the_object_no_upload_is_touched_that_may_have() {
-        let open = |ids: &[&str]| ids.iter().map(|id| OpenUpload { key: "k".into(), id: (*id).into(), age_ms: 5000 }).collect::<Vec<_>>();
-        let found = || Stray { is_sure: false, ..stray() };
-        let fates = |stray: &Stray| open(&["made", "replaced", "other"]).iter().map(|upload| stray.fate(upload, 1000)).collect::<Vec<_>>();
-        let mut listed = found();
-        listed.conclude(&open(&["made", "replaced"]));
-        assert_eq!(fates(&listed), [Fate::Spare, Fate::Spare, Fate::AbortWithoutParts]);
-        let mut gone = found();
-        gone.conclude(&open(&["replaced"]));
-        assert_eq!(fates(&gone), [Fate::Spare, Fate::Abort, Fate::Abort]);
-        let mut unnamed = Stray { made_by: None, ..found() };
-        unnamed.conclude(&open(&[]));
-        assert!(!unnamed.is_sure, "an intent that names none says nothing of them");
     }
 }

@@ -1,4 +1,5 @@
-//! Measures a bucket's guard: does a create-only write spare what exists, and does it do so when eight clients race?
+//! Measures a bucket's guard: does a create-only write spare what exists, and does it do so when eight clients race? And its listing: does it forget
+//! an upload that was completed?
 //!
 //! Per operation, PutObject and CompleteMultipartUpload, because services differ between the two, and an unsupported guard
 //! is usually ignored with 200. Writes a few small objects under `_catchment/probes/` and deletes nothing. The result is kept
@@ -28,6 +29,9 @@ const TRIES: usize = 4;
 /// about 300 requests.
 const KEPT_MS: u64 = 24 * 3600 * 1000;
 
+/// The version of a kept result.
+const KEPT_VERSION: u32 = 2;
+
 /// The classes of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardClasses {
@@ -35,11 +39,13 @@ pub struct GuardClasses {
     pub put: GuardClass,
     /// Of CompleteMultipartUpload.
     pub complete: GuardClass,
+    /// Whether an upload that was completed is listed no more. Where it is, an abort may take the object's bytes.
+    pub forgets_completed: bool,
 }
 
 impl GuardClasses {
     /// What counts as long as nothing was measured.
-    pub const UNKNOWN: Self = Self { put: GuardClass::C, complete: GuardClass::C };
+    pub const UNKNOWN: Self = Self { put: GuardClass::C, complete: GuardClass::C, forgets_completed: false };
 }
 
 /// What is kept of a probe.
@@ -49,6 +55,7 @@ struct Kept {
     guard: String,
     put: GuardClass,
     complete: GuardClass,
+    forgets_completed: bool,
     at_ms: u64,
 }
 
@@ -62,7 +69,8 @@ pub async fn classes(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<G
         return Ok(kept);
     }
     let measured = measure(store).await?;
-    let kept = Kept { v: 1, guard: store.guard_name().to_owned(), put: measured.put, complete: measured.complete, at_ms: now_ms };
+    let GuardClasses { put, complete, forgets_completed } = measured;
+    let kept = Kept { v: KEPT_VERSION, guard: store.guard_name().to_owned(), put, complete, forgets_completed, at_ms: now_ms };
     let body = serde_json::to_vec(&kept).unwrap_or_default();
     // Not kept is measured again at the next start: no reason to fail this one.
     if let Err(e) = store.put(key::PROBE_RESULT, Payload::from_bytes(body), &Metadata::new(), Guard::Overwrite).await {
@@ -75,9 +83,11 @@ async fn read_kept(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<Opt
     let Some(body) = store.get(key::PROBE_RESULT, Some(0..super::CONTROL_BYTES_MAX)).await? else { return Ok(None) };
     // A file of another version, or somebody else's: measure again.
     let Ok(kept) = serde_json::from_slice::<Kept>(&body) else { return Ok(None) };
-    let fresh = kept.v == 1 && kept.guard == store.guard_name() && now_ms.checked_sub(kept.at_ms).is_some_and(|age| age < KEPT_MS);
+    let fresh =
+        kept.v == KEPT_VERSION && kept.guard == store.guard_name() && now_ms.checked_sub(kept.at_ms).is_some_and(|age| age < KEPT_MS);
     let best = store.guard_class_best();
-    Ok(fresh.then(|| GuardClasses { put: kept.put.max(best), complete: kept.complete.max(best) }))
+    let Kept { put, complete, forgets_completed, .. } = kept;
+    Ok(fresh.then(|| GuardClasses { put: put.max(best), complete: complete.max(best), forgets_completed }))
 }
 
 /// Measures both operations now.
@@ -86,16 +96,37 @@ async fn read_kept(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<Opt
 /// As [`classes`].
 pub async fn measure(store: &Arc<dyn ObjectStore>) -> StoreResult<GuardClasses> {
     let best = store.guard_class_best();
-    if best == GuardClass::C {
-        return Ok(GuardClasses::UNKNOWN);
-    }
     let run = format!("{}{:016x}", key::PROBES, fastrand::u64(..));
+    let forgets_completed = forgets_completed(store, &run).await?;
+    if best == GuardClass::C {
+        return Ok(GuardClasses { forgets_completed, ..GuardClasses::UNKNOWN });
+    }
     let put = measure_operation(store, &format!("{run}/put"), Operation::Put).await?.max(best);
     let complete = match store.limits().multipart {
         true => measure_operation(store, &format!("{run}/complete"), Operation::Complete).await?.max(best),
         false => GuardClass::C,
     };
-    Ok(GuardClasses { put, complete })
+    Ok(GuardClasses { put, complete, forgets_completed })
+}
+
+/// Completes an upload and looks for it in the listing, more than once: a listing may lag.
+async fn forgets_completed(store: &Arc<dyn ObjectStore>, run: &str) -> StoreResult<bool> {
+    if !store.limits().multipart {
+        return Ok(true);
+    }
+    for attempt in 0..TRIES {
+        let key = format!("{run}/listed-{attempt}");
+        if prepare(store, &key, "listed", Operation::Complete).await?.write(store).await? != Outcome::Written {
+            continue;
+        }
+        match store.list_uploads(&key).await {
+            Ok(uploads) if uploads.is_empty() => return Ok(true),
+            // Who may not list has nothing to clean up by a listing.
+            Err(e) if e.kind == StoreErrorKind::Denied => return Ok(false),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn the_twin_is_atomic_and_the_result_is_kept_for_a_day() {
         let store = memory();
-        let a = GuardClasses { put: GuardClass::A, complete: GuardClass::A };
+        let a = GuardClasses { put: GuardClass::A, complete: GuardClass::A, forgets_completed: true };
         assert_eq!(classes(&store, 1_000).await.unwrap(), a);
         let objects = store.list("", false, None).await.unwrap().objects;
         assert!(objects.iter().all(|o| o.key.starts_with("_catchment/probes/")), "{objects:?}");
@@ -250,9 +281,9 @@ mod tests {
     #[tokio::test]
     async fn a_result_of_another_guard_or_from_the_future_is_not_used() {
         for kept in [
-            r#"{"v":1,"guard":"if-none-match","put":"C","complete":"C","at_ms":500}"#,
-            r#"{"v":1,"guard":"memory","put":"C","complete":"C","at_ms":2000}"#,
-            r#"{"v":2,"guard":"memory","put":"C","complete":"C","at_ms":500}"#,
+            r#"{"v":2,"forgets_completed":true,"guard":"if-none-match","put":"C","complete":"C","at_ms":500}"#,
+            r#"{"v":2,"forgets_completed":true,"guard":"memory","put":"C","complete":"C","at_ms":2000}"#,
+            r#"{"v":1,"guard":"memory","put":"C","complete":"C","at_ms":500}"#,
             "nonsense",
         ] {
             let store = memory();
@@ -264,8 +295,11 @@ mod tests {
     #[tokio::test]
     async fn a_kept_result_is_used() {
         let store = memory();
-        let kept = r#"{"v":1,"guard":"memory","put":"B","complete":"C","at_ms":500}"#;
+        let kept = r#"{"v":2,"forgets_completed":true,"guard":"memory","put":"B","complete":"C","at_ms":500}"#;
         store.put(key::PROBE_RESULT, Payload::from_bytes(kept), &Metadata::new(), Guard::Overwrite).await.unwrap();
-        assert_eq!(classes(&store, 1_000).await.unwrap(), GuardClasses { put: GuardClass::B, complete: GuardClass::C });
+        assert_eq!(
+            classes(&store, 1_000).await.unwrap(),
+            GuardClasses { put: GuardClass::B, complete: GuardClass::C, forgets_completed: true }
+        );
     }
 }

@@ -102,21 +102,32 @@ pub(crate) struct Bench<'a> {
     broker: Broker,
     server: S3Server,
     form: Form,
+    lists_completed: bool,
+}
+
+/// The stores that are known to list uploads that were completed have no guard for a Complete either.
+fn lists_completed(form: Form, class: GuardClass) -> bool {
+    class == GuardClass::C && form == Form { sending: Sending::Multipart, format: Format::Raw }
 }
 
 impl<'a> Bench<'a> {
     /// Full topics, an empty store.
     pub(crate) fn new(handle: &'a Handle, form: Form, class: GuardClass) -> Self {
-        let order = Order::default();
-        let config =
-            Config { part_bytes_min: Some(PART_BYTES), order: order.clone(), ..Config::new(Personality::Minio).guards(class, class) };
+        let (order, lists_completed) = (Order::default(), lists_completed(form, class));
+        let config = Config { part_bytes_min: Some(PART_BYTES), lists_completed, order: order.clone(), ..Config::new(Personality::Minio) };
+        let config = config.guards(class, class);
         let (broker, server) =
             handle.block_on(async { (Broker::start(1).await, S3Server::start(config).await.expect("a loopback port can be had")) });
         broker.with(|cluster| {
             visible::fill(cluster, form.sending == Sending::Multipart);
             cluster.groups.group(GROUP).offsets.order = order;
         });
-        Self { handle, broker, server, form }
+        Self { handle, broker, server, form, lists_completed }
+    }
+
+    /// Whether the store lists uploads that were completed, so that nobody may clean up what is open under a key that stands.
+    pub(crate) fn lists_completed(&self) -> bool {
+        self.lists_completed
     }
 
     /// The store's inside.

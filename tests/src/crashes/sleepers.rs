@@ -176,6 +176,7 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     }
     let is_abort = |op: Op| op == Op::AbortMultipartUpload;
     found.aborted = bench.store_state().log()[requests..].iter().filter(|r| is_abort(r.op) && r.status == 204).count() as u64;
+    left.verdict(&bench)?;
     found.compared = bench.compare()?;
     found.rewritten = bench.rewritten();
     if cell.class == GuardClass::A && found.rewritten > 0 {

@@ -7,8 +7,9 @@
 //! - that has no part,
 //! - that the process which came to its end has opened itself.
 //!
-//! What may stay is a dead process's upload that is young, has parts and is named by no intent: its owner might be alive. A later run finds
-//! it too old, or a lifecycle rule of the bucket removes it.
+//! What may stay is a dead process's upload that is young, has parts and is named by no intent: its owner might be alive. The lane that sees it comes
+//! back to it when it is too old, if it lives as long; else a lifecycle rule of the bucket removes it. Where the store lists uploads that were completed,
+//! nothing of this is promised.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -55,24 +56,46 @@ impl Left {
     pub(super) fn verdict(&self, bench: &Bench<'_>) -> Result<usize, String> {
         let mut stay = 0;
         for id in open(bench) {
-            let why = if !self.open.contains(&id) {
-                "was opened by a process that came to its end"
-            } else if self.are_old {
-                "is too old to be alive"
-            } else if self.named.contains(&id) {
-                "was named by the intent that was found"
-            } else if !bench.store_state().has_parts(&id) {
-                "has no part"
-            } else {
-                stay += 1;
-                continue;
-            };
-            return Err(format!("upload {id} {why}, and is still open; of {self:?}"));
+            let has_parts = bench.store_state().has_parts(&id);
+            if let Some(why) = self.reason(&id, has_parts).filter(|_| !bench.lists_completed()) {
+                return Err(format!("upload {id} {why}, and is still open; of {self:?}"));
+            }
+            stay += 1;
         }
         Ok(stay)
+    }
+
+    /// Why an upload may not be open any more.
+    fn reason(&self, id: &str, has_parts: bool) -> Option<&'static str> {
+        if !self.open.contains(id) {
+            Some("was opened by a process that came to its end")
+        } else if self.are_old {
+            Some("is too old to be alive")
+        } else if self.named.contains(id) {
+            Some("was named by the intent that was found")
+        } else {
+            (!has_parts).then_some("has no part")
+        }
     }
 }
 
 fn open(bench: &Bench<'_>) -> impl Iterator<Item = String> {
     bench.store_state().open_uploads().into_iter().map(|(_, id)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_young_upload_with_parts_that_nobody_named_may_stay() {
+        let of = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let young = Left { open: of(&["plain", "named"]), named: of(&["named"]), are_old: false };
+        assert_eq!(young.reason("plain", true), None);
+        for (id, has_parts, why) in [("plain", false, "no part"), ("named", true, "named"), ("later", true, "came to its end")] {
+            assert!(young.reason(id, has_parts).is_some_and(|reason| reason.contains(why)), "{id}");
+        }
+        let old = Left { are_old: true, ..young };
+        assert!(old.reason("plain", true).is_some_and(|reason| reason.contains("too old")));
+    }
 }

@@ -86,6 +86,8 @@ pub struct Config {
     pub cos_crc: bool,
     /// COS: whether metadata comes back under `x-cos-meta-`.
     pub cos_metadata: bool,
+    /// Whether uploads that were completed are listed like open ones, as old ones without parts, and an abort of one takes its object.
+    pub lists_completed: bool,
     /// Numbers the versions of objects among the events of a test.
     pub order: Order,
 }
@@ -105,6 +107,7 @@ impl Config {
             complete_delay: Duration::from_millis(20),
             cos_crc: true,
             cos_metadata: false,
+            lists_completed: false,
             order: Order::default(),
         }
     }

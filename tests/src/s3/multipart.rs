@@ -59,6 +59,10 @@ pub(super) fn upload_part(state: &State, incoming: &Incoming, received: Received
 
 pub(super) fn list_parts(state: &State, incoming: &Incoming) -> Result<Reply, Refusal> {
     let mut store = state.store();
+    let is_listed = state.config.lists_completed && store.completed.contains_key(incoming.request.upload.as_deref().unwrap_or(""));
+    if is_listed {
+        return Ok(reply(&[], Document::new("ListPartsResult").finish("ListPartsResult")));
+    }
     let upload = upload_of(&mut store.uploads, incoming)?;
     let after: u32 = incoming.query.get("part-number-marker").and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut document = Document::new("ListPartsResult");
@@ -77,9 +81,13 @@ pub(super) fn list_parts(state: &State, incoming: &Incoming) -> Result<Reply, Re
 }
 
 pub(super) fn abort(state: &State, incoming: &Incoming) -> Result<Reply, Refusal> {
-    let mut store = state.store();
-    upload_of(&mut store.uploads, incoming)?;
-    store.uploads.remove(incoming.request.upload.as_deref().unwrap_or(""));
+    let (mut store, id) = (state.store(), incoming.request.upload.as_deref().unwrap_or(""));
+    if state.config.lists_completed && store.completed.remove(id).is_some() {
+        store.remove(&incoming.request.key, state.config.order.next(), state.now_ms());
+    } else {
+        upload_of(&mut store.uploads, incoming)?;
+        store.uploads.remove(id);
+    }
     let mut answer = Reply::default();
     *answer.status_mut() = axum::http::StatusCode::NO_CONTENT;
     Ok(answer)
@@ -89,8 +97,10 @@ pub(super) fn list_uploads(state: &State, incoming: &Incoming) -> Result<Reply, 
     let query = |name: &str| incoming.query.get(name).cloned().unwrap_or_default();
     let marker = (query("key-marker"), query("upload-id-marker"));
     let store = state.store();
+    let open = store.uploads.iter().map(|(id, upload)| (&upload.key, id, upload.initiated));
+    let completed = store.completed.iter().filter(|_| state.config.lists_completed).map(|(id, (key, _))| (key, id, SystemTime::UNIX_EPOCH));
     let mut uploads: Vec<(&String, &String, SystemTime)> =
-        store.uploads.iter().filter(|(_, u)| u.key.starts_with(&query("prefix"))).map(|(id, u)| (&u.key, id, u.initiated)).collect();
+        open.chain(completed).filter(|(key, ..)| key.starts_with(&query("prefix"))).collect();
     uploads.sort_unstable();
     uploads.retain(|(key, id, _)| (*key, *id) > (&marker.0, &marker.1));
     let truncated = uploads.len() > state.config.page_entries_max;

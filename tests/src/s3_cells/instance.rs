@@ -150,6 +150,6 @@ fn rule(world: &World, store: &dyn ObjectStore) -> Rule {
         accept: Vec::new(),
         upload_deadline: catchment::limits::UPLOAD_DEADLINE_DEFAULT,
         destination_hash: Rule::hash_destination(store, &Layout::Hive),
-        classes: GuardClasses { put: class, complete: class },
+        classes: GuardClasses { put: class, complete: class, forgets_completed: true },
     }
 }

@@ -238,6 +238,11 @@ impl PartitionLog {
         self.eras.iter().find(|era| era.epoch > epoch).map(|era| era.from)
     }
 
+    /// The current leader's epoch.
+    pub fn last_epoch(&self) -> i32 {
+        self.last_era().epoch
+    }
+
     /// The leader epoch of the batch at an offset, shown or not.
     pub(super) fn epoch_at(&self, offset: i64) -> i32 {
         self.era(offset).epoch

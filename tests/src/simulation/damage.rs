@@ -11,7 +11,7 @@ use catchment_formats::parquet::ParquetDecoder;
 use catchment_formats::{Block, Codec, Encoding, Format, Framing, GapCause, LaneId, Missing, RecordView, ValueLayout, segment_encoder};
 
 use super::directed::Directed;
-use super::ledger::{Ledger, Version};
+use super::ledger::{KnownEpochs, Ledger, Version};
 use super::plan::Plan;
 use super::process::TOPIC;
 use super::verdict::{Verdict, judge};
@@ -166,7 +166,7 @@ async fn what_is_listed_as_missing_must_be_within_pinned_and_explained() {
     case.put(&case.keys[1], body, &described).await;
     case.assert_found(&["lacks records that no accepted intent lists", "nothing explains the gap"]).await;
 
-    case.ledger.lane(0).corrupt(6..7, true);
+    case.ledger.lane(0).corrupt(6..7, true, 0);
     let (n, intent) = case.intent();
     case.accepted[n].commit.metadata = CommitNote::Intent(Box::new(Intent { missing: vec![gap], ..intent })).print();
     let verdict = case.verdict().await;
@@ -180,7 +180,7 @@ async fn what_is_listed_as_missing_must_be_within_pinned_and_explained() {
 #[tokio::test(start_paused = true)]
 async fn what_a_new_leader_wrote_over_a_stored_record_must_be_listed() {
     let mut case = Case::new().await;
-    let anew = Version { hash: [9; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX };
+    let anew = Version { hash: [9; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX, taken_at: u64::MAX };
     case.ledger.lane(0).versions.entry(8).or_default().push(anew);
     case.assert_found(&["offset 8 was written anew, and that is lost"]).await;
 }
@@ -191,10 +191,12 @@ async fn a_second_content_is_seen_unless_something_took_a_record_of_it() {
     case.directed.shared.world.note_writing(&case.keys[2], 1);
     case.assert_found(&[&format!("{} has changed since it was visible", case.keys[2])]).await;
     for offsets in [5..10, 15..20] {
-        case.ledger.lane(0).corrupt(offsets, true);
+        case.ledger.lane(0).corrupt(offsets, true, 0);
     }
     assert!(!case.verdict().await.is_good(), "other objects of the lane have lost records, this one has not");
-    case.ledger.lane(0).corrupt(14..15, true);
+    case.ledger.lane(0).corrupt(14..15, true, u64::MAX);
+    assert!(!case.verdict().await.is_good(), "it was taken after the second content was written");
+    case.ledger.lane(0).corrupt(14..15, true, 0);
     assert!(case.verdict().await.is_good());
     let gone = case.keys[2].clone();
     case.remove(&gone).await;
@@ -237,6 +239,27 @@ async fn a_lane_that_begins_before_its_start_is_seen() {
     let owner = String::from_utf8(case.body(key).await).expect("it is JSON").replace("{\"0\":0}", "{\"0\":3}");
     case.put(key, owner.into_bytes(), &Metadata::new()).await;
     case.assert_found(&["the first object begins before the lane's start 3"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_begins_behind_the_beginning_of_the_log_is_seen() {
+    let mut case = Case::new().await;
+    let gone = case.keys[0].clone();
+    case.remove(&gone).await;
+    let key = "_catchment/owners/events.json";
+    let owner = String::from_utf8(case.body(key).await).expect("it is JSON").replace("{\"0\":0}", "{\"0\":5}");
+    case.put(key, owner.into_bytes(), &Metadata::new()).await;
+    case.assert_found(&["the lane starts at 5, behind the beginning of the log"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_that_are_nobodys_notes_are_seen() {
+    let mut case = Case::new().await;
+    let (n, _) = case.intent();
+    case.accepted[n].commit.metadata = String::new();
+    case.accepted[n + 1].commit.metadata = case.accepted[n + 1].commit.metadata.replace("\"t\":\"", "\"t\":\"7");
+    let orders = [case.accepted[n].order, case.accepted[n + 1].order];
+    case.assert_found(&[&format!("commit {} is no note", orders[0]), &format!("commit {} is of a topic that never was", orders[1])]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,14 +314,32 @@ fn what_showed_when_a_commit_was_accepted_is_told_from_what_came_and_went() {
     let mut ledger = Ledger::default();
     ledger.incarnate("topic", 1);
     let lane = ledger.lane(0);
-    let version = |since| Version { hash: [1; 32], value: None, is_due: true, taken: None, since, until: u64::MAX };
+    let version = |since| Version { hash: [1; 32], value: None, is_due: true, taken: None, since, until: u64::MAX, taken_at: u64::MAX };
     (0..3).for_each(|offset| lane.versions.entry(offset).or_default().push(version(0)));
     lane.compact(0, 10);
     assert_eq!([9, 10].map(|order| lane.showed(0..1, order)), [true, false], "compaction took it");
-    lane.truncate(1..3, 2, 20);
+    lane.truncate(1..3, 2, 20, 1);
     (1..3).for_each(|offset| lane.versions.entry(offset).or_default().push(version(20)));
     assert_eq!([19, 21].map(|order| lane.showed(1..2, order)), [true, false], "what was read is written anew, and is listed");
     assert_eq!([19, 21].map(|order| lane.showed(2..3, order)), [true, true], "nobody had read what stood there before");
-    lane.retain_from(3);
+    lane.retain_from(3, 25);
     assert!(lane.showed(2..3, 30), "what nobody read must be listed, too");
+}
+
+#[test]
+fn a_cut_is_hidden_only_while_nobody_knew_a_later_epoch() {
+    let mut ledger = Ledger::default();
+    ledger.incarnate("topic", 1);
+    let lane = ledger.lane(0);
+    let version = Version { hash: [1; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX, taken_at: u64::MAX };
+    lane.truncate(0..2, 2, 10, 3);
+    lane.versions.entry(0).or_default().push(version);
+    let known = |blind: &[(u64, u64)], epochs: &[(u64, i32)]| KnownEpochs { blind: blind.to_vec(), epochs: epochs.to_vec() };
+    assert!(!lane.hides(0, &known(&[], &[])), "it had only to read on");
+    assert!(lane.hides(0, &known(&[(20, 30)], &[(5, 2), (12, 2)])), "the offsets were forgotten before anybody read of it");
+    assert!(!lane.hides(0, &known(&[(20, 30)], &[(12, 3)])), "it had read of the new leader before");
+    assert!(!lane.hides(0, &known(&[(4, 9)], &[])), "it knew an epoch again before the cut");
+    lane.retain_from(1, 25);
+    assert!(lane.hides(0, &known(&[], &[(26, 3)])), "retention came first");
+    assert!(!lane.hides(0, &known(&[], &[(24, 3)])));
 }

@@ -114,7 +114,7 @@ impl Story {
         let bounds = self.look(&tp);
         let committed = self.committed(&tp);
         let to = bounds.start + self.world().below((bounds.stable_end - bounds.start).unsigned_abs() + 1) as i64;
-        self.ledger.lane(tp.partition).retain_from(to);
+        self.ledger.lane(tp.partition).retain_from(to, self.shared.world.order.next());
         self.world().trace(format_args!("retention of {tp} to {to}, committed {committed}"));
         self.shared.cluster.change(&tp, |log| log.retain_from(to));
     }
@@ -139,7 +139,8 @@ impl Story {
         let bounds = self.look(&tp);
         let to = bounds.end - self.world().below((bounds.end - bounds.start).clamp(0, 40).unsigned_abs() + 1) as i64;
         let read_to = self.pinned_end(&tp);
-        self.ledger.lane(tp.partition).truncate(to..bounds.end, read_to, self.shared.world.order.next());
+        let (order, epoch) = (self.shared.world.order.next(), self.shared.cluster.look(&tp, |log| log.last_epoch()) + 1);
+        self.ledger.lane(tp.partition).truncate(to..bounds.end, read_to, order, epoch);
         self.world().trace(format_args!("truncation of {tp} to {to}, committed {}", self.committed(&tp)));
         self.shared.cluster.change(&tp, |log| log.truncate(to));
     }
@@ -154,7 +155,7 @@ impl Story {
         let to = from + 1 + self.world().below(6) as i64;
         let for_good = self.world().below(2) == 0;
         self.world().trace(format_args!("corruption of {tp} from {from} to {to}, for good: {for_good}"));
-        self.ledger.lane(tp.partition).corrupt(from..to, for_good);
+        self.ledger.lane(tp.partition).corrupt(from..to, for_good, self.shared.world.order.next());
         self.shared.cluster.change(&tp, |log| log.corrupt(from..to, if for_good { u32::MAX } else { 1 }));
     }
 

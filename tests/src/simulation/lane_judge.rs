@@ -4,7 +4,7 @@ use catchment::intent::{CommitNote, note_hash};
 use catchment::invariants::{Extent, Sight, gapless, missing_pinned, missing_within, no_duplicate, no_loss, one_intent, pinned_first};
 use catchment_formats::{Missing, OffsetRange};
 
-use super::ledger::Lane;
+use super::ledger::{KnownEpochs, Lane};
 use super::legacy::Legacy;
 use super::verdict::{Stored, Verdict};
 use crate::scripted::group::Accepted;
@@ -51,11 +51,13 @@ impl<'a> LaneJudge<'a> {
         self.verdict.find(text);
     }
 
-    /// For each walk from an anchor, when the group knew a leader epoch again: until then nobody can tell that the log was cut.
-    pub(super) fn blind_until(&self, walks: &[u64]) -> Vec<u64> {
-        let knows = |noted: &&Noted| noted.epoch >= 0 || noted.note.last().is_some_and(|last| last.epoch >= 0);
-        let first_after = |walk: &u64| self.notes.iter().filter(knows).map(|n| n.order).find(|order| order > walk).unwrap_or(u64::MAX);
-        walks.iter().map(first_after).collect()
+    /// What the group knew of leader epochs. From a walk from an anchor until it knows one again nobody can tell that the log was cut.
+    pub(super) fn known_epochs(&self, walks: &[u64]) -> KnownEpochs {
+        let epoch = |noted: &Noted| noted.epoch.max(noted.note.last().map_or(-1, |last| last.epoch));
+        let epochs: Vec<(u64, i32)> = self.notes.iter().map(|n| (n.order, epoch(n))).filter(|(_, epoch)| *epoch >= 0).collect();
+        let first_after = |walk: u64| epochs.iter().map(|(order, _)| *order).find(|order| *order > walk).unwrap_or(u64::MAX);
+        let blind = walks.iter().map(|walk| (*walk, first_after(*walk))).collect();
+        KnownEpochs { blind, epochs }
     }
 
     /// S of the lane's first commit.

@@ -3,7 +3,7 @@
 //! The log forgets: retention and compaction delete, a new leader truncates, a topic is made again. The ledger looks before each of these
 //! and at the end, so that it knows each record at each offset, and which ranges a backup may list as missing and why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use catchment::source::TopicPartition;
@@ -37,6 +37,8 @@ pub struct Version {
     pub since: u64,
     /// When compaction took it, or a new leader lacked it.
     pub until: u64,
+    /// When something took it.
+    pub taken_at: u64,
 }
 
 /// A new leader that lacked records.
@@ -48,6 +50,30 @@ struct Cut {
     read_to: i64,
     /// When, among commits and writes.
     order: u64,
+    /// Its leader epoch.
+    epoch: i32,
+}
+
+/// What the group knew of leader epochs, and when it did not.
+#[derive(Clone, Debug, Default)]
+pub struct KnownEpochs {
+    /// For each walk from an anchor: when it began, and when the group knew an epoch again.
+    pub blind: Vec<(u64, u64)>,
+    /// The epochs that commits named, by when they were accepted.
+    pub epochs: Vec<(u64, i32)>,
+}
+
+impl KnownEpochs {
+    /// Whether the group knew the new leader's epoch, or a later one, before something happened: then the lane had read of it, and must have seen
+    /// the cut.
+    fn knew(&self, cut: &Cut, before: u64) -> bool {
+        self.epochs.iter().any(|(order, epoch)| cut.order < *order && *order < before && *epoch >= cut.epoch)
+    }
+
+    /// Whether the lane could not see a cut because the group's offsets were forgotten.
+    fn was_blind_to(&self, cut: &Cut) -> bool {
+        self.blind.iter().any(|(from, until)| cut.order < *until && !self.knew(cut, *from))
+    }
 }
 
 /// One partition of one incarnation of the topic.
@@ -55,13 +81,13 @@ struct Cut {
 pub struct Lane {
     /// What was visible at each offset, oldest first.
     pub versions: BTreeMap<i64, Vec<Version>>,
-    /// Offsets whose records compaction took.
-    compacted: BTreeSet<i64>,
+    /// Offsets whose records compaction took, and when.
+    compacted: BTreeMap<i64, u64>,
     cuts: Vec<Cut>,
-    /// Batches that are corrupt for good.
-    corrupt: Vec<Range<i64>>,
-    /// Where the log started at most.
-    retained_to: i64,
+    /// Batches that are corrupt for good, and since when.
+    corrupt: Vec<(Range<i64>, u64)>,
+    /// Where the log started, and since when.
+    retained: Vec<(i64, u64)>,
 }
 
 impl Lane {
@@ -71,13 +97,19 @@ impl Lane {
         self.versions.get(&offset)?.last().filter(|version| version.is_due)
     }
 
-    /// Whether a repeated upload of a range may differ from the first one (rule A3): something took a record of it, or made it unreadable.
-    pub fn may_repeat_differently(&self, range: OffsetRange) -> bool {
+    /// Where the log started at most.
+    pub fn retained_to(&self) -> i64 {
+        self.retained.iter().map(|(to, _)| *to).max().unwrap_or_default()
+    }
+
+    /// Whether an upload of a range that was repeated at some time may differ from the first one (rule A3): something had taken a record of it by then,
+    /// or made it unreadable.
+    pub fn may_repeat_differently(&self, range: OffsetRange, at: u64) -> bool {
         let meets = |offsets: &Range<i64>| offsets.start < range.end && range.start < offsets.end;
-        range.start < self.retained_to
-            || self.compacted.range(range.start..range.end).next().is_some()
-            || self.corrupt.iter().any(meets)
-            || self.cuts.iter().any(|cut| meets(&cut.offsets))
+        self.retained.iter().any(|(to, order)| range.start < *to && *order < at)
+            || self.compacted.range(range.start..range.end).any(|(_, order)| *order < at)
+            || self.corrupt.iter().any(|(batch, order)| meets(batch) && *order < at)
+            || self.cuts.iter().any(|cut| meets(&cut.offsets) && cut.order < at)
     }
 
     /// Whether a record in a range of offsets was there to be stored at some time. What was written anew below what had been read by then
@@ -99,7 +131,7 @@ impl Lane {
         match gap.cause() {
             GapCause::Retention => {
                 let is_gone = |offset| self.due(offset).is_none_or(|due| due.taken.is_some());
-                gap.1 <= self.retained_to && offsets.all(is_gone)
+                gap.1 <= self.retained_to() && offsets.all(is_gone)
             }
             GapCause::Truncation => {
                 let is_cut = |offset| self.cuts.iter().any(|cut| cut.offsets.contains(&offset));
@@ -108,7 +140,7 @@ impl Lane {
             GapCause::CorruptBatch => {
                 let is_shown = |offset| self.due(offset).is_some_and(|due| due.taken != Some(Taken::Compaction));
                 let is_corrupt = |offset| !is_shown(offset) || self.was_empty(offset) || self.is_in_or_between_corrupt(offset, gap);
-                self.corrupt.iter().any(|batch| batch.start < gap.1 && gap.0 < batch.end) && offsets.all(is_corrupt)
+                self.corrupt.iter().any(|(batch, _)| batch.start < gap.1 && gap.0 < batch.end) && offsets.all(is_corrupt)
             }
             GapCause::TopicRecreated | GapCause::OperatorSkip => false,
         }
@@ -116,18 +148,18 @@ impl Lane {
 
     /// Whether the record that is due at an offset may be absent where another one, or none, was stored before it, and nothing says so: the
     /// log was cut below what was read, and nobody can know. Either retention took the new records, and with them the leader epochs that
-    /// would show it; or the group forgot its offsets, and the lane went over objects behind its anchor, which name no leader epoch;
-    /// `blind_until` says when the group knew one again.
-    pub fn hides(&self, offset: i64, blind_until: &[u64]) -> bool {
-        let is_gone = self.due(offset).is_some_and(|due| due.taken == Some(Taken::Retention));
-        let is_hidden = |cut: &Cut| (is_gone && offset < cut.read_to) || blind_until.iter().any(|until| *until > cut.order);
+    /// would show it; or the group forgot its offsets, and the lane went over objects behind its anchor, which name no leader epoch.
+    pub fn hides(&self, offset: i64, known: &KnownEpochs) -> bool {
+        let gone = self.due(offset).filter(|due| due.taken == Some(Taken::Retention)).map(|due| due.taken_at);
+        let is_gone = |cut: &Cut| gone.is_some_and(|at| offset < cut.read_to && !known.knew(cut, at));
+        let is_hidden = |cut: &Cut| is_gone(cut) || known.was_blind_to(cut);
         self.cuts.iter().any(|cut| cut.offsets.contains(&offset) && is_hidden(cut))
     }
 
     /// Whether an offset lies in a corrupt batch, or between two that a gap reaches over: the search for the end of the first cannot tell
     /// them apart (`engine/src/reader/corrupt.rs`).
     fn is_in_or_between_corrupt(&self, offset: i64, gap: Missing) -> bool {
-        let met = || self.corrupt.iter().filter(|batch| batch.start < gap.1 && gap.0 < batch.end);
+        let met = || self.corrupt.iter().map(|(batch, _)| batch).filter(|batch| batch.start < gap.1 && gap.0 < batch.end);
         met().any(|batch| batch.contains(&offset)) || (met().any(|b| b.end <= offset) && met().any(|b| b.start > offset))
     }
 
@@ -144,40 +176,45 @@ impl Lane {
 
     /// Compaction takes the record that stands at an offset.
     pub fn compact(&mut self, offset: i64, order: u64) {
-        if let Some(version) = self.take(offset, Taken::Compaction) {
-            version.until = order;
-            self.compacted.insert(offset);
+        if self.take(offset, Taken::Compaction, order) {
+            self.compacted.insert(offset, order);
         }
     }
 
     /// Something takes the record that stands at an offset, if one does that nothing has taken before.
-    fn take(&mut self, offset: i64, taken: Taken) -> Option<&mut Version> {
-        let version = self.versions.get_mut(&offset)?.last_mut().filter(|version| version.is_due && version.taken.is_none())?;
+    fn take(&mut self, offset: i64, taken: Taken, order: u64) -> bool {
+        let version = self.versions.get_mut(&offset).and_then(|versions| versions.last_mut());
+        let Some(version) = version.filter(|version| version.is_due && version.taken.is_none()) else { return false };
         version.taken = Some(taken);
-        Some(version)
+        // What nobody read must be listed, though retention took it.
+        if taken == Taken::Compaction {
+            version.until = order;
+        }
+        version.taken_at = order;
+        true
     }
 
     /// Retention takes what lies before `to`.
-    pub fn retain_from(&mut self, to: i64) {
-        self.retained_to = self.retained_to.max(to);
+    pub fn retain_from(&mut self, to: i64, order: u64) {
+        self.retained.push((to, order));
         let before: Vec<i64> = self.versions.range(..to).map(|(offset, _)| *offset).collect();
         for offset in before {
-            self.take(offset, Taken::Retention);
+            self.take(offset, Taken::Retention, order);
         }
     }
 
     /// A new leader lacks these offsets, the last ones of the log: what was there never was, unless it was read.
-    pub fn truncate(&mut self, offsets: Range<i64>, read_to: i64, order: u64) {
+    pub fn truncate(&mut self, offsets: Range<i64>, read_to: i64, order: u64, epoch: i32) {
         for version in self.versions.range_mut(offsets.start..).flat_map(|(_, versions)| versions) {
             (version.is_due, version.until) = (false, version.until.min(order));
         }
-        self.cuts.push(Cut { offsets, read_to, order });
+        self.cuts.push(Cut { offsets, read_to, order, epoch });
     }
 
     /// A batch is corrupt: for good, or once.
-    pub fn corrupt(&mut self, offsets: Range<i64>, for_good: bool) {
+    pub fn corrupt(&mut self, offsets: Range<i64>, for_good: bool, order: u64) {
         if for_good {
-            self.corrupt.push(offsets);
+            self.corrupt.push((offsets, order));
         }
     }
 }
@@ -245,7 +282,15 @@ impl Ledger {
             let hash = found.hash(tp.partition);
             let versions = lane.versions.entry(found.offset).or_default();
             if versions.last().is_none_or(|last| last.hash != hash) {
-                versions.push(Version { hash, value: found.record.value, is_due: true, taken: None, since, until: u64::MAX });
+                versions.push(Version {
+                    hash,
+                    value: found.record.value,
+                    is_due: true,
+                    taken: None,
+                    since,
+                    until: u64::MAX,
+                    taken_at: u64::MAX,
+                });
             }
         }
     }

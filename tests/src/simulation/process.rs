@@ -71,7 +71,7 @@ impl Shared {
             on_gap: plan.on_gap,
             accept: Vec::new(),
             upload_deadline: plan.upload_deadline,
-            classes: GuardClasses { put: plan.class, complete: plan.class },
+            classes: GuardClasses { put: plan.class, complete: plan.class, forgets_completed: true },
         }
     }
 }

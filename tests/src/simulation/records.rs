@@ -7,14 +7,14 @@ use catchment_formats::raw::{RawDecoder, RawItem};
 use catchment_formats::{Block, Encoding, Format, FormatError, ValueLayout};
 
 use super::lane_judge::LaneJudge;
-use super::ledger::Taken;
+use super::ledger::{KnownEpochs, Taken};
 use super::verdict::Stored;
 use crate::oracle::{RecordHash, view_hash};
 
 impl LaneJudge<'_> {
     /// Every record from the lane's start on once, unaltered, or excused. Of an incarnation that is gone, what was not read is gone with
     /// it.
-    pub(super) fn records(&mut self, start: i64, is_current: bool, blind_until: &[u64]) {
+    pub(super) fn records(&mut self, start: i64, is_current: bool, known: &KnownEpochs) {
         let mut stored: BTreeMap<i64, Vec<RecordHash>> = BTreeMap::new();
         for object in self.objects {
             let encoding: Encoding = object.proof.encoding.parse().expect("a proof names its encoding");
@@ -33,7 +33,7 @@ impl LaneJudge<'_> {
             let is_listed = self.objects.iter().any(|o| o.proof.missing.iter().any(|m| m.covers(*offset)));
             let due = lane.due(*offset).filter(|due| *offset >= start && !is_listed && due.taken != Some(Taken::Compaction));
             // What was cut away from the lane of a topic that is gone is its legacy.
-            let due = due.filter(|_| is_current || (*offset < end && !lane.was_cut(*offset))).filter(|_| !lane.hides(*offset, blind_until));
+            let due = due.filter(|_| is_current || (*offset < end && !lane.was_cut(*offset))).filter(|_| !lane.hides(*offset, known));
             match stored.remove(offset).as_deref() {
                 None | Some([]) => {
                     if due.is_some() {

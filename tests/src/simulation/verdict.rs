@@ -15,7 +15,7 @@ use crc_fast::CrcAlgorithm;
 use serde::Serialize;
 
 use super::lane_judge::LaneJudge;
-use super::ledger::Ledger;
+use super::ledger::{Lane, Ledger};
 use super::legacy::Legacy;
 use super::process::TOPIC;
 use super::store::is_control;
@@ -69,6 +69,7 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
     }
     lanes.values_mut().for_each(|objects| objects.sort_by_key(|o| o.proof.range.start));
     judge_finality(&mut verdict, &writings, &lanes, ledger);
+    judge_notes(&mut verdict, ledger, accepted);
     for (place, id) in ledger.incarnations().iter().enumerate() {
         let owner = owner(store, id, place == 0).await;
         for (of, partition) in ledger.lanes().keys().filter(|(of, _)| of == id) {
@@ -84,6 +85,18 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
         verdict.find(format!("objects of a lane that never was: {lane:?}: {}", objects.len()));
     }
     verdict
+}
+
+/// Whatever the group has accepted is a note of a lane that there was: nothing that a judge of lanes would pass over.
+fn judge_notes(verdict: &mut Verdict, ledger: &Ledger, accepted: &[Accepted]) {
+    let hashes: Vec<String> = ledger.incarnations().iter().map(|id| note_hash(id)).collect();
+    for Accepted { order, commit, .. } in accepted {
+        match CommitNote::parse(&commit.metadata) {
+            Ok(note) if hashes.iter().any(|hash| hash == note.topic_hash()) => {}
+            Ok(note) => verdict.find(format!("commit {order} is of a topic that never was: {note:?}")),
+            Err(e) => verdict.find(format!("commit {order} is no note: {e:?}: {commit:?}")),
+        }
+    }
 }
 
 /// Final: a key that was visible keeps its bytes, but for the cases of rule A3, which leave an object of the same range.
@@ -103,7 +116,9 @@ fn judge_finality(verdict: &mut Verdict, writings: &BTreeMap<String, Vec<Writing
             if !writings.contains_key(key) {
                 verdict.find(format!("{key} was not written by anybody"));
             }
-            if later.contains_key(key) && ledger.lanes().get(lane).is_some_and(|lane| lane.may_repeat_differently(proof.range)) {
+            let again = writings.get(key).filter(|contents| contents.len() > 1).and_then(|contents| contents.last());
+            let differs = |lane: &Lane, again: &Writing| lane.may_repeat_differently(proof.range, again.order);
+            if again.zip(ledger.lanes().get(lane)).is_some_and(|(again, lane)| differs(lane, again)) {
                 earlier.remove(key);
             }
             later.entry(key.clone()).or_insert_with(|| of(crc_fast::checksum(CrcAlgorithm::Crc64Xz, body)));
@@ -137,9 +152,12 @@ impl Court<'_> {
         // way for minutes overwrites the one that stands.
         let first = judge.first_start();
         let start = if self.world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
+        if let Some(start) = start.filter(|start| *start > lane.retained_to()) {
+            judge.find(format_args!("the lane starts at {start}, behind the beginning of the log"));
+        }
         judge.invariants(start, &all[..place]);
-        let blind_until = judge.blind_until(&self.world.walks(self.partition));
-        judge.records(start.unwrap_or_default(), id == self.ledger.current(), &blind_until);
+        let known = judge.known_epochs(&self.world.walks(self.partition));
+        judge.records(start.unwrap_or_default(), id == self.ledger.current(), &known);
         judge.sights(self.forgotten_at);
         judge.committed(self.ledger.gone_at(place));
         judge.committed_last(self.ledger.gone_at(place), self.forgotten_at);
