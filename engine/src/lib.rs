@@ -39,6 +39,7 @@ pub mod preflight;
 pub mod pressure;
 pub mod reader;
 pub mod report;
+mod retention;
 pub mod rule;
 #[cfg(all(feature = "kafka", feature = "s3"))]
 pub mod runtime;

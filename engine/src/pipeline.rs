@@ -27,6 +27,7 @@ use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLIN
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::pressure::PressureBoard;
 use crate::report::Reporter;
+use crate::retention;
 use crate::rule::Rule;
 use crate::source::{Group, GroupEvent, Source, TopicPartition};
 use crate::stages::{BuilderStage, ConsumerStage, Stages};
@@ -176,8 +177,8 @@ impl Pipeline {
     /// Serves assignments until the end is reached, `stop` becomes true, or the group cannot go on.
     pub async fn run(&mut self, events: &mut mpsc::Receiver<GroupEvent>, stop: &mut watch::Receiver<bool>) -> Outcome {
         let env = Arc::clone(&self.env);
-        let end = Self::reach_end(&env);
-        tokio::pin!(end);
+        let (end, retention) = (Self::reach_end(&env), retention::watch(&env));
+        tokio::pin!(end, retention);
         let mut changes = env.progress.changes.subscribe();
         loop {
             tokio::select! {
@@ -204,6 +205,7 @@ impl Pipeline {
                     }
                 }
                 () = &mut end => return Outcome::ReachedEnd,
+                () = &mut retention => {}
             }
         }
     }

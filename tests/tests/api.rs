@@ -3,9 +3,10 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use catchment_tests::bed::{Bed, Place};
+use catchment_tests::openmetrics::{METRICS, metrics};
 use catchment_tests::readers::python;
 use catchment_tests::rules_service::{PATIENCE, RulesService};
 use catchment_tests::services::Kafka;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 struct Answer {
     status: u16,
     head: String,
+    text: String,
     body: Value,
 }
 
@@ -50,7 +52,7 @@ fn ask_with(service: &RulesService, line: &str, headers: &[(&str, &str)], body: 
     let text = String::from_utf8(text).expect("an answer in UTF-8");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+    Answer { status, head: head.to_owned(), text: body.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
 }
 
 fn ask(service: &RulesService, line: &str, body: &Value) -> Answer {
@@ -205,4 +207,40 @@ fn the_description_holds_under_schemathesis() {
     let said = format!("{}\n{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{said}");
     assert!(said.contains("passed"), "{said}");
+}
+
+#[test]
+fn metrics_of_all_rules_stand_on_one_page_for_who_has_the_token() {
+    let mut bed = bed();
+    bed.fill(100);
+    let service = RulesService::start(&bed);
+    let keys = "window = { every = \"1s\" }";
+    for (rule, topic) in [("first", bed.topic.as_str()), ("second", "there-is-no-such-topic")] {
+        service.done(&["create", rule, &service.rule_named(rule, topic, keys)]);
+    }
+    let refused = ask_with(&service, "GET /metrics", &[], "");
+    assert_eq!((refused.status, refused.code()), (401, "C0606"));
+    let (deadline, written) = (Instant::now() + PATIENCE, "catchment_records_written_total{rule=\"first\"} 100");
+    let page = loop {
+        let page = ask(&service, "GET /metrics", &Value::Null).text;
+        let is_all = page.contains(written) && page.contains("time_to_data_loss") && page.contains("state=\"source-missing\"} 1");
+        if is_all {
+            break page;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let found = metrics(&page);
+    // What counts accidents has no sample before there is one; the rest has the label of its rule.
+    let accidents = ["catchment_early_closes_total", "catchment_gaps_total", "catchment_store_retries_total"];
+    for metric in METRICS.iter().filter(|metric| !accidents.iter().any(|accident| metric.starts_with(accident))) {
+        let (name, labels) = metric.split_at(metric.match_indices(' ').nth(1).map_or(metric.len(), |(at, _)| at));
+        let expected = if name.starts_with("catchment_build_info") { (*metric).to_owned() } else { format!("{name} rule{labels}") };
+        assert!(found.contains(&expected), "no {expected} among {found:?}");
+    }
+    assert!(found.contains("catchment_rule_state gauge rule state"), "{found:?}");
+    for (rule, state) in [("first", "running"), ("second", "source-missing")] {
+        let line = format!("catchment_rule_state{{rule=\"{rule}\",state=\"{state}\"}} 1");
+        assert!(page.lines().any(|l| l == line), "no {line}\n{page}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Every verb as a process over one small backup: what it prints, as text and as JSON, agrees with what is stored and with docs/cli.md.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use catchment_tests::admin::Admin;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, unique};
 use catchment_tests::generate::{Plan, Profile, fill};
+use catchment_tests::openmetrics::{METRICS, metrics};
 use catchment_tests::process::{Exit, Process, Program, binary};
 use catchment_tests::s3::{Fault, Op};
 use catchment_tests::services::{Kafka, Minio};
@@ -496,37 +498,6 @@ fn the_help_of_each_verb_names_the_flags_of_the_book_and_no_others() {
     }
 }
 
-/// Names, types and labels of the metrics: dashboards and alerts use them, so a change here is a change for users.
-const METRICS: [&str; 27] = [
-    "catchment_adopted_ends_total counter",
-    "catchment_build_info info version",
-    "catchment_commit_retries_total counter",
-    "catchment_early_closes_total counter reason",
-    "catchment_gaps_total counter cause",
-    "catchment_group_regressions_total counter",
-    "catchment_lag_records gauge",
-    "catchment_lag_seconds gauge",
-    "catchment_lane_restarts_total counter",
-    "catchment_lanes_stopped_total counter",
-    "catchment_late_records_total counter",
-    "catchment_memory_budget_bytes gauge",
-    "catchment_memory_used_bytes gauge",
-    "catchment_objects_committed_total counter format",
-    "catchment_open_uploads gauge",
-    "catchment_queue_faults_total counter",
-    "catchment_read_bytes_total counter",
-    "catchment_records_read_total counter",
-    "catchment_records_written_total counter",
-    "catchment_reencoded_total counter",
-    "catchment_store_request_duration_seconds histogram op le",
-    "catchment_store_requests_total counter op code",
-    "catchment_store_retries_total counter op reason",
-    "catchment_uploads_aborted_total counter",
-    "catchment_window_commit_delay_seconds histogram le",
-    "catchment_windows_total counter outcome",
-    "catchment_written_bytes_total counter",
-];
-
 /// `/metrics` of a running backup, which was told to serve them on any port.
 fn scrape(process: &mut Process) -> String {
     let line = process.wait_for_stderr("metrics at http://", RUN_LIMIT);
@@ -541,7 +512,7 @@ fn scrape(process: &mut Process) -> String {
 }
 
 /// Scrapes until a metric without labels has this value.
-fn scrape_until(process: &mut Process, metric: &str, value: u64) -> String {
+fn scrape_until(process: &mut Process, metric: &str, value: impl Display) -> String {
     let (line, deadline) = (format!("{metric} {value}"), Instant::now() + RUN_LIMIT);
     loop {
         let text = scrape(process);
@@ -551,53 +522,6 @@ fn scrape_until(process: &mut Process, metric: &str, value: u64) -> String {
         assert!(Instant::now() < deadline, "never {line}: {text}{}", process.stderr());
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// A sample's name and its labels' names, if the line is one.
-fn sample(line: &str) -> Option<(&str, Vec<&str>)> {
-    let (series, value) = line.rsplit_once(' ')?;
-    value.parse::<f64>().ok()?;
-    let (name, labels) = match series.split_once('{') {
-        None => (series, Vec::new()),
-        Some((name, rest)) => (name, rest.strip_suffix('}')?.split(',').map(label).collect::<Option<_>>()?),
-    };
-    is_name(name).then_some((name, labels))
-}
-
-fn label(text: &str) -> Option<&str> {
-    let (name, value) = text.split_once('=')?;
-    let value = value.strip_prefix('"')?.strip_suffix('"')?;
-    (is_name(name) && !value.contains(['"', '\\'])).then_some(name)
-}
-
-/// The family of a sample: its name without the ending that its type adds.
-fn family_of<'a>(name: &'a str, types: &BTreeMap<&str, &str>) -> &'a str {
-    let endings = ["_total", "_info", "_bucket", "_sum", "_count"];
-    endings.iter().find_map(|ending| name.strip_suffix(ending)).filter(|family| types.contains_key(family)).unwrap_or(name)
-}
-
-/// What is served, as [`METRICS`] has it; fails on a line that is not OpenMetrics's text form.
-#[track_caller]
-fn metrics(text: &str) -> BTreeSet<String> {
-    let (mut types, mut found) = (BTreeMap::new(), BTreeMap::new());
-    let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("cut short: {text}")).lines();
-    for line in lines.filter(|line| !line.starts_with("# HELP ")) {
-        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-            assert!(types.insert(name, kind).is_none(), "{name} twice");
-            continue;
-        }
-        let (name, labels) = sample(line).unwrap_or_else(|| panic!("not a sample: {line:?}"));
-        let family = family_of(name, &types);
-        let kind = *types.get(family).unwrap_or_else(|| panic!("no type of {name}"));
-        let shown = if kind == "histogram" { family } else { name };
-        let known: &mut Vec<&str> = found.entry((shown, kind)).or_default();
-        known.extend(labels.into_iter().filter(|label| !known.contains(label)).collect::<Vec<_>>());
-    }
-    found.into_iter().map(|((name, kind), labels)| format!("{name} {kind} {}", labels.join(" ")).trim_end().to_owned()).collect()
 }
 
 /// The table of docs/metrics.md, as [`METRICS`] has it.
@@ -630,7 +554,9 @@ fn metrics_keep_their_names_and_tell_what_a_backup_does() {
     process.wait_for_stderr("waiting for the store", RUN_LIMIT);
     bed.place.accept_data();
     let written = 2 * RECORDS - 10;
-    let text = scrape_until(&mut process, "catchment_records_written_total", written);
+    scrape_until(&mut process, "catchment_records_written_total", written);
+    // How long the topic is kept is asked for beside all else: here a week, and nothing is behind.
+    let text = scrape_until(&mut process, "catchment_time_to_data_loss_seconds", "604800.0");
     process.terminate(STOP).assert_code(0);
     assert_eq!(metrics(&text), METRICS.map(str::to_owned).into());
     let stored = bed.place.data_keys("");

@@ -3,7 +3,7 @@
 //! Made once by the [`pipeline`](crate::pipeline); lanes only read it, but for the maps behind its mutexes, none of which is held across
 //! an await.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -131,6 +131,11 @@ impl Progress {
     /// Errors of the lanes that have stopped.
     pub fn stopped(&self) -> Vec<Error> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The topics of all lanes that have come this far.
+    pub fn topics(&self) -> BTreeSet<Arc<str>> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).keys().map(|tp| Arc::clone(&tp.topic)).collect()
     }
 
     /// The last committed position.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use catchment_formats::GapCause;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,9 +21,11 @@ use crate::segment::Run;
 use crate::source::TopicPartition;
 use crate::window::CloseReason;
 
+pub mod page;
 pub mod requests;
 pub mod runs;
 
+pub use page::Page;
 pub use requests::RequestMetrics;
 pub use runs::Lag;
 use runs::Runs;
@@ -82,7 +84,6 @@ impl Metrics {
         let runs = Arc::new(Runs::new(budget));
         r.register_collector(Box::new(Arc::clone(&runs)));
         requests.register(r);
-        r.register("build", "The running build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let commit_delay = Histogram::new(delay_buckets());
         r.register("window_commit_delay_seconds", "From a window's close to its object", commit_delay.clone());
         Self {
@@ -120,6 +121,11 @@ impl Metrics {
         self.runs.track(tp, run);
     }
 
+    /// How long a topic keeps a record; none: for ever, or nobody knows.
+    pub fn note_retention(&self, topic: &Arc<str>, ms: Option<i64>) {
+        self.runs.note_retention(topic, ms);
+    }
+
     /// How far the running lanes are behind.
     pub fn lag(&self, now_ms: i64) -> Lag {
         self.runs.lag(now_ms)
@@ -148,13 +154,33 @@ impl Metrics {
         self.gaps.get_or_create(&[("cause", cause.as_str())]).inc();
     }
 
-    /// The text that Prometheus reads, of the type [`CONTENT_TYPE`].
-    pub fn render(&self, now_ms: i64) -> String {
+    /// What this pipeline counts, as a part of a [`Page`].
+    pub fn text(&self, now_ms: i64) -> String {
         self.runs.set_now(now_ms);
-        let mut out = String::new();
-        encode(&mut out, &self.registry).expect("a string takes all text");
-        out
+        text_of(&self.registry)
     }
+
+    /// The page of a process that runs nothing else, of the type [`CONTENT_TYPE`].
+    pub fn render(&self, now_ms: i64) -> String {
+        let mut page = Page::default();
+        page.add(&self.text(now_ms), None);
+        page.add(&build_text(), None);
+        page.finish()
+    }
+}
+
+/// The running build, as a part of a [`Page`].
+pub fn build_text() -> String {
+    let mut registry = Registry::with_prefix("catchment");
+    registry.register("build", "The running build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    text_of(&registry)
+}
+
+/// A registry's families, without an end.
+pub(crate) fn text_of(registry: &Registry) -> String {
+    let mut text = String::new();
+    encode_registry(&mut text, registry).expect("a string takes all text");
+    text
 }
 
 fn registered<M: prometheus_client::registry::Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
@@ -213,8 +239,41 @@ mod tests {
         }
         metrics.track(&tp, &Run::new(2, lane, 15));
         let text = metrics.render(6_500);
+        assert!(!text.contains("time_to_data_loss"), "nobody knows how long: {text}");
         for line in ["catchment_lag_records 0", "catchment_lag_seconds 0.0", "catchment_records_read_total 7"] {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
         }
+    }
+    #[test]
+    fn the_time_to_a_loss_is_that_of_the_lane_that_is_nearest_to_it() {
+        use std::sync::atomic::Ordering::Relaxed;
+        let metrics = metrics();
+        let lane = LaneId { rule: "r".into(), cluster: "c".into(), topic: "t".into(), topic_id: "0".into(), partition: 0 };
+        let runs: Vec<_> = [("t", 0), ("t", 1), ("kept", 0)]
+            .into_iter()
+            .map(|(topic, partition)| {
+                let run = Run::new(1, LaneId { topic: topic.into(), partition, ..lane.clone() }, 10);
+                metrics.track(&TopicPartition { topic: Arc::from(topic), partition }, &run);
+                run
+            })
+            .collect();
+        let shows = |value: &str| {
+            let (text, line) = (metrics.render(60_000), format!("catchment_time_to_data_loss_seconds {value}"));
+            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        };
+        metrics.note_retention(&Arc::from("t"), Some(100_000));
+        shows("100.0");
+        // Behind: the next record may be as old as the last one that was read.
+        runs[1].log_end.store(15, Relaxed);
+        runs[1].last_timestamp.store(20_000, Relaxed);
+        shows("60.0");
+        // Further behind, but nobody knows how long that topic is kept.
+        runs[2].log_end.store(15, Relaxed);
+        runs[2].last_timestamp.store(1, Relaxed);
+        shows("60.0");
+        metrics.note_retention(&Arc::from("t"), Some(30_000));
+        shows("0.0");
+        metrics.note_retention(&Arc::from("t"), None);
+        assert!(!metrics.render(60_000).contains("time_to_data_loss"));
     }
 }

@@ -19,6 +19,8 @@ use crate::source::TopicPartition;
 pub struct Runs {
     budget: Arc<MemoryBudget>,
     living: Mutex<BTreeMap<TopicPartition, Weak<Run>>>,
+    /// How long topics keep a record, in milliseconds, where that is known and has an end.
+    retention: Mutex<BTreeMap<Arc<str>, i64>>,
     records_before: AtomicU64,
     bytes_before: AtomicU64,
     now_ms: AtomicI64,
@@ -40,6 +42,8 @@ struct Sums {
     bytes: u64,
     lag_records: i64,
     lag_ms: i64,
+    /// Until retention takes a record that is not read, in milliseconds.
+    loss_ms: Option<i64>,
 }
 
 impl Runs {
@@ -48,6 +52,7 @@ impl Runs {
         Self {
             budget,
             living: Mutex::default(),
+            retention: Mutex::default(),
             records_before: AtomicU64::new(0),
             bytes_before: AtomicU64::new(0),
             now_ms: AtomicI64::new(0),
@@ -61,6 +66,15 @@ impl Runs {
             self.records_before.fetch_add(ended.records_read.load(Ordering::Relaxed), Ordering::Relaxed);
             self.bytes_before.fetch_add(ended.bytes_read.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+    }
+
+    /// How long a topic keeps a record; none: for ever, or nobody knows.
+    pub(super) fn note_retention(&self, topic: &Arc<str>, ms: Option<i64>) {
+        let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        match ms {
+            Some(ms) => retention.insert(Arc::clone(topic), ms),
+            None => retention.remove(topic),
+        };
     }
 
     /// The wall clock's time at the moment of the question.
@@ -84,14 +98,18 @@ impl Runs {
             bytes: self.bytes_before.load(Ordering::Relaxed),
             ..Sums::default()
         };
-        for run in self.living().values().filter_map(Weak::upgrade) {
+        let retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tp, run) in self.living().iter().filter_map(|(tp, run)| Some((tp, run.upgrade()?))) {
             sums.records += run.records_read.load(Ordering::Relaxed);
             sums.bytes += run.bytes_read.load(Ordering::Relaxed);
             let behind = run.log_end.load(Ordering::Relaxed) - run.position.load(Ordering::Relaxed);
             let last = run.last_timestamp.load(Ordering::Relaxed);
             sums.lag_records += behind.max(0);
-            if behind > 0 && last > 0 {
-                sums.lag_ms = sums.lag_ms.max(now_ms.saturating_sub(last));
+            let age_ms = if behind > 0 && last > 0 { now_ms.saturating_sub(last) } else { 0 };
+            sums.lag_ms = sums.lag_ms.max(age_ms);
+            if let Some(kept_ms) = retention.get(&tp.topic) {
+                let left = kept_ms.saturating_sub(age_ms).max(0);
+                sums.loss_ms = Some(sums.loss_ms.map_or(left, |least| least.min(left)));
             }
         }
         sums
@@ -110,6 +128,10 @@ impl Collector for Runs {
             "Age of the last record read by the lane that is furthest behind",
             &ConstGauge::new(sums.lag_ms as f64 / 1000.0),
         )?;
+        if let Some(ms) = sums.loss_ms {
+            let help = "Until retention takes a record of the lane that is nearest to it, if that lane reads no more";
+            show("time_to_data_loss_seconds", help, &ConstGauge::new(ms as f64 / 1000.0))?;
+        }
         show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.budget.limit() as i64))?;
         show("memory_used_bytes", "What they take", &ConstGauge::new(self.budget.used() as i64))
     }

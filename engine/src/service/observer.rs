@@ -32,6 +32,23 @@ pub enum RuleState {
     SourceMissing,
 }
 
+impl RuleState {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Running, Self::Waiting, Self::Degraded, Self::Paused, Self::Failed, Self::SourceMissing];
+
+    /// Its name, as the API and the metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Degraded => "degraded",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::SourceMissing => "source-missing",
+        }
+    }
+}
+
 /// What is known of a rule right now.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -56,7 +73,7 @@ struct Trouble {
 }
 
 impl Status {
-    fn new(state: RuleState, since_ms: i64) -> Self {
+    pub(super) fn new(state: RuleState, since_ms: i64) -> Self {
         Self { state, reason: None, help: None, since_ms, metrics: None, troubled: BTreeMap::new() }
     }
 }
@@ -98,7 +115,7 @@ impl RuleObserver {
         }
         let (level, text) = match error {
             Some(error) => (if state == RuleState::Waiting { "warn" } else { "error" }, error.to_string()),
-            None => ("info", format!("{state:?}").to_lowercase()),
+            None => ("info", state.as_str().to_owned()),
         };
         self.line(level, None, error.map(|e| e.code.to_string()), text);
     }

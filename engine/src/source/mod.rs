@@ -155,6 +155,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Whether compaction may drop single records of a topic; none if the broker knows no such setting.
     fn is_compacted<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>>;
 
+    /// How long a topic keeps a record, in milliseconds; none if for ever, or if the broker knows no such setting.
+    fn retention_ms<'a>(&'a self, _topic: &'a str) -> BoxFuture<'a, Result<Option<i64>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// The names of all topics that match `pattern` (a name, or a regular expression that starts with `^`).
     fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>>;
 }

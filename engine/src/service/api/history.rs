@@ -3,6 +3,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +12,9 @@ use super::Service;
 use super::extract::{After, Before, OfPath, OfQuery, limit};
 use super::problem::Problem;
 use super::view::{VersionView, json_of};
+use crate::metrics::CONTENT_TYPE as TEXT_TYPE;
 use crate::service::changes::now_ms;
+use crate::service::metrics;
 use crate::service::state::{Audited, LogLine, StoredGap, StoredWindow};
 
 /// A rule's versions, oldest first
@@ -92,6 +95,12 @@ pub(super) async fn copy(State(service): State<Service>) -> Result<Response, Pro
         .ask(move |state| state.copy_to(&to).and_then(|()| state.note(&who, "copy the state", None, to.to_str(), now_ms())))
         .await?;
     Ok((StatusCode::CREATED, json_of(&Copied { file: file.display().to_string() })).into_response())
+}
+
+/// What all rules count, for Prometheus.
+pub(super) async fn metrics(State(service): State<Service>) -> Response {
+    let text = metrics::page(&service.supervisor.statuses(), now_ms());
+    ([(CONTENT_TYPE, TEXT_TYPE)], text).into_response()
 }
 
 /// Whether the service can answer: it can ask its state.

@@ -125,8 +125,11 @@ pub fn router(service: Service) -> Router {
         .layer(axum::middleware::from_fn(to_its_end))
         .layer(axum::middleware::from_fn_with_state(service.clone(), auth::check))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let metrics =
+        Router::new().route("/metrics", get(history::metrics)).layer(axum::middleware::from_fn_with_state(service.clone(), auth::check));
     Router::new()
         .nest("/api/v1", guarded)
+        .merge(metrics)
         .route("/livez", get(|| std::future::ready("ok")))
         .route("/readyz", get(history::ready))
         .fallback(problem::no_such_path)

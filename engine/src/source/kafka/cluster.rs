@@ -229,6 +229,13 @@ impl KafkaCluster {
         let all = self.ask("listing the topics", |c| native::metadata(c, REQUEST_TIMEOUT)).await?;
         select(&all.topics, &patterns)
     }
+
+    /// A topic's settings, in the order in which they are asked for.
+    async fn settings<const N: usize>(&self, topic: &str, names: [&'static str; N]) -> Result<[Option<String>; N], Error> {
+        let asked = topic.to_owned();
+        let what = format!("asking for the settings of {topic}");
+        self.ask(&what, move |c| admin::topic_settings(c, &asked, names, REQUEST_TIMEOUT)).await
+    }
 }
 
 fn is_absent(code: K) -> bool {
@@ -371,6 +378,11 @@ fn single(rows: &[native::Row]) -> Result<i64, K> {
     }
 }
 
+/// Whether a setting that is a list has this word.
+fn has_word(list: &str, word: &str) -> bool {
+    list.split(',').any(|part| part.trim() == word)
+}
+
 impl Source for KafkaCluster {
     fn cluster_id(&self) -> &str {
         &self.cluster_id
@@ -450,13 +462,18 @@ impl Source for KafkaCluster {
     fn is_compacted<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
         Box::pin(async move {
             check_topic_name(topic)?;
-            let asked = topic.to_owned();
-            let policy = self
-                .ask(&format!("asking for the settings of {topic}"), move |c| {
-                    admin::topic_setting(c, &asked, "cleanup.policy", REQUEST_TIMEOUT)
-                })
-                .await?;
-            Ok(policy.map(|policy| policy.split(',').any(|word| word.trim() == "compact")))
+            let [policy] = self.settings(topic, ["cleanup.policy"]).await?;
+            Ok(policy.map(|policy| has_word(&policy, "compact")))
+        })
+    }
+
+    fn retention_ms<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<i64>, Error>> {
+        Box::pin(async move {
+            check_topic_name(topic)?;
+            let [policy, retention] = self.settings(topic, ["cleanup.policy", "retention.ms"]).await?;
+            // Of a topic that is only compacted nothing is deleted for its age.
+            let deletes = policy.is_none_or(|policy| has_word(&policy, "delete"));
+            Ok(retention.and_then(|ms| ms.parse().ok()).filter(|ms| deletes && *ms >= 0))
         })
     }
 

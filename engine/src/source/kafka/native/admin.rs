@@ -154,13 +154,13 @@ fn topic_id(most: i64, least: i64) -> String {
     if most == 0 && least == 0 { "0".to_owned() } else { format!("{most:016x}{least:016x}") }
 }
 
-/// The value of a topic's setting, as the broker that is asked has it; none if it knows no such setting. The names hold no NUL.
-pub(crate) fn topic_setting<C: ConsumerContext>(
+/// The values of a topic's settings, as the broker that is asked has them; none of those that it does not know. The topic's name holds no NUL.
+pub(crate) fn topic_settings<C: ConsumerContext, const N: usize>(
     client: &BaseConsumer<C>,
     topic: &str,
-    setting: &str,
+    names: [&str; N],
     timeout: Duration,
-) -> Result<Option<String>, K> {
+) -> Result<[Option<String>; N], K> {
     let name = CString::new(topic).map_err(|_| K::InvalidTopic)?;
     // Without this the call would spin while no broker can be reached.
     reach(client, timeout)?;
@@ -190,8 +190,11 @@ pub(crate) fn topic_setting<C: ConsumerContext>(
         }
         let mut entries = 0;
         let configs = sys::rd_kafka_ConfigResource_configs(resource, &raw mut entries);
-        let found = (0..entries).map(|i| *configs.add(i)).find(|entry| text(sys::rd_kafka_ConfigEntry_name(*entry)) == setting);
-        Ok(found.map(|entry| text(sys::rd_kafka_ConfigEntry_value(entry))))
+        let entries: Vec<_> = (0..entries).map(|i| *configs.add(i)).collect();
+        Ok(names.map(|name| {
+            let found = entries.iter().find(|entry| text(sys::rd_kafka_ConfigEntry_name(**entry)) == name);
+            found.map(|entry| text(sys::rd_kafka_ConfigEntry_value(*entry)))
+        }))
     }
 }
 
