@@ -17,7 +17,9 @@ use crate::source::TopicPartition;
 /// The runs of all lanes, and what the runs before them had read.
 #[derive(Debug)]
 pub struct Runs {
-    budget: Arc<MemoryBudget>,
+    memory_limit: usize,
+    /// What these counters outlive.
+    budget: Weak<MemoryBudget>,
     living: Mutex<BTreeMap<TopicPartition, Weak<Run>>>,
     records_before: AtomicU64,
     bytes_before: AtomicU64,
@@ -44,9 +46,10 @@ struct Sums {
 
 impl Runs {
     /// No run yet.
-    pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
+    pub(super) fn new(budget: &Arc<MemoryBudget>) -> Self {
         Self {
-            budget,
+            memory_limit: budget.limit(),
+            budget: Arc::downgrade(budget),
             living: Mutex::default(),
             records_before: AtomicU64::new(0),
             bytes_before: AtomicU64::new(0),
@@ -110,8 +113,9 @@ impl Collector for Runs {
             "Age of the last record read by the lane that is furthest behind",
             &ConstGauge::new(sums.lag_ms as f64 / 1000.0),
         )?;
-        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.budget.limit() as i64))?;
-        show("memory_used_bytes", "What they take", &ConstGauge::new(self.budget.used() as i64))
+        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.memory_limit as i64))?;
+        let used = self.budget.upgrade().map_or(0, |budget| budget.used());
+        show("memory_used_bytes", "What they take", &ConstGauge::new(used as i64))
     }
 }
 

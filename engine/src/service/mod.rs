@@ -16,6 +16,7 @@ pub mod files;
 pub mod inspection;
 pub mod journal;
 pub mod observer;
+mod rooms;
 pub mod state;
 pub mod supervisor;
 pub mod verification;
