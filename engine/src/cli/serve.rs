@@ -129,7 +129,7 @@ fn check_budget(args: &ServeArgs) -> Result<()> {
     Err(Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "the memory budget is too small")
         .with("--budget", args.budget)
         .with("least", BUDGET_MIN)
-        .help("give it more; each rule with few partitions takes about 7 MiB, however little it does"))
+        .help("give it more; each rule with few partitions takes about 8 MiB, however little it does"))
 }
 
 fn open_state(args: &ServeArgs) -> Result<Arc<State>> {
