@@ -1,32 +1,126 @@
-//! The memory budget and the block pool.
+//! What each pipeline holds of the memory that they have in common, counted.
 //!
-//! Guarantee: the sum of all reservations is what the pipeline holds. Memory for new records is *asked for*
-//! ([`MemoryBudget::try_reserve`]) and may be refused: that is the only place where the engine stops reading. Memory for
-//! what records already taken turn into (compressed pages, row-group columns) is *charged* and may overdraw, by no more
-//! than the blocks that are being encoded at that moment, because a block's own reservation is given back after.
+//! Place in the flow: below the [blocks](crate::blocks), encoders and parts, which reserve what they hold. A pipeline that is alone has all of its memory to
+//! itself; several get theirs from one [`SharedMemory`](crate::memory::SharedMemory).
+//!
+//! Guarantees:
+//! - The sum of all reservations is what the pipelines hold. Memory for new records is *asked for* ([`MemoryBudget::try_reserve`]) and may be refused:
+//!   that is the only place where the engine stops reading. Memory for what records already taken turn into (compressed pages, row-group columns) is
+//!   *charged* and may overdraw, by no more than the blocks that are being encoded at that moment, because a block's own reservation is given back after.
+//! - A budget that holds no more than its *floor* is not refused, whatever the others hold: floors are set apart when budgets are made.
+//! - What a budget holds beyond its fair share was, when it got it, no more than what it left free. So one whose store has stalled leaves the others
+//!   about half of the memory, however long nobody else has asked.
+//!
+//! Not done here: making anybody give memory back. That is what [`memory`](crate::memory) and [`pressure`](crate::pressure) are for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use catchment_formats::{Block, ValueLayout};
+/// What budgets have in common. Each counts with what it holds, or with its floor if that is more.
+#[derive(Debug)]
+pub struct CommonMemory {
+    limit: usize,
+    claimed: AtomicUsize,
+    /// The part of it that no budget can take from another: floors, and what is set aside.
+    fixed: AtomicUsize,
+    members: AtomicUsize,
+}
 
-/// Bytes of memory, counted.
+impl CommonMemory {
+    /// So many bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, claimed: AtomicUsize::new(0), fixed: AtomicUsize::new(0), members: AtomicUsize::new(0) })
+    }
+
+    /// A budget that always has `floor` bytes and never takes more than `most`; none if not even the floor is left. Dropping it, and all
+    /// reservations, gives everything back.
+    pub fn try_join(self: &Arc<Self>, floor: usize, most: usize) -> Option<Arc<MemoryBudget>> {
+        self.try_set_aside(floor).then(|| {
+            self.members.fetch_add(1, Ordering::Relaxed);
+            Arc::new(MemoryBudget::of(Arc::clone(self), floor, most.clamp(floor, self.limit.max(floor)), true))
+        })
+    }
+
+    /// An account for what is nobody's: without a floor, and not a member.
+    pub(crate) fn account(self: &Arc<Self>) -> Arc<MemoryBudget> {
+        Arc::new(MemoryBudget::of(Arc::clone(self), 0, self.limit, false))
+    }
+
+    /// Takes bytes out of what budgets can have. False if they are not there.
+    pub fn try_set_aside(&self, bytes: usize) -> bool {
+        let is_there = self.try_claim(bytes, |_| true);
+        if is_there {
+            self.fixed.fetch_add(bytes, Ordering::Relaxed);
+        }
+        is_there
+    }
+
+    /// Gives back what was set aside.
+    pub fn give_back(&self, bytes: usize) {
+        self.fixed.fetch_sub(bytes, Ordering::Relaxed);
+        self.release(bytes);
+    }
+
+    /// What each would have if one more were there: so even one that is alone leaves something for the next.
+    fn share(&self) -> usize {
+        self.limit / (self.members.load(Ordering::Relaxed) + 1)
+    }
+
+    /// Claims bytes if they fit, and if `is_fair` says so of what would be left.
+    fn try_claim(&self, bytes: usize, is_fair: impl Fn(usize) -> bool) -> bool {
+        let claim = |claimed: usize| {
+            let sum = claimed.checked_add(bytes)?;
+            self.limit.checked_sub(sum).is_some_and(&is_fair).then_some(sum)
+        };
+        self.claimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_ok()
+    }
+
+    fn claim(&self, bytes: usize) {
+        if bytes > 0 {
+            self.claimed.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        if bytes > 0 {
+            self.claimed.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn is_overdrawn(&self) -> bool {
+        self.claimed.load(Ordering::Relaxed) > self.limit
+    }
+}
+
+/// What one pipeline holds. Up to its floor this is one atomic number; what is beyond is counted in common too.
 #[derive(Debug)]
 pub struct MemoryBudget {
+    common: Arc<CommonMemory>,
+    floor: usize,
     limit: usize,
+    is_member: bool,
     used: AtomicUsize,
     waiting: AtomicUsize,
 }
 
 impl MemoryBudget {
-    /// A budget of `limit` bytes.
+    /// A budget of `limit` bytes that nobody else has a part in.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0), waiting: AtomicUsize::new(0) })
+        CommonMemory::new(limit).try_join(limit, limit).expect("all of it is there")
     }
 
-    /// The limit in bytes.
+    fn of(common: Arc<CommonMemory>, floor: usize, limit: usize, is_member: bool) -> Self {
+        Self { common, floor, limit, is_member, used: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The most that it may take, in bytes.
     pub fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// What it is never refused, in bytes.
+    pub fn floor(&self) -> usize {
+        self.floor
     }
 
     /// Bytes reserved now.
@@ -39,29 +133,82 @@ impl MemoryBudget {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether it holds more than would be its part if all wanted all that they can get.
+    pub fn is_over_share(&self) -> bool {
+        self.used() > self.floor.max(self.common.share())
+    }
+
+    /// The largest record that it could take if the others held no more than their floors, in bytes.
+    pub fn record_bytes_max(&self) -> usize {
+        let others = self.common.fixed.load(Ordering::Relaxed).saturating_sub(self.floor);
+        let fair = (self.common.limit.saturating_sub(others) + self.common.share()) / 2;
+        fair.clamp(self.floor, self.limit)
+    }
+
     /// Counts `bytes` as waiting for the store until the guard is dropped. They are reserved elsewhere.
     pub fn wait_for_store(self: &Arc<Self>, bytes: usize) -> Waiting {
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
         Waiting { budget: Arc::clone(self), bytes }
     }
 
-    /// Reserves `bytes` if they fit.
+    /// Reserves `bytes` if they fit, and if that leaves the others enough.
     pub fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(bytes).filter(|sum| *sum <= self.limit))
-            .ok()
-            .map(|_| Reservation { budget: Arc::clone(self), bytes })
+        let mut used = self.used();
+        loop {
+            let sum = used.checked_add(bytes).filter(|sum| *sum <= self.limit)?;
+            let more = self.beyond_floor(sum) - self.beyond_floor(used);
+            if more > 0 && !self.common.try_claim(more, |left| self.is_fair(sum, left)) {
+                return None;
+            }
+            match self.used.compare_exchange_weak(used, sum, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(Reservation { budget: Arc::clone(self), bytes }),
+                Err(now) => {
+                    self.common.release(more);
+                    used = now;
+                }
+            }
+        }
     }
 
-    /// Whether charges have taken it past its limit.
+    /// Whether this budget may hold so much when so much is left for all: beyond its share no more than that.
+    fn is_fair(&self, used: usize, left: usize) -> bool {
+        used.saturating_sub(self.common.share()) <= left
+    }
+
+    /// Whether charges have taken it past its limit, or all together past what there is and it is one of those who hold more than their floor.
     pub fn is_overdrawn(&self) -> bool {
-        self.used() > self.limit
+        let used = self.used();
+        used > self.limit || (used > self.floor && self.common.is_overdrawn())
     }
 
     /// Reserves `bytes` whether they fit or not.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Reservation {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.grow(bytes);
         Reservation { budget: Arc::clone(self), bytes }
+    }
+
+    fn beyond_floor(&self, used: usize) -> usize {
+        used.saturating_sub(self.floor)
+    }
+
+    fn grow(&self, bytes: usize) {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.common.claim(self.beyond_floor(before + bytes) - self.beyond_floor(before));
+    }
+
+    fn shrink(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.common.release(self.beyond_floor(before) - self.beyond_floor(before - bytes));
+    }
+}
+
+impl Drop for MemoryBudget {
+    /// Every reservation keeps its budget, so nothing is held any more.
+    fn drop(&mut self) {
+        if self.is_member {
+            self.common.members.fetch_sub(1, Ordering::Relaxed);
+            self.common.give_back(self.floor);
+        }
     }
 }
 
@@ -93,12 +240,32 @@ impl Reservation {
 
     /// Makes the reservation `bytes` large, whether they fit or not.
     pub fn set(&mut self, bytes: usize) {
-        if bytes >= self.bytes {
-            self.budget.used.fetch_add(bytes - self.bytes, Ordering::Relaxed);
-        } else {
-            self.budget.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        if bytes > self.bytes {
+            self.budget.grow(bytes - self.bytes);
+        } else if bytes < self.bytes {
+            self.budget.shrink(self.bytes - bytes);
         }
         self.bytes = bytes;
+    }
+
+    /// The same bytes in another budget, whether they fit there or not.
+    pub(crate) fn moved_to(self, budget: &Arc<MemoryBudget>) -> Self {
+        if Arc::ptr_eq(&self.budget, budget) {
+            return self;
+        }
+        let bytes = self.bytes;
+        drop(self);
+        budget.charge(bytes)
+    }
+
+    /// The same bytes in another budget, if it may have them.
+    pub(crate) fn try_moved_to(self, budget: &Arc<MemoryBudget>) -> Option<Self> {
+        if Arc::ptr_eq(&self.budget, budget) {
+            return Some(self);
+        }
+        let bytes = self.bytes;
+        drop(self);
+        budget.try_reserve(bytes)
     }
 }
 
@@ -108,187 +275,5 @@ impl Drop for Reservation {
     }
 }
 
-/// What a new block reserves before its first record; its true size is settled as it fills.
-const BLOCK_BYTES_FIRST: usize = 64 << 10;
-
-/// Free blocks kept for reuse. Enough for every thread to have one in its hands and one queued; more only holds memory.
-const BLOCKS_FREE_MAX: usize = 16;
-
-/// A free block larger than this held an unusually large record and is not kept.
-const BLOCK_BYTES_KEPT_MAX: usize = 4 << 20;
-
-/// Blocks that are used again, so that their pages are touched for the first time only once.
-#[derive(Debug)]
-pub struct BlockPool {
-    budget: Arc<MemoryBudget>,
-    free: Mutex<Vec<(Block, Reservation)>>,
-}
-
-impl BlockPool {
-    /// A pool that reserves from `budget`.
-    pub fn new(budget: Arc<MemoryBudget>) -> Arc<Self> {
-        Arc::new(Self { budget, free: Mutex::new(Vec::new()) })
-    }
-
-    /// The budget.
-    pub fn budget(&self) -> &Arc<MemoryBudget> {
-        &self.budget
-    }
-
-    /// A block for one more record of `record_bytes`, if the budget has room.
-    pub fn take(self: &Arc<Self>, layout: ValueLayout, record_bytes: usize) -> Option<PooledBlock> {
-        if self.budget.is_overdrawn() {
-            // A free block would be at hand, but what its records turn into would not fit: not before the store has taken something.
-            return None;
-        }
-        let recycled = self.free().pop();
-        let (mut block, mut reservation) = match recycled {
-            Some(pair) => pair,
-            None => (Block::new(layout), self.budget.try_reserve(BLOCK_BYTES_FIRST)?),
-        };
-        if record_bytes > reservation.bytes() {
-            let Some(more) = self.budget.try_reserve(record_bytes - reservation.bytes()) else {
-                self.give_back(block, reservation);
-                return None;
-            };
-            let bytes = reservation.bytes() + more.bytes();
-            drop(more);
-            reservation.set(bytes);
-        }
-        block.reset(layout);
-        Some(PooledBlock { inner: Some((block, reservation)), pool: Arc::clone(self) })
-    }
-
-    /// Gives the memory of all free blocks back to the budget.
-    pub fn shrink(&self) {
-        self.free().clear();
-    }
-
-    fn give_back(&self, block: Block, reservation: Reservation) {
-        let mut free = self.free();
-        if free.len() < BLOCKS_FREE_MAX && block.capacity_bytes() <= BLOCK_BYTES_KEPT_MAX {
-            free.push((block, reservation));
-        }
-    }
-
-    fn free(&self) -> std::sync::MutexGuard<'_, Vec<(Block, Reservation)>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A block on loan; dropping returns it.
-#[derive(Debug)]
-pub struct PooledBlock {
-    inner: Option<(Block, Reservation)>,
-    pool: Arc<BlockPool>,
-}
-
-impl PooledBlock {
-    /// Settles the reservation with the memory that the block really holds.
-    pub fn settle(&mut self) {
-        if let Some((block, reservation)) = &mut self.inner {
-            reservation.set(block.capacity_bytes().max(BLOCK_BYTES_FIRST));
-        }
-    }
-
-    /// Whether a record of `bytes` can be added now. Only a record larger than the block's usual room asks the budget.
-    pub fn admits(&mut self, bytes: usize) -> bool {
-        const USUAL: usize = 1 << 20;
-        if bytes <= USUAL {
-            return true;
-        }
-        let Some((block, reservation)) = &mut self.inner else { return false };
-        let held = block.values().len() + block.keys().len() + block.headers().len();
-        // What is reserved already counts: a record that takes all that there is would wait for ever otherwise.
-        let room = reservation.bytes().saturating_sub(held);
-        if bytes <= room {
-            return true;
-        }
-        match self.pool.budget.try_reserve(bytes - room) {
-            Some(more) => {
-                let sum = reservation.bytes() + more.bytes();
-                drop(more);
-                reservation.set(sum);
-                true
-            }
-            None => false,
-        }
-    }
-}
-
-impl std::ops::Deref for PooledBlock {
-    type Target = Block;
-
-    fn deref(&self) -> &Block {
-        &self.inner.as_ref().expect("a block is on loan until it is dropped").0
-    }
-}
-
-impl std::ops::DerefMut for PooledBlock {
-    fn deref_mut(&mut self) -> &mut Block {
-        &mut self.inner.as_mut().expect("a block is on loan until it is dropped").0
-    }
-}
-
-impl Drop for PooledBlock {
-    fn drop(&mut self) {
-        if let Some((block, mut reservation)) = self.inner.take() {
-            reservation.set(block.capacity_bytes().max(BLOCK_BYTES_FIRST));
-            self.pool.give_back(block, reservation);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reservation_is_refused_when_it_does_not_fit_and_returned_when_dropped() {
-        let budget = MemoryBudget::new(100);
-        let first = budget.try_reserve(60).expect("fits");
-        assert!(budget.try_reserve(41).is_none());
-        let overdraft = budget.charge(70);
-        assert_eq!(budget.used(), 130);
-        drop((first, overdraft));
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn no_block_is_handed_out_while_the_budget_is_overdrawn() {
-        let budget = MemoryBudget::new(1 << 20);
-        let pool = BlockPool::new(Arc::clone(&budget));
-        drop(pool.take(ValueLayout::Plain, 10).expect("room"));
-        let encoded = budget.charge(1 << 20);
-        assert!(pool.take(ValueLayout::Plain, 10).is_none(), "also not one that lies free");
-        drop(encoded);
-        assert!(pool.take(ValueLayout::Plain, 10).is_some());
-    }
-
-    #[test]
-    fn a_record_that_takes_all_that_there_is_gets_it() {
-        let budget = MemoryBudget::new(8 << 20);
-        let pool = BlockPool::new(Arc::clone(&budget));
-        let mut fresh = pool.take(ValueLayout::Plain, 8 << 20).expect("all of it");
-        assert!(fresh.admits(8 << 20), "what was reserved for it is not asked for again");
-        drop(fresh);
-        pool.shrink();
-        let mut at_hand = pool.take(ValueLayout::Plain, 10).expect("room");
-        assert!(at_hand.admits(8 << 20), "nor is what the block at hand holds");
-        assert!(!at_hand.admits((8 << 20) + 1));
-    }
-
-    #[test]
-    fn free_blocks_count_until_the_pool_shrinks() {
-        let budget = MemoryBudget::new(1 << 20);
-        let pool = BlockPool::new(Arc::clone(&budget));
-        drop(pool.take(ValueLayout::Plain, 10).expect("room"));
-        assert!(budget.used() > 0);
-        pool.shrink();
-        assert_eq!(budget.used(), 0);
-        assert!(pool.take(ValueLayout::Plain, 2 << 20).is_none(), "a record larger than the budget's rest is refused");
-        drop(pool.take(ValueLayout::Plain, 10).expect("room"));
-        let _parts = budget.charge(1 << 20);
-        assert!(pool.take(ValueLayout::Plain, 10).is_none(), "above the limit not even a free block is given out");
-    }
-}
+mod tests;

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::budget::BlockPool;
 use crate::clock::Clock;
-use crate::pressure::PressureBoard;
+use crate::memory::Seat;
 use crate::reader::{LaneReader, RunStart, Turn};
 use crate::segment::BuilderMessage;
 use crate::window::{CloseReason, WindowPolicy};
@@ -41,14 +40,10 @@ pub struct ConsumerShared {
     pub policy: WindowPolicy,
     /// Bytes of a window at which it goes to the store in parts: by then its directory must have a name.
     pub upload_bytes_min: u64,
-    /// Blocks and their budget.
-    pub pool: Arc<BlockPool>,
+    /// Blocks, their budget, and whom to ask when it is exhausted.
+    pub seat: Arc<Seat>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Told when the budget is exhausted.
-    pub pressure: tokio::sync::watch::Sender<u64>,
-    /// Who closes a window then.
-    pub board: PressureBoard,
 }
 
 /// The stage.
@@ -142,11 +137,11 @@ impl Consumer {
     /// Shows the largest window, and closes it if somebody needs its memory.
     fn answer_pressure(&mut self) {
         let Some(largest) = self.lanes.iter_mut().max_by_key(|l| l.closable_bytes()) else {
-            return self.shared.board.show(self.number, 0);
+            return self.shared.seat.board().show(self.number, 0);
         };
         let bytes = largest.closable_bytes();
-        self.shared.board.show(self.number, bytes);
-        if self.shared.board.take_request(self.number) && bytes > 0 {
+        self.shared.seat.board().show(self.number, bytes);
+        if self.shared.seat.board().take_request(self.number) && bytes > 0 {
             largest.close_open(CloseReason::Pressure, &self.shared, &self.builder);
         }
     }
@@ -159,14 +154,9 @@ impl Consumer {
         }
         let now = self.shared.clock.steady();
         let since = *self.pressed_since.get_or_insert(now);
-        self.shared.pool.shrink();
-        self.shared.pressure.send_modify(|n| *n += 1);
-        let budget = self.shared.pool.budget();
-        let waiting_for_store = budget.waiting() > budget.limit() / 4;
-        if now.saturating_sub(since) < PRESSURE_PATIENCE || waiting_for_store {
-            return;
+        self.shared.seat.press();
+        if now.saturating_sub(since) >= PRESSURE_PATIENCE && self.shared.seat.close_largest() {
+            self.pressed_since = Some(now);
         }
-        self.pressed_since = Some(now);
-        self.shared.board.ask_largest();
     }
 }

@@ -15,6 +15,7 @@
 //! blocks, [`builder`] encodes them, [`commit`] makes objects of them in a [`store`]. [`pipeline`] puts the stages together.
 
 pub mod alloc;
+pub mod blocks;
 pub mod budget;
 pub mod builder;
 #[cfg(all(feature = "kafka", feature = "s3"))]
@@ -32,6 +33,7 @@ pub mod intent;
 pub mod invariants;
 pub mod lane;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 #[cfg(all(feature = "kafka", feature = "s3"))]

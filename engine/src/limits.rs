@@ -2,7 +2,8 @@
 //!
 //! The budget covers four things and nothing else grows: records that librdkafka has fetched ahead, blocks, what encoders hold
 //! of open row groups, and encoded bytes until the store has them. The fetch-ahead share is fixed when the clients are made;
-//! the rest is counted by [`MemoryBudget`](crate::budget::MemoryBudget).
+//! the rest is counted by [`MemoryBudget`](crate::budget::MemoryBudget). Where many rules share one budget, what each of them takes
+//! however little it does (threads, clients) is counted too: see [`SharedBytes`].
 
 use std::time::Duration;
 
@@ -24,6 +25,20 @@ const FIXED_BYTES_MIN: u64 = 56 << 20;
 /// The part of the budget that librdkafka may fill with records fetched ahead, as a divisor.
 /// Less starves the consumers between two fetches; more leaves windows too little.
 const FETCH_SHARE: u64 = 6;
+
+/// What a rule among others is never refused for blocks, encoders and parts, in bytes: a block that is filled, and what it turns into. Less would make
+/// it wait for others with every record; more leaves room for fewer rules.
+pub const RULE_BYTES_MIN: usize = 2 << 20;
+
+/// What a rule among others takes however little it does: threads and clients, in bytes. Measured at just below 4 MiB. Less lets a process with many rules pass its
+/// budget; more leaves room for fewer.
+pub const RULE_BYTES_FIXED: u64 = 4 << 20;
+
+/// The smallest response of a fetch, as it unfolds, in bytes: what `source/kafka/limits.rs` does not go below.
+const FETCH_RESPONSE_BYTES_MIN: u64 = 1 << 20;
+
+/// The smallest queue of a partition: as it is asked for, and as it can become with what a fetch overshoots, in bytes.
+const FETCH_PARTITION_BYTES_MIN: (u64, u64) = (128 << 10, 640 << 10);
 
 /// Encoded bytes at which a window goes to multipart. Below, a single PUT is one request instead of four.
 pub const MULTIPART_BYTES_MIN: u64 = 64 << 20;
@@ -94,12 +109,45 @@ pub fn fetch_bytes(budget: u64) -> u64 {
     budget / FETCH_SHARE
 }
 
+/// What a reader of so many partitions asks for when it has the least, in bytes.
+pub fn fetch_bytes_least(partitions: u32) -> u64 {
+    FETCH_RESPONSE_BYTES_MIN + u64::from(partitions) * FETCH_PARTITION_BYTES_MIN.0
+}
+
+/// What that can become, in bytes.
+pub fn fetch_bytes_min(partitions: u32) -> u64 {
+    FETCH_RESPONSE_BYTES_MIN + u64::from(partitions) * FETCH_PARTITION_BYTES_MIN.1
+}
+
 /// Bytes that blocks, encoders and parts share.
 pub fn pipeline_bytes(budget: u64) -> u64 {
+    budget - fetch_bytes(budget) - fixed_bytes(budget)
+}
+
+/// Bytes that are never handed out.
+fn fixed_bytes(budget: u64) -> u64 {
     let shared = budget - fetch_bytes(budget);
     // The smallest budgets keep room for two parts, at the cost of the reserve.
-    let fixed = (budget / FIXED_SHARE).max(FIXED_BYTES_MIN).min(shared.saturating_sub(2 * MULTIPART_BYTES_MIN_PRESSED));
-    shared - fixed
+    (budget / FIXED_SHARE).max(FIXED_BYTES_MIN).min(shared.saturating_sub(2 * MULTIPART_BYTES_MIN_PRESSED))
+}
+
+/// What the rules of one process share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedBytes {
+    /// For blocks, encoders and parts of all of them.
+    pub pipelines: u64,
+    /// For what all of them fetch ahead.
+    pub fetch: u64,
+    /// The same, and what the process itself leaves of what is never handed out: threads, clients and the smallest fetches come out of this first.
+    pub aside: u64,
+}
+
+impl SharedBytes {
+    /// What a budget comes to.
+    pub fn of(budget: u64) -> Self {
+        let fetch = fetch_bytes(budget);
+        Self { pipelines: pipeline_bytes(budget), fetch, aside: fetch + fixed_bytes(budget).saturating_sub(FIXED_BYTES_MIN) }
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +159,8 @@ mod tests {
         for budget in [BUDGET_MIN, 128 << 20, BUDGET_DEFAULT, 8 << 30] {
             assert!(fetch_bytes(budget) + pipeline_bytes(budget) < budget);
             assert!(pipeline_bytes(budget) >= 2 * MULTIPART_BYTES_MIN_PRESSED, "a part being filled and one being sent fit");
+            let shared = SharedBytes::of(budget);
+            assert!(shared.pipelines + shared.aside <= budget && shared.fetch <= shared.aside);
         }
     }
 }

@@ -15,7 +15,6 @@ use crossbeam_channel::bounded;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::budget::{BlockPool, MemoryBudget};
 use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::commit::driver;
@@ -24,8 +23,8 @@ use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, is_same_topic};
 use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
+use crate::memory::Seat;
 use crate::metrics::{Metrics, RequestMetrics};
-use crate::pressure::PressureBoard;
 use crate::report::Reporter;
 use crate::retention;
 use crate::rule::Rule;
@@ -59,8 +58,8 @@ pub struct Parts {
     pub claims: TopicClaims,
     /// Where each partition's run ends; none: nowhere.
     pub until: Option<BTreeMap<TopicPartition, i64>>,
-    /// Bytes for blocks, encoders and parts.
-    pub memory: usize,
+    /// Where blocks, encoders and parts get their memory.
+    pub memory: Arc<Seat>,
     /// Counters of the store's requests.
     pub requests: Arc<RequestMetrics>,
     /// Number of threads.
@@ -82,6 +81,13 @@ impl Threads {
     /// One consumer a partition up to the number of cores, and a builder for each core.
     pub fn for_machine(partitions: usize, cores: usize, pinned: bool) -> Self {
         Self { consumers: partitions.clamp(1, cores.max(1)), builders: cores.max(1), pinned }
+    }
+
+    /// For one of so many pipelines of a process: its part of the cores, and no more of either than it has partitions. Not pinned, since they would all be pinned
+    /// to the same cores.
+    pub fn for_one_of(pipelines: usize, partitions: usize, cores: usize) -> Self {
+        let threads = partitions.clamp(1, (cores / pipelines.max(1)).max(1));
+        Self { consumers: threads, builders: threads, pinned: false }
     }
 }
 
@@ -123,14 +129,13 @@ impl Pipeline {
     /// A pipeline whose consumers and builders the caller drives. `queued` bounds the messages between the two; one thread that drives
     /// both needs room for all that a turn of a consumer may send.
     pub fn assemble(parts: Parts, queued: usize) -> (Self, Stages) {
-        let budget = MemoryBudget::new(parts.memory);
+        parts.memory.seat_consumers(parts.threads.consumers);
+        let budget = Arc::clone(parts.memory.budget());
         let shared = Arc::new(ConsumerShared {
             policy: parts.rule.window,
             upload_bytes_min: store::parts::upload_bytes_min(&parts.store.limits()),
-            pool: BlockPool::new(Arc::clone(&budget)),
+            seat: parts.memory,
             clock: Arc::clone(&parts.clock),
-            pressure: watch::Sender::new(0),
-            board: PressureBoard::new(parts.threads.consumers),
         });
         let (mut builders, mut inlets) = (Vec::new(), Vec::new());
         for _ in 0..parts.threads.builders {
@@ -157,7 +162,7 @@ impl Pipeline {
             consumers: ports,
             claims: parts.claims,
             parts_in_flight: Arc::new(Semaphore::new(PARTS_IN_FLIGHT_MAX)),
-            metrics: Arc::new(Metrics::new(format, budget, parts.requests)),
+            metrics: Arc::new(Metrics::new(format, &budget, parts.requests)),
             reporter: parts.reporter,
             until: parts.until,
             runs: AtomicU64::new(1),
@@ -271,7 +276,7 @@ impl Pipeline {
         let grace = if close { Duration::from_millis(500) } else { Duration::ZERO };
         loop {
             let waited = env.clock.steady().saturating_sub(began);
-            let idle = env.publishing.load(Ordering::SeqCst) == 0 && env.shared.pool.budget().waiting() == 0;
+            let idle = env.publishing.load(Ordering::SeqCst) == 0 && env.shared.seat.budget().waiting() == 0;
             if waited >= STOP_DEADLINE || (idle && waited >= grace) {
                 break;
             }

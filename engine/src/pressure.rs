@@ -1,8 +1,9 @@
 //! Which open window is closed when memory runs short: the largest one, whichever consumer it belongs to.
 //!
-//! Place in the flow: beside the consumers. The budget is one for all of them, so the one that runs short is seldom the one that holds
-//! the memory: an idle window of a day may. Each consumer shows its largest closable window once a turn; one that starves asks the
-//! consumer with the largest of all to close it. Numbers may be a turn old; a window too many is closed early at worst, and counted.
+//! Place in the flow: beside the consumers of a pipeline; which pipeline must give way says [`memory`](crate::memory). The budget is one for all of them, so
+//! the one that runs short is seldom the one that holds the memory: an idle window of a day may. Each consumer shows its largest closable window once a
+//! turn; one that starves has the consumer with the largest of all asked to close it. Numbers may be a turn old; a window too many is closed early at
+//! worst, and counted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -29,12 +30,11 @@ impl PressureBoard {
         self.slots[consumer].largest.store(bytes, Ordering::Relaxed);
     }
 
-    /// Asks the consumer with the largest window to close it. Nobody is asked if there is none.
-    pub fn ask_largest(&self) {
+    /// Asks the consumer with the largest window to close it. False if there is none.
+    pub fn ask_largest(&self) -> bool {
         let bytes = |slot: &&Slot| slot.largest.load(Ordering::Relaxed);
-        if let Some(slot) = self.slots.iter().max_by_key(bytes).filter(|slot| bytes(slot) > 0) {
-            slot.asked.store(true, Ordering::Relaxed);
-        }
+        let largest = self.slots.iter().max_by_key(bytes).filter(|slot| bytes(slot) > 0);
+        largest.inspect(|slot| slot.asked.store(true, Ordering::Relaxed)).is_some()
     }
 
     /// Whether a consumer was asked since it last looked.
@@ -50,11 +50,10 @@ mod tests {
     #[test]
     fn the_largest_window_of_all_is_asked_for_once() {
         let board = PressureBoard::new(3);
-        board.ask_largest();
-        assert!((0..3).all(|n| !board.take_request(n)), "there is nothing to close");
+        assert!(!board.ask_largest() && (0..3).all(|n| !board.take_request(n)), "there is nothing to close");
         board.show(0, 10);
         board.show(2, 30);
-        board.ask_largest();
+        assert!(board.ask_largest());
         assert_eq!([0, 1, 2].map(|n| board.take_request(n)), [false, false, true]);
         assert!(!board.take_request(2));
     }

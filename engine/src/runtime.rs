@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{BackupPlan, Destination, KafkaSettings, OnStop, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
+use crate::memory::Seat;
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::pipeline::{Outcome, Parts, Pipeline, Threads};
 use crate::preflight;
@@ -66,6 +66,20 @@ pub async fn backup(
     backup_by_clock(plan, opened, Arc::new(SystemClock::new()), observer, stop).await
 }
 
+/// As [`backup`], as one of several in a process.
+///
+/// # Errors
+/// As [`backup`], and `C0640`.
+pub async fn backup_among(
+    plan: &BackupPlan,
+    opened: OpenedStore,
+    room: Room,
+    observer: Arc<dyn Observer>,
+    stop: &mut watch::Receiver<Option<Ending>>,
+) -> Result<Outcome> {
+    run(plan, opened, room, Arc::new(SystemClock::new()), observer, stop).await
+}
+
 /// As [`backup`], by another clock: a harness that waits for a minute's patience need not take a minute.
 ///
 /// # Errors
@@ -77,16 +91,40 @@ pub async fn backup_by_clock(
     observer: Arc<dyn Observer>,
     stop: &mut watch::Receiver<Option<Ending>>,
 ) -> Result<Outcome> {
+    let room = Room { seat: Seat::of_budget(plan.budget.bytes()), turn: None };
+    run(plan, opened, room, clock, observer, stop).await
+}
+
+/// What a backup is given by the process that it runs in.
+#[derive(Debug)]
+pub struct Room {
+    /// Its place in the memory.
+    pub seat: Arc<Seat>,
+    /// Given back when it has found its topics: so that not all ask at once.
+    pub turn: Option<OwnedSemaphorePermit>,
+}
+
+async fn run(
+    plan: &BackupPlan,
+    opened: OpenedStore,
+    room: Room,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    stop: &mut watch::Receiver<Option<Ending>>,
+) -> Result<Outcome> {
+    let fetch = room.seat.fetch_bytes();
     let started = tokio::select! {
-        started = start(plan, opened, clock, &observer) => started?,
+        started = start(plan, opened, room, clock, &observer) => started?,
         _ = stop.wait_for(Option::is_some) => return Ok(Outcome::Stopped),
     };
-    let Running { mut pipeline, mut events, handle } = started;
+    let Running { mut pipeline, mut events, handle, cluster } = started;
     let (stopping, mut stopped) = watch::channel(false);
     let outcome = tokio::select! {
         outcome = pipeline.run(&mut events, &mut stopped) => outcome,
         () = forward(stop.clone(), stopping) => unreachable!("it passes a stop on and waits"),
+        () = follow_share(fetch, &cluster) => unreachable!("it passes shares on and waits"),
     };
+    drop(cluster);
     let ending = stop.borrow().unwrap_or(Ending::AsPlanned);
     let close = (ending == Ending::Close || plan.on_stop == OnStop::Close) && matches!(outcome, Outcome::Stopped);
     pipeline.stop(close).await;
@@ -115,23 +153,37 @@ async fn forward(mut stop: watch::Receiver<Option<Ending>>, stopping: watch::Sen
     std::future::pending().await
 }
 
+/// Hands the fetches' part of the memory to the cluster's clients as it changes, and never ends.
+async fn follow_share(mut fetch: watch::Receiver<u64>, cluster: &KafkaCluster) {
+    while fetch.changed().await.is_ok() {
+        let bytes = *fetch.borrow_and_update();
+        cluster.set_fetch_bytes(bytes);
+    }
+    std::future::pending().await
+}
+
 /// A pipeline in a group.
 struct Running {
     pipeline: Pipeline,
     events: mpsc::Receiver<GroupEvent>,
     handle: GroupHandle,
+    cluster: Arc<KafkaCluster>,
 }
 
-async fn start(plan: &BackupPlan, opened: OpenedStore, clock: Arc<dyn Clock>, observer: &Arc<dyn Observer>) -> Result<Running> {
+async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dyn Clock>, observer: &Arc<dyn Observer>) -> Result<Running> {
     let OpenedStore { store, requests } = opened;
+    let Room { seat, turn } = room;
     let layout = plan.to.layout.to_layout()?;
-    let budget = plan.budget.bytes();
-    let fetch = limits::fetch_bytes(budget);
-    let cluster = KafkaCluster::connect(kafka_settings(plan), ReadShare { bytes: fetch, partitions: 1 }).await?;
+    let fetch_bytes = || *seat.fetch_bytes().borrow();
+    let cluster = KafkaCluster::connect(kafka_settings(plan), ReadShare { bytes: fetch_bytes(), partitions: 1 }).await?;
     let topics = matching_topics(&*cluster, &plan.topics).await?;
     let infos = described(&*cluster, &topics).await?;
     let partitions = partitions_of(&infos);
-    cluster.resize(ReadShare { bytes: fetch, partitions: u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX) });
+    let count = u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX);
+    seat.set_partitions(count)?;
+    cluster.resize(ReadShare { bytes: fetch_bytes(), partitions: count });
+    // From here on it may be the store that is waited for, which is no matter of others.
+    drop(turn);
     let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
     preflight::check(plan, &layout, &store, &*cluster, &infos).await?;
     let now_ms = clock.wall_ms();
@@ -154,7 +206,10 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, clock: Arc<dyn Clock>, ob
         classes,
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = Threads::for_machine(partitions.len(), cores, is_unlimited());
+    let threads = match seat.is_alone() {
+        true => Threads::for_machine(partitions.len(), cores, is_unlimited()),
+        false => Threads::for_one_of(seat.sharers(), partitions.len(), cores),
+    };
     let pipeline = Pipeline::start(Parts {
         rule,
         source: Arc::clone(&cluster) as Arc<dyn Source>,
@@ -165,7 +220,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, clock: Arc<dyn Clock>, ob
         claims: TopicClaims::new(plan.start.clone().resolved(now_ms), topics.clone()),
         until,
         requests,
-        memory: usize::try_from(limits::pipeline_bytes(budget)).unwrap_or(usize::MAX),
+        memory: seat,
         threads,
     })?;
     pipeline.env().claims.claim_all(pipeline.env(), &topics).await?;
@@ -177,7 +232,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, clock: Arc<dyn Clock>, ob
         topics,
         partitions: partitions.len(),
     });
-    Ok(Running { pipeline, events: joined.events, handle: joined.handle })
+    Ok(Running { pipeline, events: joined.events, handle: joined.handle, cluster })
 }
 
 /// A store, and the counters of its requests.

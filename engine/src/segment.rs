@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use catchment_formats::{Encoding, LaneId, Missing, Proof};
 use tokio::sync::mpsc;
 
-use crate::budget::{PooledBlock, Reservation, Waiting};
+use crate::blocks::PooledBlock;
+use crate::budget::{Reservation, Waiting};
 use crate::source::{LastRead, QueueFault};
 use crate::store::Payload;
 use crate::window::CloseReason;

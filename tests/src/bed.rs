@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
 use crate::bucket::Bucket;
+use crate::gate::Gate;
 use crate::generate::{Filled, Plan, Profile, continue_fill};
 use crate::oracle::{Stored, Truth};
 use crate::process::{Exit, Process, Program};
@@ -71,6 +72,21 @@ impl Place {
             Op::PutObject | Op::CompleteMultipartUpload if !request.key.contains("_catchment/") => Fault::refused(503, "SlowDown"),
             _ => Fault::default(),
         });
+    }
+
+    /// From now on no write of a data object below a prefix is answered until the gate opens. Only for a server in this process.
+    pub fn hold_data(&self, prefix: &'static str) -> Gate {
+        let gate = Gate::default();
+        let held = gate.clone();
+        self.server().state().set_faults(move |request| match request.op {
+            Op::PutObject | Op::UploadPart | Op::CompleteMultipartUpload
+                if request.key.starts_with(prefix) && !request.key.contains("_catchment/") =>
+            {
+                Fault { held: Some(held.clone()), ..Fault::default() }
+            }
+            _ => Fault::default(),
+        });
+        gate
     }
 
     /// Ends [`refuse_data`](Self::refuse_data).
@@ -157,8 +173,13 @@ impl Place {
 
     /// Every record of the Parquet objects below a prefix.
     pub fn stored(&self, prefix: &str) -> Stored {
+        self.stored_where(prefix, |_| true)
+    }
+
+    /// Every record of the Parquet objects below a prefix whose keys are wanted.
+    pub fn stored_where(&self, prefix: &str, is_wanted: impl Fn(&str) -> bool) -> Stored {
         let mut stored = Stored::default();
-        for key in self.data_keys(prefix).iter().filter(|key| key.ends_with(".parquet")) {
+        for key in self.data_keys(prefix).iter().filter(|key| key.ends_with(".parquet") && is_wanted(key)) {
             let mut decoder = ParquetDecoder::new(self.get(key)).unwrap_or_else(|e| panic!("{key}: {e}"));
             let partition = decoder.proof().lane.partition;
             let mut block = Block::new(ValueLayout::Plain);

@@ -25,6 +25,7 @@
 //! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
 //! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
+//! | [`many_rules`] | a service with a thousand rules |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
@@ -40,6 +41,7 @@ pub mod exhaustion;
 pub mod gate;
 pub mod generate;
 pub mod kafka_cells;
+pub mod many_rules;
 pub mod model;
 mod native;
 pub mod openmetrics;

@@ -277,12 +277,17 @@ impl Process {
 
     /// Its peak resident memory so far, in bytes; 0 once it has ended.
     pub fn memory_peak_bytes(&self) -> u64 {
-        status_kib(self.pid(), "VmHWM:") << 10
+        status_number(self.pid(), "VmHWM:") << 10
     }
 
     /// Its resident memory now, in bytes; 0 once it has ended.
     pub fn memory_bytes(&self) -> u64 {
-        status_kib(self.pid(), "VmRSS:") << 10
+        status_number(self.pid(), "VmRSS:") << 10
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> u64 {
+        status_number(self.pid(), "Threads:")
     }
 
     /// How many file descriptors it has open.
@@ -311,11 +316,12 @@ impl Drop for Process {
     }
 }
 
-fn status_kib(pid: i32, field: &str) -> u64 {
+/// A number of `/proc/PID/status`, in the unit that it has there.
+fn status_number(pid: i32, field: &str) -> u64 {
     std::fs::read_to_string(format!("/proc/{pid}/status"))
         .unwrap_or_default()
         .lines()
-        .find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok())
+        .find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
 }
 

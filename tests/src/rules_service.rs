@@ -1,5 +1,7 @@
 //! A service of rules as a process, and the command line that talks to it: what tests of `catchment serve` stand on.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -140,6 +142,30 @@ impl RulesService {
         let exit = self.run(args);
         exit.assert_code(0);
         serde_json::from_str(&exit.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Status and body of the answer to one call, such as `GET /rules`, without a process for it.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn call(&self, line: &str, body: &Value) -> (u16, Value) {
+        let (method, path) = line.split_once(' ').expect("a method and a path");
+        let address = self.address.strip_prefix("http://").expect("plain HTTP");
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = TcpStream::connect(address).expect("the service listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let (length, token) = (body.len(), self.token());
+        write!(
+            stream,
+            "{method} /api/v1{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\
+             Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n\r\n{body}"
+        )
+        .expect("the service listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
     /// Waits until a rule is in this state.

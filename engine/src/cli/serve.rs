@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Outcome;
 use super::backup::stop_on_signal;
-use crate::config::ByteSize;
+use crate::config::{BUDGET_MIN, ByteSize};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::service::api::{self, Service, Token};
 use crate::service::changes::By;
@@ -41,9 +41,9 @@ pub(super) struct ServeArgs {
     /// Config file with the Kafka connections and stores that rules may name
     #[arg(long, value_name = "FILE", env = "CATCHMENT_CONFIG")]
     config: Option<PathBuf>,
-    /// Memory for what a rule buffers that does not say how much it takes
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
-    rule_budget: ByteSize,
+    /// Memory for everything that all rules buffer together
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    budget: ByteSize,
     /// Show keys and values of records to whoever has the token
     #[arg(long)]
     show_values: bool,
@@ -54,6 +54,7 @@ pub(super) struct ServeArgs {
 
 pub(super) fn main(args: &ServeArgs) -> Outcome {
     crate::alloc::verify()?;
+    crate::alloc::hold_down_many_threads(args.budget.bytes());
     crate::descriptors::provide()?;
     let files = read_files(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -69,6 +70,7 @@ pub(super) fn main(args: &ServeArgs) -> Outcome {
 
 async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     check_address(args)?;
+    check_budget(args)?;
     let (mut stop, hangups) = (stop_on_signal()?, hangups()?);
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|e| {
         Error::new(LISTEN_FAILED, ErrorKind::Invalid, "the service cannot listen there")
@@ -77,7 +79,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
             .help("choose another --listen ADDR, such as 127.0.0.1:0 for any free port")
     })?;
     let state = open_state(args)?;
-    let supervisor = Supervisor::new(Arc::clone(&state), files.base.clone(), args.rule_budget)?;
+    let supervisor = Supervisor::new(Arc::clone(&state), files.base.clone(), args.budget)?;
     take_over(args, &supervisor, &files).await;
     supervisor.start().await?;
     let app = api::router(service(args, state, &supervisor)?);
@@ -117,6 +119,17 @@ fn check_address(args: &ServeArgs) -> Result<()> {
     Err(Error::new(LISTEN_FAILED, ErrorKind::Invalid, "other machines reach this address, and there is no TLS")
         .with("address", args.listen)
         .help("listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"))
+}
+
+/// What each rule's `budget` must be too.
+fn check_budget(args: &ServeArgs) -> Result<()> {
+    if args.budget >= BUDGET_MIN {
+        return Ok(());
+    }
+    Err(Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "the memory budget is too small")
+        .with("--budget", args.budget)
+        .with("least", BUDGET_MIN)
+        .help("give it more; each rule with few partitions takes about 8 MiB, however little it does"))
 }
 
 fn open_state(args: &ServeArgs) -> Result<Arc<State>> {

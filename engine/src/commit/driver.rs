@@ -192,7 +192,7 @@ impl Lane {
         let _abandon = AbandonOnDrop(Arc::clone(&run));
         let mut pinned = resume.intent;
         let mut assembly = Assembly::new(pinned.as_ref());
-        let mut pressure = self.env.shared.pressure.subscribe();
+        let mut pressure = self.env.shared.seat.pressed();
         let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
             let housekeeping = self.env.clock.sleep(house_due.saturating_sub(self.env.clock.steady()));

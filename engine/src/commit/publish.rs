@@ -163,7 +163,7 @@ impl Lane {
         sealed: &SealedSegment,
         upload: Option<Upload>,
     ) -> Result<(Body, Option<UploadNote>, Vec<Reservation>, Option<Upload>), Exit> {
-        let last = BuiltPart { payload: sealed.last_part.payload.clone(), reservation: self.env.shared.pool.budget().charge(0) };
+        let last = BuiltPart { payload: sealed.last_part.payload.clone(), reservation: self.env.shared.seat.budget().charge(0) };
         let Some(mut upload) = upload else {
             held.push(last);
             let chunks: Vec<Bytes> = held.iter().flat_map(|p| p.payload.chunks().iter().cloned()).collect();

@@ -78,7 +78,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Nothing counted yet.
-    pub fn new(format: &'static str, budget: Arc<MemoryBudget>, requests: Arc<RequestMetrics>) -> Self {
+    pub fn new(format: &'static str, budget: &Arc<MemoryBudget>, requests: Arc<RequestMetrics>) -> Self {
         let mut registry = Registry::with_prefix("catchment");
         let r = &mut registry;
         let runs = Arc::new(Runs::new(budget));
@@ -200,7 +200,7 @@ mod tests {
 
     fn metrics() -> Metrics {
         let requests = Arc::new(RequestMetrics::default());
-        Metrics::new("parquet", MemoryBudget::new(100), requests)
+        Metrics::new("parquet", &MemoryBudget::new(100), requests)
     }
 
     #[test]

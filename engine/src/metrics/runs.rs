@@ -17,7 +17,9 @@ use crate::source::TopicPartition;
 /// The runs of all lanes, and what the runs before them had read.
 #[derive(Debug)]
 pub struct Runs {
-    budget: Arc<MemoryBudget>,
+    memory_limit: usize,
+    /// What these counters outlive.
+    budget: Weak<MemoryBudget>,
     living: Mutex<BTreeMap<TopicPartition, Weak<Run>>>,
     /// How long topics keep a record, in milliseconds, where that is known and has an end.
     retention: Mutex<BTreeMap<Arc<str>, i64>>,
@@ -48,9 +50,10 @@ struct Sums {
 
 impl Runs {
     /// No run yet.
-    pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
+    pub(super) fn new(budget: &Arc<MemoryBudget>) -> Self {
         Self {
-            budget,
+            memory_limit: budget.limit(),
+            budget: Arc::downgrade(budget),
             living: Mutex::default(),
             retention: Mutex::default(),
             records_before: AtomicU64::new(0),
@@ -132,8 +135,9 @@ impl Collector for Runs {
             let help = "Until retention takes a record of the lane that is nearest to it, if that lane reads no more";
             show("time_to_data_loss_seconds", help, &ConstGauge::new(ms as f64 / 1000.0))?;
         }
-        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.budget.limit() as i64))?;
-        show("memory_used_bytes", "What they take", &ConstGauge::new(self.budget.used() as i64))
+        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.memory_limit as i64))?;
+        let used = self.budget.upgrade().map_or(0, |budget| budget.used());
+        show("memory_used_bytes", "What they take", &ConstGauge::new(used as i64))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::taken::TakenRecord;
 use super::{PinnedRange, RunStart, send};
-use crate::budget::PooledBlock;
+use crate::blocks::PooledBlock;
 use crate::consumer::ConsumerShared;
 use crate::limits::MISSING_RANGES_MAX;
 use crate::sabotage::{Switch, removes};
@@ -75,9 +75,9 @@ impl Filling {
         }
         let record_size = record_bytes(record);
         let bytes = usize::try_from(record_size).unwrap_or(usize::MAX);
-        let pool = &stage.shared.pool;
-        if bytes > pool.budget().limit() {
-            return Step::Fault(QueueFault::TooLarge { bytes, limit: pool.budget().limit() });
+        let (pool, budget) = (stage.shared.seat.pool(), stage.shared.seat.budget());
+        if bytes > budget.floor() && bytes > budget.record_bytes_max() {
+            return Step::Fault(QueueFault::TooLarge { bytes, limit: budget.record_bytes_max() });
         }
         if self.block.is_none() {
             self.block = pool.take(self.encoding_now().value_layout(), bytes);

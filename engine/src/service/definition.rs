@@ -218,7 +218,7 @@ pub fn with_created(base: &Config, created: &[StoredConnection]) -> Config {
 /// Every problem of the body, and what it names that is not defined.
 pub fn plan(config: &Config, name: &str, body: &str, budget: ByteSize, options: RunOptions) -> Result<BackupPlan, Vec<Error>> {
     let rule = Config::parse(&to_toml("rule", name, body)?, BODY)?.rules.remove(name).unwrap_or_default();
-    let rule = RuleSettings { metrics: None, budget: rule.budget.clone().or_else(|| Some(Given::flag("--rule-budget", budget))), ..rule };
+    let rule = RuleSettings { metrics: None, budget: rule.budget.clone().or_else(|| Some(Given::flag("--budget", budget))), ..rule };
     let config = Config { rules: [(name.to_owned(), rule)].into(), ..config.clone() };
     BackupPlan::new(&config, Overrides { rule: Some(name.to_owned()), ..Overrides::default() }, options)
 }

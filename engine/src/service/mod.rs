@@ -17,6 +17,7 @@ pub mod inspection;
 pub mod journal;
 pub mod metrics;
 pub mod observer;
+mod rooms;
 pub mod state;
 pub mod supervisor;
 pub mod verification;

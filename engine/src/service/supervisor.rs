@@ -3,6 +3,8 @@
 //! Place in the flow: between [`api`](super::api), which changes what is wanted, and [`runtime`], which runs one plan to its end. A rule is a
 //! task of its own: what ends it, keeps it waiting or stops one of its lanes is its own matter.
 //!
+//! Before it connects, a rule waits for its turn and for room in the memory ([`rooms`](super::rooms)).
+//!
 //! What an end means: a server that does not answer is waited for, with growing pauses; a topic that does not exist is looked for; everything else fails
 //! the rule until it is edited or resumed, since it would only fail again.
 
@@ -17,12 +19,13 @@ use tokio::task::JoinHandle;
 use super::definition;
 use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
+use super::rooms::Rooms;
 use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::pipeline::Outcome;
-use crate::runtime::{self, Ending, Observer};
+use crate::runtime::{self, Ending, Observer, Room};
 use crate::source::kafka::errors::UNKNOWN_TOPIC;
 
 /// The first and the longest pause before a rule that could not start is started again.
@@ -60,20 +63,22 @@ pub struct Supervisor {
     state: Arc<State>,
     journal: Journal,
     base: RwLock<Config>,
-    rule_budget: ByteSize,
+    budget: ByteSize,
+    rooms: Arc<Rooms>,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
     /// Whether rules run: not before all of them were started, and not any more once they are to end.
     open: AtomicBool,
 }
 
 impl Supervisor {
-    /// No rule runs yet. `base` is the config file; a rule that does not say how much memory it takes gets `rule_budget`.
+    /// No rule runs yet. `base` is the config file; all rules together keep to `budget`.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn new(state: Arc<State>, base: Config, rule_budget: ByteSize) -> Result<Arc<Self>> {
+    pub fn new(state: Arc<State>, base: Config, budget: ByteSize) -> Result<Arc<Self>> {
         let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
-        Ok(Arc::new(Self { state, journal, base, rule_budget, slots: std::sync::Mutex::default(), open: AtomicBool::new(false) }))
+        let rooms = Rooms::new(budget);
+        Ok(Arc::new(Self { state, journal, base, budget, rooms, slots: std::sync::Mutex::default(), open: AtomicBool::new(false) }))
     }
 
     /// Starts every rule that is wanted.
@@ -125,7 +130,7 @@ impl Supervisor {
     }
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
-        definition::plan(config, name, body, self.rule_budget, RunOptions { until_end: false, accept })
+        definition::plan(config, name, body, self.budget, RunOptions { until_end: false, accept })
     }
 
     pub(super) fn state(&self) -> &Arc<State> {
@@ -204,7 +209,7 @@ impl Supervisor {
         let (stop, stopped) = watch::channel(None);
         let task = match (rule.runs(), self.plan(&rule.name, &rule.body, accept).await) {
             (Wanted::Paused, _) => tokio::spawn(async {}),
-            (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, observer, stopped)),
+            (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, Arc::clone(&self.rooms), observer, stopped)),
             (Wanted::Running, Err(errors)) => {
                 observer.enter(RuleState::Failed, errors.first());
                 tokio::spawn(async {})
@@ -279,8 +284,8 @@ async fn end(running: Running, ending: Ending) {
 }
 
 /// Runs a plan; a bug in it is the rule's end, and shown as such.
-async fn guarded(plan: BackupPlan, observer: Arc<RuleObserver>, stop: watch::Receiver<Option<Ending>>) {
-    if let Err(failure) = tokio::spawn(run(plan, Arc::clone(&observer), stop)).await {
+async fn guarded(plan: BackupPlan, rooms: Arc<Rooms>, observer: Arc<RuleObserver>, stop: watch::Receiver<Option<Ending>>) {
+    if let Err(failure) = tokio::spawn(run(plan, rooms, Arc::clone(&observer), stop)).await {
         let error = Error::new(codes::PART_ENDED, ErrorKind::Bug, "the rule's run has ended by itself").because(failure);
         observer.enter(RuleState::Failed, Some(&error.help("resume it, and report this with the service's log")));
     }
@@ -289,12 +294,16 @@ async fn guarded(plan: BackupPlan, observer: Arc<RuleObserver>, stop: watch::Rec
 /// Runs a plan until it is told to stop, or cannot go on.
 ///
 /// What the operator answered holds for the first run that has started: what comes later is another question.
-async fn run(mut plan: BackupPlan, observer: Arc<RuleObserver>, mut stop: watch::Receiver<Option<Ending>>) {
+async fn run(mut plan: BackupPlan, rooms: Arc<Rooms>, observer: Arc<RuleObserver>, mut stop: watch::Receiver<Option<Ending>>) {
     let clock = SystemClock::new();
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
+        let room = tokio::select! {
+            room = rooms.enter(&plan, &observer) => room,
+            _ = stop.wait_for(Option::is_some) => return,
+        };
         let began = crate::clock::now();
-        let ended = once(&plan, &observer, &mut stop).await;
+        let ended = once(&plan, room, &observer, &mut stop).await;
         if stop.borrow().is_some() {
             return;
         }
@@ -320,9 +329,9 @@ async fn run(mut plan: BackupPlan, observer: Arc<RuleObserver>, mut stop: watch:
     }
 }
 
-async fn once(plan: &BackupPlan, observer: &Arc<RuleObserver>, stop: &mut watch::Receiver<Option<Ending>>) -> Result<Outcome> {
+async fn once(plan: &BackupPlan, room: Room, observer: &Arc<RuleObserver>, stop: &mut watch::Receiver<Option<Ending>>) -> Result<Outcome> {
     let opened = runtime::open_store(&plan.to.store, &plan.to.prefix).await?;
-    runtime::backup(plan, opened, Arc::clone(observer) as Arc<dyn Observer>, stop).await
+    runtime::backup_among(plan, opened, room, Arc::clone(observer) as Arc<dyn Observer>, stop).await
 }
 
 /// What becomes of a rule that has ended by an error.

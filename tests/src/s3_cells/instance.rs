@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use catchment::Error;
 use catchment::clock::Clock;
 use catchment::config::{GapPolicy, OnGap, StartPoint, WindowBy};
+use catchment::memory::Seat;
 use catchment::metrics::RequestMetrics;
 use catchment::pipeline::{Outcome, Parts, Pipeline, Threads};
 use catchment::report::{LaneNote, Reporter, WindowCommitted};
@@ -98,7 +99,7 @@ impl Instance {
             reporter: Arc::clone(&world.notes) as Arc<dyn Reporter>,
             claims: TopicClaims::new(StartPoint::Earliest, vec![TOPIC.to_owned()]),
             until: Some(ends(world)),
-            memory: MEMORY,
+            memory: Seat::alone(MEMORY, 0),
             requests: Arc::new(RequestMetrics::default()),
             threads: Threads { consumers: 1, builders: 1, pinned: false },
         })?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use catchment::ErrorKind;
 use catchment::config::{StartPoint, WindowBy};
 use catchment::intent::note_hash;
+use catchment::memory::Seat;
 use catchment::pipeline::{Outcome, Parts, Pipeline, Threads};
 use catchment::report::{LaneNote, Reporter, WindowCommitted};
 use catchment::rule::Rule;
@@ -117,7 +118,7 @@ impl Process {
                 claims: TopicClaims::new(StartPoint::Earliest, vec![TOPIC.to_owned()]),
                 until: None,
                 requests: Arc::default(),
-                memory: world.plan.memory,
+                memory: Seat::alone(world.plan.memory, 0),
                 threads: Threads { consumers: 1, builders: 1, pinned: false },
             },
             QUEUED,

@@ -170,6 +170,11 @@ impl KafkaCluster {
         self.fetching.resize(share);
     }
 
+    /// Adapts to another amount of memory.
+    pub fn set_fetch_bytes(&self, bytes: u64) {
+        self.fetching.set_bytes(bytes);
+    }
+
     pub(crate) fn config(&self) -> &KafkaSettings {
         &self.config
     }

@@ -135,6 +135,14 @@ impl Fetching {
         self.bell.ring();
     }
 
+    /// Adapts to another amount of memory.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        let share = self.current().share;
+        if bytes != share.bytes {
+            self.resize(ReadShare { bytes, ..share });
+        }
+    }
+
     /// Adapts to more partitions. In powers of two: a client for each new partition would cost more than it bounds.
     pub(crate) fn expect_partitions(&self, partitions: usize) {
         let share = self.current().share;
@@ -214,6 +222,8 @@ mod tests {
         fetching.expect_partitions(5);
         assert!(!Arc::ptr_eq(&reader, &fetching.reader().unwrap()) && reader.is_retired());
         assert_eq!(fetching.current().share.partitions, 8);
+        fetching.set_bytes(32 << 20);
+        assert_eq!(fetching.current().share, ReadShare { bytes: 32 << 20, partitions: 8 });
     }
 
     #[test]

@@ -108,6 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::{fetch_bytes_least as least, fetch_bytes_min as counted};
 
     fn limits(share: u64, partitions: u32, unfolding: u64) -> FetchLimits {
         FetchLimits::new(share, partitions, Assumed { unfolding, patience: Duration::from_secs(60) })
@@ -134,6 +135,16 @@ mod tests {
         let start = |partitions, unfolding| FetchLimits::new(85 << 20, partitions, Assumed { unfolding, ..Assumed::START }).statistics_ms;
         assert_eq!([start(64, 1024), limits(85 << 20, 64, 1024).statistics_ms, start(64, 8)], [200, 1_000, 1_000]);
         assert_eq!(start(5_000, 1024), 5_000);
+    }
+
+    #[test]
+    fn the_least_that_a_rule_among_others_asks_for_becomes_no_more_than_is_counted_for_it() {
+        for partitions in [1, 2, 8, 64, 500] {
+            for unfolding in [UNFOLDING_MIN, 64, UNFOLDING_MAX] {
+                let limits = limits(least(partitions), partitions, unfolding);
+                assert!(limits.bound(partitions) <= counted(partitions) + RESPONSE_MIN * unfolding, "{partitions}: {limits:?}");
+            }
+        }
     }
 
     proptest! {
