@@ -2,12 +2,16 @@
 
 import re
 import shlex
+import sys
 import tempfile
 from pathlib import Path
 
 from common import DEPLOY, binary, expect, finish, run, tool, understood
 
 analyze = tool("systemd-analyze", "systemd")
+version = int(run(analyze, "--version").stdout.split()[1])
+if version < 250:
+    sys.exit(f"systemd {version} cannot judge units that are not installed: 250 or newer is needed")
 UNITS = {"catchment.service": "catchment.service", "catchment-backup@.service": "catchment-backup@orders.service"}
 # Tenths of systemd's own scale, on which 100 is a process that may do everything.
 EXPOSURE_MAX = 20
