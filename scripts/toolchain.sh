@@ -1,7 +1,8 @@
 # What a fresh Debian or Ubuntu with git and Rust lacks. Sourced by scripts/demo and scripts/test, never run.
 #
 #   need build            C toolchain for librdkafka, OpenSSL, zstd and mimalloc, which are built from source
-#   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO, Python for the readers
+#   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO and Helm, Python for the readers, promtool and
+#                         systemd-analyze for deploy/
 #
 # By the system's package manager as root or with passwordless sudo; else, given Docker, the whole script again in a
 # container that is root; else one line that says what to install.
@@ -11,12 +12,15 @@ have() { command -v "$1" > /dev/null 2>&1; }
 
 java_major() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
 
-# go_new_enough GO: whether it can build MinIO. From 1.21 on, Go fetches the toolchain that a module asks for.
+# go_new_enough GO: whether it can build MinIO and Helm. From 1.21 on, Go fetches the toolchain that a module asks for.
 go_new_enough() {
   local minor
   minor=$("$1" env GOVERSION 2> /dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
   [ -n "$minor" ] && [ "$minor" -ge 21 ]
 }
+
+# What Go is there for is built already.
+needs_no_go() { [ -x "$minio_built" ] && [ -x "$helm_built" ]; }
 
 # missing KIND: the packages to install, by their names in Debian and Ubuntu.
 missing() {
@@ -29,9 +33,11 @@ missing() {
     have java && [ "$(java_major)" -ge 17 ] || lacking+=("$(java_package)")
     have mvn || lacking+=(maven)
     have openssl || lacking+=(openssl)
-    have go || [ -x "$go_own" ] || [ -x "$minio_built" ] || lacking+=(golang-go)
+    have go || [ -x "$go_own" ] || needs_no_go || lacking+=(golang-go)
     have python3 && python3 -c 'import ensurepip, venv' 2> /dev/null || lacking+=(python3 python3-venv)
     have flock || lacking+=(util-linux)
+    have promtool || lacking+=(prometheus)
+    have systemd-analyze || lacking+=(systemd)
   fi
   echo "${lacking[*]}"
 }
@@ -81,7 +87,7 @@ in_container() {
 # Where the distribution's Go is too old to fetch a toolchain by itself: that toolchain is a module, and any Go can fetch a module.
 own_go() {
   [ "$1" = services ] || return 0
-  [ -x "$minio_built" ] && return 0
+  needs_no_go && return 0
   if go_new_enough go; then export CATCHMENT_GO=go; return 0; fi
   if [ ! -x "$go_own" ]; then
     local arch module
@@ -91,7 +97,7 @@ own_go() {
       *) echo "please install Go 1.24 or newer" >&2; exit 1 ;;
     esac
     module=golang.org/toolchain@v0.0.1-go1.25.0.linux-$arch
-    say "this Go is too old for MinIO; fetching a newer one"
+    say "this Go is too old for MinIO and Helm; fetching a newer one"
     mkdir -p "$cache/go/fetch"
     (
       cd "$cache/go/fetch"
@@ -111,5 +117,6 @@ export CATCHMENT_CACHE=${CATCHMENT_CACHE:-$HOME/.cache/catchment}
 cache=$CATCHMENT_CACHE
 go_own=$cache/go/root/bin/go
 minio_built=$("$root_dir/tests/services/minio.sh" where)
+helm_built=$("$root_dir/tests/deploy/helm.sh" where)
 # Outside the clone, so that a fresh clone does not build librdkafka and OpenSSL again.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}

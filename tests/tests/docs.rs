@@ -232,7 +232,7 @@ fn every_link_leads_to_a_file_of_the_repository_and_a_heading_in_it() {
 
 #[test]
 fn every_path_that_the_pages_name_is_there() {
-    const FOLDERS: [&str; 8] = ["engine/", "formats/", "tests/", "benches/", "loadtest/", "docs/", "scripts/", ".ci/"];
+    const FOLDERS: [&str; 9] = ["engine/", "formats/", "tests/", "benches/", "loadtest/", "docs/", "scripts/", "deploy/", ".ci/"];
     let mut found = 0;
     for page in pages() {
         for span in page.spans() {
