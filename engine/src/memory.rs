@@ -5,7 +5,7 @@
 //!
 //! Guarantees:
 //! - All seats together keep to what [`limits`] makes of the process's budget: a seat for which not even its floor, its threads and its
-//!   smallest fetches are there is refused (C0640).
+//!   smallest fetches are there is refused (C0643).
 //! - A pipeline that starves in its own share is helped by the one that holds most; one that starves beyond it helps itself.
 //! - What fetches may hold follows those that are there, by their partitions, in steps: another share means another client for a pipeline.
 //! - A seat that is given up leaves nothing behind.
@@ -101,7 +101,7 @@ impl SharedMemory {
     /// A place for a pipeline that takes no more than it would with a budget of `most` bytes for itself.
     ///
     /// # Errors
-    /// `C0640` if there is no room for it now.
+    /// `C0643` if there is no room for it now.
     pub fn join(self: &Arc<Self>, most: u64) -> Result<Arc<Seat>> {
         let mut books = self.books();
         if !self.redraw(&mut books, 0, self.cost(1)) {
@@ -243,7 +243,7 @@ impl Seat {
     /// So many partitions are read.
     ///
     /// # Errors
-    /// `C0640` if there is no room for them now.
+    /// `C0643` if there is no room for them now.
     pub fn set_partitions(&self, partitions: u32) -> Result<()> {
         let (Some(house), partitions) = (&self.house, partitions.max(1)) else { return Ok(()) };
         let mut books = house.books();

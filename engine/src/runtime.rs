@@ -69,7 +69,7 @@ pub async fn backup(
 /// As [`backup`], as one of several in a process.
 ///
 /// # Errors
-/// As [`backup`], and `C0640`.
+/// As [`backup`], and `C0643`.
 pub async fn backup_among(
     plan: &BackupPlan,
     opened: OpenedStore,

@@ -67,7 +67,7 @@ pub const COMPARE_READ: Code = Code(506);
 /// The service shows no keys and values of records.
 pub const NOT_SHOWN: Code = Code(620);
 /// The memory budget has no room for another rule.
-pub const NO_ROOM: Code = Code(640);
+pub const NO_ROOM: Code = Code(643);
 
 /// A part of the process ended that must not end.
 pub const PART_ENDED: Code = Code(902);
