@@ -1,7 +1,7 @@
 # What a fresh Debian or Ubuntu with git and Rust lacks. Sourced by scripts/demo and scripts/test, never run.
 #
 #   need build            C toolchain for librdkafka, OpenSSL, zstd and mimalloc, which are built from source
-#   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO, Python for the readers
+#   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO, Python for the readers, Chromium for the console
 #
 # By the system's package manager as root or with passwordless sudo; else, given Docker, the whole script again in a
 # container that is root; else one line that says what to install.
@@ -32,6 +32,7 @@ missing() {
     have go || [ -x "$go_own" ] || [ -x "$minio_built" ] || lacking+=(golang-go)
     have python3 && python3 -c 'import ensurepip, venv' 2> /dev/null || lacking+=(python3 python3-venv)
     have flock || lacking+=(util-linux)
+    have chromium && have chromedriver || lacking+=(chromium chromium-driver)
   fi
   echo "${lacking[*]}"
 }

@@ -156,7 +156,7 @@ impl Visit {
         browser.click("#sample");
         browser.find("#sample-caption");
         self.check("topics and records");
-        assert!(browser.source().contains(&format!("\n{}", self.name)), "the topic is among those that are typed: {}", browser.source());
+        assert!(browser.source().contains(&format!(">{}</textarea>", self.name)), "the topic is among those that are typed: {}", browser.source());
         self.picture_of_language("add-2");
         browser.click("#next");
         browser.fill("#prefix", "e2e/");
@@ -189,6 +189,7 @@ impl Visit {
         self.await_at("", "svg.timeline rect");
         self.check("a rule with windows");
         self.browser.click("#verify");
+        self.browser.find(".notice");
         self.await_at("", "#verification.good");
         let report = self.bed.verify("e2e/", true);
         assert_eq!((&report["records"], &report["damage"]), (&json!(200), &json!([])), "{report}");
@@ -247,9 +248,11 @@ impl Visit {
         let browser = &self.browser;
         self.rule("");
         browser.click("#pause");
+        browser.find(".notice");
         self.await_at("", "h1 .quiet");
         self.check("a paused rule");
         browser.click("#resume");
+        browser.find(".notice");
         self.await_at("", "h1 .good");
         browser.click("#seal");
         browser.find(".notice");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::clock;
 
 /// Failures that are free: a script with an old token must be able to say so.
-const AT_ONCE: u32 = 100;
+const AT_ONCE: u32 = 300;
 
 /// The time in which one failure is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(1);
