@@ -2,7 +2,7 @@
 #
 #   need build            C toolchain for librdkafka, OpenSSL, zstd and mimalloc, which are built from source
 #   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO and Helm, Python for the readers, promtool and
-#                         systemd-analyze for deploy/
+#                         systemd-analyze for deploy/, Chromium for the console
 #
 # By the system's package manager as root or with passwordless sudo; else, given Docker, the whole script again in a
 # container that is root; else one line that says what to install.
@@ -38,6 +38,7 @@ missing() {
     have flock || lacking+=(util-linux)
     have promtool || lacking+=(prometheus)
     have systemd-analyze || lacking+=(systemd)
+    have chromium && have chromedriver || lacking+=(chromium chromium-driver)
   fi
   echo "${lacking[*]}"
 }

@@ -25,6 +25,7 @@
 //! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
 //! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
+//! | [`browser`] | a headless Chromium, for the console |
 //! | [`many_rules`] | a service with a thousand rules |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
@@ -35,6 +36,7 @@
 pub mod admin;
 pub mod bed;
 pub mod broker;
+pub mod browser;
 pub mod bucket;
 pub mod crashes;
 pub mod exhaustion;

@@ -1,4 +1,4 @@
-//! `catchment serve`: keeps and runs rules, and serves the API.
+//! `catchment serve`: keeps and runs rules, and serves the API and the console.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,6 +19,7 @@ use crate::service::files::{self, Files};
 use crate::service::state::{Origin, STATE_FAILED, State};
 use crate::service::supervisor::Supervisor;
 use crate::service::verification::Verifications;
+use crate::service::web::Hosts;
 
 /// The service cannot listen there.
 pub(super) const LISTEN_FAILED: Code = Code(608);
@@ -32,9 +33,12 @@ pub(super) struct ServeArgs {
     /// Directory of the service's state: rules, log, token; made if it is not there
     #[arg(long, value_name = "DIR", env = "CATCHMENT_STATE")]
     state: PathBuf,
-    /// Serve the API here
+    /// Serve the API and the console here
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8520")]
     listen: SocketAddr,
+    /// Answer to this host name, too: one of a proxy or of a container; may be repeated. Names of this machine and the address of --listen are known
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// Listen on an address that other machines reach, without TLS: the token goes over the network in clear
     #[arg(long)]
     insecure: bool,
@@ -82,9 +86,12 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     let supervisor = Supervisor::new(Arc::clone(&state), files.base.clone(), args.budget)?;
     take_over(args, &supervisor, &files).await;
     supervisor.start().await?;
-    let app = api::router(service(args, state, &supervisor)?);
+    let service = service(args, state, &supervisor)?;
+    let series = Arc::clone(&service.series);
+    let app = api::router(service).into_make_service_with_connect_info::<SocketAddr>();
     if let Ok(bound) = listener.local_addr() {
         tracing::info!("the API is at http://{bound}/api/v1, its token in {}", args.state.join("token").display());
+        tracing::info!("the console is at http://{bound}/console");
     }
     tokio::select! {
         served = axum::serve(listener, app) => {
@@ -92,6 +99,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
                 tracing::error!("the API is served no more: {e}");
             }
         }
+        () = series.watch(&supervisor) => {}
         () = reload_at(args, &supervisor, hangups) => {}
         _ = stop.wait_for(Option::is_some) => {}
     }
@@ -105,6 +113,10 @@ fn service(args: &ServeArgs, state: Arc<State>, supervisor: &Arc<Supervisor>) ->
         token: Arc::new(Token::of_file(&args.state.join("token"))?),
         verifications: Verifications::new(Arc::clone(&state)),
         inspector: Arc::default(),
+        series: Arc::default(),
+        attempts: Arc::default(),
+        sessions: Arc::default(),
+        hosts: Arc::new(Hosts::new(args.listen.ip(), &args.host)),
         copies: Arc::from(args.state.as_path()),
         show_values: args.show_values,
         supervisor: Arc::clone(supervisor),

@@ -27,8 +27,8 @@ pub mod runs;
 
 pub use page::Page;
 pub use requests::RequestMetrics;
-pub use runs::Lag;
 use runs::Runs;
+pub use runs::{Lag, LanePosition, Progress};
 
 /// The media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -129,6 +129,21 @@ impl Metrics {
     /// How far the running lanes are behind.
     pub fn lag(&self, now_ms: i64) -> Lag {
         self.runs.lag(now_ms)
+    }
+
+    /// What the running lanes have read, and how far they are behind.
+    pub fn progress(&self, now_ms: i64) -> Progress {
+        self.runs.progress(now_ms)
+    }
+
+    /// Bytes of the memory budget that are taken, and how many there are.
+    pub fn memory(&self) -> (usize, usize) {
+        self.runs.memory()
+    }
+
+    /// Where each running lane stands.
+    pub fn lanes(&self) -> Vec<LanePosition> {
+        self.runs.lanes()
     }
 
     /// Counts a window that was written.

@@ -37,6 +37,28 @@ pub struct Lag {
     pub seconds: f64,
 }
 
+/// What was read so far, and how much is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Records read.
+    pub records: u64,
+    /// Bytes of their keys, values and headers.
+    pub bytes: u64,
+    /// What is left.
+    pub lag: Lag,
+}
+
+/// One lane at this moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanePosition {
+    /// The lane.
+    pub tp: TopicPartition,
+    /// The next offset that it reads.
+    pub position: i64,
+    /// The log's end as last seen; below the position while nothing was seen.
+    pub end: i64,
+}
+
 /// Sums over all runs.
 #[derive(Debug, Default)]
 struct Sums {
@@ -87,8 +109,29 @@ impl Runs {
 
     /// How far all lanes together are behind at this moment.
     pub(super) fn lag(&self, now_ms: i64) -> Lag {
+        self.progress(now_ms).lag
+    }
+
+    /// What all lanes have read, and how far they are behind.
+    pub(super) fn progress(&self, now_ms: i64) -> Progress {
         let sums = self.sums(now_ms);
-        Lag { records: sums.lag_records, seconds: sums.lag_ms as f64 / 1000.0 }
+        let lag = Lag { records: sums.lag_records, seconds: sums.lag_ms as f64 / 1000.0 };
+        Progress { records: sums.records, bytes: sums.bytes, lag }
+    }
+
+    /// Bytes of the memory budget that are taken, and how many there are.
+    pub(super) fn memory(&self) -> (usize, usize) {
+        (self.budget.used(), self.budget.limit())
+    }
+
+    /// Where each living lane stands.
+    pub(super) fn lanes(&self) -> Vec<LanePosition> {
+        let of = |(tp, run): (&TopicPartition, &Weak<Run>)| {
+            let run = run.upgrade()?;
+            let (position, end) = (run.position.load(Ordering::Relaxed), run.log_end.load(Ordering::Relaxed));
+            Some(LanePosition { tp: tp.clone(), position, end })
+        };
+        self.living().iter().filter_map(of).collect()
     }
 
     fn living(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Weak<Run>>> {

@@ -191,18 +191,21 @@ impl Inspector {
     pub async fn topic(&self, kafka: &KafkaSettings, name: &str) -> Result<TopicExtent> {
         let _turn = self.turn.acquire().await;
         let cluster = KafkaCluster::connect(kafka.clone(), SHARE).await?;
-        let info = described(&cluster, name).await?;
-        let of = |partition| TopicPartition { topic: Arc::clone(&info.name), partition };
-        let all: Vec<TopicPartition> = (0..info.partitions.min(PARTITIONS_MAX)).map(of).collect();
-        let mut partitions = Vec::with_capacity(all.len());
-        for tp in &all {
-            let bounds = cluster.bounds(tp).await?;
-            partitions.push(PartitionExtent { partition: tp.partition, start: bounds.start, end: bounds.stable_end });
+        extent(&cluster, name).await
+    }
+
+    /// What some topics hold, by one client.
+    ///
+    /// # Errors
+    /// As [`topic`](Self::topic).
+    pub async fn extents(&self, kafka: &KafkaSettings, names: &[String]) -> Result<Vec<TopicExtent>> {
+        let _turn = self.turn.acquire().await;
+        let cluster = KafkaCluster::connect(kafka.clone(), SHARE).await?;
+        let mut extents = Vec::with_capacity(names.len());
+        for name in names {
+            extents.push(extent(&cluster, name).await?);
         }
-        let hour_ago = cluster.offsets_for_time(&all, now_ms() - 3_600_000).await?;
-        let lately = partitions.iter().zip(hour_ago).map(|(extent, then)| then.map_or(0, |then| (extent.end - then).max(0))).sum();
-        let records = partitions.iter().map(|extent| extent.end - extent.start).sum();
-        Ok(TopicExtent { name: name.to_owned(), id: info.id, partitions, records, records_last_hour: lately })
+        Ok(extents)
     }
 
     /// The last records of a topic's first partitions that have any. Values and keys are only shown with `values`.
@@ -288,6 +291,21 @@ pub fn example_key(plan: &BackupPlan, topic: &str) -> Result<String> {
 
 fn found(topics: Vec<(String, i32)>) -> impl Iterator<Item = TopicFound> {
     topics.into_iter().map(|(name, partitions)| TopicFound { name, partitions })
+}
+
+async fn extent(cluster: &KafkaCluster, name: &str) -> Result<TopicExtent> {
+    let info = described(cluster, name).await?;
+    let of = |partition| TopicPartition { topic: Arc::clone(&info.name), partition };
+    let all: Vec<TopicPartition> = (0..info.partitions.min(PARTITIONS_MAX)).map(of).collect();
+    let mut partitions = Vec::with_capacity(all.len());
+    for tp in &all {
+        let bounds = cluster.bounds(tp).await?;
+        partitions.push(PartitionExtent { partition: tp.partition, start: bounds.start, end: bounds.stable_end });
+    }
+    let hour_ago = cluster.offsets_for_time(&all, now_ms() - 3_600_000).await?;
+    let lately = partitions.iter().zip(hour_ago).map(|(extent, then)| then.map_or(0, |then| (extent.end - then).max(0))).sum();
+    let records = partitions.iter().map(|extent| extent.end - extent.start).sum();
+    Ok(TopicExtent { name: name.to_owned(), id: info.id, partitions, records, records_last_hour: lately })
 }
 
 async fn described(cluster: &KafkaCluster, name: &str) -> Result<crate::source::TopicInfo> {

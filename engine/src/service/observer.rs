@@ -73,6 +73,11 @@ struct Trouble {
 }
 
 impl Status {
+    /// Why each lane that does not do what it should does not.
+    pub fn troubles(&self) -> impl Iterator<Item = (&TopicPartition, &str)> {
+        self.troubled.iter().map(|(tp, trouble)| (tp, trouble.why.as_str()))
+    }
+
     pub(super) fn new(state: RuleState, since_ms: i64) -> Self {
         Self { state, reason: None, help: None, since_ms, metrics: None, troubled: BTreeMap::new() }
     }
@@ -103,6 +108,11 @@ impl RuleObserver {
     /// What is known now.
     pub fn status(&self) -> Status {
         self.locked().clone()
+    }
+
+    /// Its counters while it runs.
+    pub(super) fn metrics(&self) -> Option<Arc<Metrics>> {
+        self.locked().metrics.clone()
     }
 
     /// The rule comes into a state, and that is written down.

@@ -24,6 +24,7 @@ use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
 use crate::error::{Error, ErrorKind, Result, codes};
+use crate::metrics::Metrics;
 use crate::pipeline::Outcome;
 use crate::runtime::{self, Ending, Observer, Room};
 use crate::source::kafka::errors::UNKNOWN_TOPIC;
@@ -248,6 +249,11 @@ impl Supervisor {
     /// What each rule is doing.
     pub fn statuses(&self) -> BTreeMap<String, Status> {
         self.slots().iter().map(|(name, slot)| (name.clone(), slot.observer().status())).collect()
+    }
+
+    /// The counters of each rule; none of one that does not run.
+    pub(super) fn running(&self) -> BTreeMap<String, Option<Arc<Metrics>>> {
+        self.slots().iter().map(|(name, slot)| (name.clone(), slot.observer().metrics())).collect()
     }
 
     /// Ends all rules at the same time, as their plans say. None starts any more.

@@ -109,6 +109,8 @@ enum Action {
     Windows(NameArgs),
     /// Its gaps
     Gaps(NameArgs),
+    /// How fast it was and how far behind, over the last half hour
+    Series(NameArgs),
     /// Its log
     Log {
         #[command(flatten)]
@@ -267,6 +269,7 @@ fn call_of(action: &Action) -> Result<Call> {
         Action::Versions(name) => at("GET", name, "/versions"),
         Action::Windows(name) => at("GET", name, "/windows"),
         Action::Gaps(name) => at("GET", name, "/gaps"),
+        Action::Series(name) => at("GET", name, "/series"),
         Action::Log { name, follow } => at("GET", name, if *follow { "/log/follow" } else { "/log" }),
         Action::Files { name, directory } => {
             at("GET", name, &format!("/files?directory={}", escaped(directory.as_deref().unwrap_or_default())))

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Service;
 use super::problem::Problem;
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::service::web;
 
 /// The token cannot be read or made.
 pub(super) const TOKEN_FAILED: Code = Code(605);
@@ -21,6 +22,13 @@ pub(super) const TOKEN_WANTED: Code = Code(606);
 
 /// Bytes of chance in a token.
 const TOKEN_BYTES: usize = 32;
+
+/// Text that nobody can guess.
+pub(in crate::service) fn secret() -> std::io::Result<String> {
+    let mut chance = [0; TOKEN_BYTES];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut chance)?;
+    Ok(chance.iter().map(|byte| format!("{byte:02x}")).collect())
+}
 
 /// A token. Its `Debug` does not show it.
 pub struct Token(String);
@@ -49,16 +57,15 @@ impl Token {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(failed(e)),
         }
-        let mut chance = [0; TOKEN_BYTES];
-        std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut chance)).map_err(failed)?;
-        let token: String = chance.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = secret().map_err(failed)?;
         let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
         made.and_then(|mut file| writeln!(file, "{token}").and_then(|()| file.sync_all())).map_err(failed)?;
         Ok(Self(token))
     }
 
-    /// Whether this is it. Takes as long for any text of its length.
-    fn is(&self, text: &str) -> bool {
+    /// Whether this is it, also around spaces. Takes as long for any text of its length.
+    pub(in crate::service) fn is(&self, text: &str) -> bool {
+        let text = text.trim();
         let difference = self.0.bytes().zip(text.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
         text.len() == self.0.len() && difference == 0
     }
@@ -67,8 +74,16 @@ impl Token {
 /// Lets a call through that shows the token.
 pub(super) async fn check(State(service): State<Service>, request: Request, next: Next) -> Response {
     let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
-    if shown.is_some_and(|shown| service.token.is(shown.trim())) {
+    if shown.is_some_and(|shown| service.token.is(shown)) {
         return next.run(request).await;
+    }
+    // The right token is always heard: nobody can lock out who has it.
+    let address = web::address_of(&request);
+    if service.attempts.are_spent(address) {
+        return ([(RETRY_AFTER, "60")], Problem::from(web::too_many())).into_response();
+    }
+    if shown.is_some() {
+        service.attempts.failed_again(address);
     }
     let error = Error::new(TOKEN_WANTED, ErrorKind::Denied, "this call needs the token")
         .help("send the text of the file `token` in the service's --state directory as Authorization: Bearer");

@@ -12,7 +12,7 @@ use super::problem::{Problem, malformed, not_json};
 
 /// Parts of the path.
 #[derive(Debug)]
-pub(super) struct OfPath<T>(pub T);
+pub(in crate::service) struct OfPath<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for OfPath<T> {
     type Rejection = Problem;
@@ -27,7 +27,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for OfPath<
 
 /// The query string.
 #[derive(Debug)]
-pub(super) struct OfQuery<T>(pub T);
+pub(in crate::service) struct OfQuery<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for OfQuery<T> {
     type Rejection = Problem;
@@ -98,7 +98,7 @@ impl Before {
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct After {
+pub(in crate::service) struct After {
     /// Only entries with a higher number; without it the last ones.
     pub(super) after: Option<i64>,
     /// How many, at most 1,000; 100 if it is left out.

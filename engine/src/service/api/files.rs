@@ -62,9 +62,9 @@ pub(super) struct Where {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Which {
+pub(in crate::service) struct Which {
     /// Its key below the rule's prefix.
-    key: String,
+    pub(in crate::service) key: String,
 }
 
 /// Which object, and how much of it.
@@ -93,12 +93,12 @@ pub(super) struct FileShown {
 }
 
 /// The place that a rule writes to, for reading.
-async fn place(service: &Service, name: &str) -> Result<Place, Problem> {
+pub(in crate::service) async fn place(service: &Service, name: &str) -> Result<Place, Problem> {
     Ok(runtime::open_place(&service.supervisor.plan_of_rule(name).await?.to).await?)
 }
 
 /// A key of the caller's must stay below the rule's prefix.
-fn checked(key: &str) -> Result<&str, Problem> {
+pub(in crate::service) fn checked(key: &str) -> Result<&str, Problem> {
     let steps_out = key.split('/').any(|piece| piece == ".." || piece == ".") || key.starts_with('/') || key.contains('\0');
     if steps_out { Err(Problem::from(malformed("the query string", "a key has no steps out of its prefix"))) } else { Ok(key) }
 }
@@ -141,7 +141,7 @@ pub(super) async fn show(
 /// An object's bytes
 #[utoipa::path(get, path = "/rules/{name}/file/content", tag = "files", params(("name" = String, Path, description = "The rule"), Which),
     responses((status = 200, description = "All of them", body = Vec<u8>, content_type = "application/octet-stream")))]
-pub(super) async fn download(
+pub(in crate::service) async fn download(
     State(service): State<Service>,
     OfPath(name): OfPath<String>,
     OfQuery(query): OfQuery<Which>,

@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[utoipa::path(get, path = "/rules/{name}/log/follow", tag = "history",
     params(("name" = String, Path, description = "The rule"), After, ("Last-Event-ID" = Option<i64>, Header, description = "The last number that was seen")),
     responses((status = 200, description = "Goes on until the caller has enough", body = LogLine, content_type = "text/event-stream")))]
-pub(super) async fn log(
+pub(in crate::service) async fn log(
     State(service): State<Service>,
     OfPath(name): OfPath<String>,
     OfQuery(page): OfQuery<After>,

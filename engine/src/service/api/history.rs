@@ -1,6 +1,8 @@
 //! What became of a rule: versions, windows, gaps, log; who changed what; copies of the state.
 #![expect(unused_qualifications, reason = "utoipa's macro writes them for parameters")]
 
+use std::path::PathBuf;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -12,9 +14,11 @@ use super::Service;
 use super::extract::{After, Before, OfPath, OfQuery, limit};
 use super::problem::Problem;
 use super::view::{VersionView, json_of};
+use crate::error::Error;
 use crate::metrics::CONTENT_TYPE as TEXT_TYPE;
 use crate::service::changes::now_ms;
 use crate::service::metrics;
+use crate::service::series::Point;
 use crate::service::state::{Audited, LogLine, StoredGap, StoredWindow};
 
 /// A rule's versions, oldest first
@@ -56,6 +60,15 @@ pub(super) async fn log(
     Ok(json_of(&service.state.ask(move |state| state.rule(&name).and_then(|_| state.log(&name, page.after, limit))).await?))
 }
 
+/// How fast a rule has read and how far it was behind, over the last half hour, oldest first
+#[utoipa::path(get, path = "/rules/{name}/series", tag = "history", params(("name" = String, Path, description = "The rule")),
+    responses((status = 200, description = "A point every five seconds while it runs", body = [Point])))]
+pub(in crate::service) async fn series(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let asked = name.clone();
+    service.state.ask(move |state| state.rule(&asked)).await?;
+    Ok(json_of(&service.series.of(&name)))
+}
+
 /// Which changes to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -88,12 +101,7 @@ pub(super) struct Copied {
 /// Copies the service's state into a file of its state directory
 #[utoipa::path(post, path = "/state/copy", tag = "history", responses((status = 201, description = "Where it is", body = Copied)))]
 pub(super) async fn copy(State(service): State<Service>) -> Result<Response, Problem> {
-    let (file, who) = (service.copies.join(format!("state-{}.db", now_ms())), service.by().who);
-    let to = file.clone();
-    service
-        .state
-        .ask(move |state| state.copy_to(&to).and_then(|()| state.note(&who, "copy the state", None, to.to_str(), now_ms())))
-        .await?;
+    let file = copy_state(&service, &service.by().who).await?;
     Ok((StatusCode::CREATED, json_of(&Copied { file: file.display().to_string() })).into_response())
 }
 
@@ -101,6 +109,18 @@ pub(super) async fn copy(State(service): State<Service>) -> Result<Response, Pro
 pub(super) async fn metrics(State(service): State<Service>) -> Response {
     let text = metrics::page(&service.supervisor.statuses(), now_ms());
     ([(CONTENT_TYPE, TEXT_TYPE)], text).into_response()
+}
+
+/// Copies the state, whoever asks for it.
+///
+/// # Errors
+/// `C0601`.
+pub(in crate::service) async fn copy_state(service: &Service, who: &str) -> Result<PathBuf, Error> {
+    let (file, who) = (service.copies.join(format!("state-{}.db", now_ms())), who.to_owned());
+    let to = file.clone();
+    let copied =
+        service.state.ask(move |state| state.copy_to(&to).and_then(|()| state.note(&who, "copy the state", None, to.to_str(), now_ms())));
+    copied.await.map(|()| file)
 }
 
 /// Whether the service can answer: it can ask its state.

@@ -10,28 +10,16 @@ use super::Service;
 use super::extract::{OfPath, OfQuery};
 use super::problem::{Problem, malformed};
 use super::view::json_of;
-use crate::config::{KafkaSettings, StoreSettings};
 use crate::service::inspection::{Probed, Reached, Sample, TopicExtent, TopicFound};
-use crate::service::state::connection_unknown;
 
 /// Records of a sample at most.
 const SAMPLE_MAX: u32 = 20;
-
-async fn kafka(service: &Service, name: &str) -> Result<KafkaSettings, Problem> {
-    let config = service.supervisor.config().await?;
-    config.kafka.get(name).cloned().ok_or_else(|| Problem::from(connection_unknown("kafka", name)))
-}
-
-async fn store(service: &Service, name: &str) -> Result<StoreSettings, Problem> {
-    let config = service.supervisor.config().await?;
-    config.stores.get(name).cloned().ok_or_else(|| Problem::from(connection_unknown("store", name)))
-}
 
 /// Tries a Kafka connection
 #[utoipa::path(post, path = "/sources/{name}/test", tag = "connections", params(("name" = String, Path, description = "The connection")),
     responses((status = 200, description = "What it reaches", body = Reached)))]
 pub(super) async fn test(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let settings = kafka(&service, &name).await?;
+    let settings = service.supervisor.kafka_named(&name).await?;
     Ok(json_of(&service.inspector.reach(&settings).await?))
 }
 
@@ -53,7 +41,7 @@ pub(super) async fn topics(
     OfPath(name): OfPath<String>,
     OfQuery(query): OfQuery<Search>,
 ) -> Result<Response, Problem> {
-    let settings = kafka(&service, &name).await?;
+    let settings = service.supervisor.kafka_named(&name).await?;
     Ok(json_of(&service.inspector.topics(&settings, query.search.as_deref().unwrap_or_default()).await?))
 }
 
@@ -62,7 +50,7 @@ pub(super) async fn topics(
     params(("name" = String, Path, description = "The connection"), ("topic" = String, Path, description = "The topic")),
     responses((status = 200, description = "Partition by partition", body = TopicExtent)))]
 pub(super) async fn topic(State(service): State<Service>, OfPath((name, topic)): OfPath<(String, String)>) -> Result<Response, Problem> {
-    let settings = kafka(&service, &name).await?;
+    let settings = service.supervisor.kafka_named(&name).await?;
     Ok(json_of(&service.inspector.topic(&settings, &topic).await?))
 }
 
@@ -89,7 +77,7 @@ pub(super) async fn records(
     if !(1..=SAMPLE_MAX).contains(&limit) {
         return Err(Problem::from(malformed("the query string", format_args!("limit is {limit}, outside 1 to {SAMPLE_MAX}"))));
     }
-    let settings = kafka(&service, &name).await?;
+    let settings = service.supervisor.kafka_named(&name).await?;
     Ok(json_of(&service.inspector.sample(&settings, &topic, limit as usize, service.show_values).await?))
 }
 
@@ -97,6 +85,6 @@ pub(super) async fn records(
 #[utoipa::path(post, path = "/stores/{name}/probe", tag = "connections", params(("name" = String, Path, description = "The store")),
     responses((status = 200, description = "By trying it", body = Probed)))]
 pub(super) async fn probe(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let settings = store(&service, &name).await?;
+    let settings = service.supervisor.store_named(&name).await?;
     Ok(json_of(&service.inspector.probe(&settings).await?))
 }

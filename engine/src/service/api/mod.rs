@@ -16,20 +16,22 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::changes::By;
+use super::console::{self, Sessions};
 use super::inspection::Inspector;
+use super::series::Series;
 use super::state::{Origin, State};
 use super::supervisor::Supervisor;
 use super::verification::Verifications;
+use super::web::{self, Attempts, Hosts};
 use crate::error::{Error, ErrorKind, codes};
-use problem::Problem;
 
 mod apply;
 mod auth;
 mod connections;
 mod extract;
-mod files;
-mod follow;
-mod history;
+pub(in crate::service) mod files;
+pub(in crate::service) mod follow;
+pub(in crate::service) mod history;
 mod inspect;
 mod openapi;
 mod problem;
@@ -38,7 +40,10 @@ mod verify;
 mod view;
 
 pub use auth::Token;
+pub(in crate::service) use auth::secret;
+pub(in crate::service) use extract::{OfPath, OfQuery};
 pub use openapi::described;
+pub(in crate::service) use problem::{Problem, malformed, nothing_at_this_path};
 
 /// The longest body of a call. A rule has a few hundred bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -54,8 +59,16 @@ pub struct Service {
     pub verifications: Arc<Verifications>,
     /// Who asks clusters and stores.
     pub inspector: Arc<Inspector>,
+    /// How fast rules were.
+    pub series: Arc<Series>,
     /// What callers must show.
     pub token: Arc<Token>,
+    /// Who has shown something else.
+    pub attempts: Arc<Attempts>,
+    /// Who is logged in to the console.
+    pub sessions: Arc<Sessions>,
+    /// The names that the service answers to.
+    pub hosts: Arc<Hosts>,
     /// Where copies of the state go.
     pub copies: Arc<std::path::Path>,
     /// Whether keys and values of records are shown.
@@ -87,6 +100,7 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(history::gaps))
         .routes(routes!(history::log))
         .routes(routes!(follow::log))
+        .routes(routes!(history::series))
         .routes(routes!(history::audit))
         .routes(routes!(files::list))
         .routes(routes!(files::show))
@@ -106,7 +120,7 @@ fn calls() -> OpenApiRouter<Service> {
 }
 
 /// A change goes on to its end although its caller hangs up: what was written down is made so.
-async fn to_its_end(request: Request, next: Next) -> Response {
+pub(in crate::service) async fn to_its_end(request: Request, next: Next) -> Response {
     if request.method() == Method::GET {
         return next.run(request).await;
     }
@@ -116,7 +130,7 @@ async fn to_its_end(request: Request, next: Next) -> Response {
     })
 }
 
-/// All routes.
+/// All routes, of the console too.
 pub fn router(service: Service) -> Router {
     let (calls, api) = calls().split_for_parts();
     let described: Arc<OpenApi> = Arc::new(openapi::finished(api));
@@ -127,12 +141,17 @@ pub fn router(service: Service) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let metrics =
         Router::new().route("/metrics", get(history::metrics)).layer(axum::middleware::from_fn_with_state(service.clone(), auth::check));
-    Router::new()
+    let named = Router::new()
         .nest("/api/v1", guarded)
         .merge(metrics)
+        .merge(console::router(&service))
+        .layer(axum::middleware::from_fn_with_state(service.clone(), web::host));
+    Router::new()
+        .merge(named)
         .route("/livez", get(|| std::future::ready("ok")))
         .route("/readyz", get(history::ready))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(axum::middleware::from_fn(web::headers))
         .with_state(service)
 }

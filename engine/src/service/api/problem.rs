@@ -10,23 +10,23 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::service::changes::{DIRECTORY_TAKEN, GROUP_TAKEN};
+use crate::service::connections::CONNECTION_IN_USE;
 use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, RULE_OF_A_FILE, VERSION_OUTDATED};
 use crate::service::verification::VERIFYING;
+use crate::service::web::{OTHER_HOST, TOO_MANY_ATTEMPTS};
 
 /// There is nothing at this path.
 pub(super) const NO_SUCH_PATH: Code = Code(607);
 /// The path does not take this method.
 pub(super) const NO_SUCH_METHOD: Code = Code(617);
-/// The connection or store is named by a rule.
-pub(super) const CONNECTION_IN_USE: Code = Code(618);
 /// A call is too large, or of another form than its description says.
 pub(super) const MALFORMED: Code = Code(619);
 
 /// What a call that failed is answered.
 #[derive(Debug)]
-pub(super) struct Problem {
-    status: StatusCode,
-    errors: Vec<Error>,
+pub(in crate::service) struct Problem {
+    pub(in crate::service) status: StatusCode,
+    pub(in crate::service) errors: Vec<Error>,
 }
 
 /// A problem as it is sent.
@@ -63,7 +63,7 @@ struct ErrorView {
 }
 
 impl Problem {
-    pub(super) fn with_status(self, status: StatusCode) -> Self {
+    pub(in crate::service) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
 }
@@ -73,6 +73,8 @@ fn status_of(error: &Error) -> StatusCode {
         (RULE_EXISTS | CONNECTION_EXISTS | RULE_OF_A_FILE | DIRECTORY_TAKEN | GROUP_TAKEN | VERIFYING | CONNECTION_IN_USE, _) => {
             StatusCode::CONFLICT
         }
+        (OTHER_HOST, _) => StatusCode::MISDIRECTED_REQUEST,
+        (TOO_MANY_ATTEMPTS, _) => StatusCode::TOO_MANY_REQUESTS,
         (VERSION_OUTDATED, _) => StatusCode::PRECONDITION_FAILED,
         (codes::CONFIG_SYNTAX | MALFORMED, _) => StatusCode::BAD_REQUEST,
         (NO_SUCH_METHOD, _) => StatusCode::METHOD_NOT_ALLOWED,
@@ -127,7 +129,12 @@ impl IntoResponse for Problem {
 
 /// Whatever is not there.
 pub(super) async fn no_such_path() -> Problem {
-    Problem::from(Error::new(NO_SUCH_PATH, ErrorKind::NotFound, "there is nothing at this path").help("docs/api.md lists the paths"))
+    Problem::from(nothing_at_this_path())
+}
+
+/// There is nothing at a path.
+pub(in crate::service) fn nothing_at_this_path() -> Error {
+    Error::new(NO_SUCH_PATH, ErrorKind::NotFound, "there is nothing at this path").help("docs/api.md lists the paths")
 }
 
 /// A method that a path does not take.
@@ -141,7 +148,7 @@ pub(super) fn not_json(why: impl std::fmt::Display) -> Problem {
 }
 
 /// A part of a call that has another form than its description says.
-pub(super) fn malformed(part: &str, why: impl std::fmt::Display) -> Error {
+pub(in crate::service) fn malformed(part: &str, why: impl std::fmt::Display) -> Error {
     Error::new(MALFORMED, ErrorKind::Invalid, format!("{part} has not the form that is described"))
         .because(why)
         .help("/api/v1/openapi.json describes every call")

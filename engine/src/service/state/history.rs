@@ -79,6 +79,17 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// How grave a line is at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grave {
+    /// Every line.
+    Info = 0,
+    /// Warnings and errors.
+    Warn = 1,
+    /// Errors.
+    Error = 2,
+}
+
 /// Something to write down, as it is handed to the writer.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -122,6 +133,18 @@ impl State {
             "SELECT * FROM (SELECT id, {LINE_COLUMNS} FROM log WHERE rule = ?1 AND id > ?2 ORDER BY id {order} LIMIT ?3) ORDER BY id"
         );
         self.select(&sql, params![name, after.unwrap_or(0), at_most], line_of)
+    }
+
+    /// The last lines of a rule's log below number `before` that are at least this grave and contain a text, oldest first.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn log_page(&self, name: &str, before: i64, grave: Grave, text: &str, at_most: u32) -> Result<Vec<LogLine>> {
+        let sql = format!(
+            "SELECT * FROM (SELECT id, {LINE_COLUMNS} FROM log WHERE rule = ?1 AND id < ?2 AND (?3 = 0 OR level = 'error' OR ?3 = 1 AND level = 'warn')
+                AND instr(lower(text), lower(?4)) > 0 ORDER BY id DESC LIMIT ?5) ORDER BY id"
+        );
+        self.select(&sql, params![name, before, grave as u8, text, at_most], line_of)
     }
 
     /// Writes these down, in one transaction, and tells those who follow. What belongs to a rule that was deleted meanwhile is dropped.

@@ -21,9 +21,10 @@ mod verifications;
 
 pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
-pub use history::{Entry, LogLine, StoredGap, StoredWindow};
+pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
 pub use rules::{
     Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted, check_origin,
+    rule_exists,
 };
 pub use verifications::{StoredVerification, VerificationState};
 

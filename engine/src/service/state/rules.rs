@@ -131,9 +131,7 @@ impl State {
     pub fn create(&self, name: &str, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
         self.change(|db| {
             if look_for(db, name)?.is_some() {
-                return Err(Error::new(RULE_EXISTS, ErrorKind::Invalid, "there is a rule of this name")
-                    .with("rule", name)
-                    .help("choose another name, or edit that rule"));
+                return Err(rule_exists(name));
             }
             let sql = "INSERT INTO rule (name, version, wanted, created_ms, origin) VALUES (?1, 1, 'running', ?2, ?3)";
             db.execute(sql, params![name, at_ms, origin.as_str()]).map_err(failed)?;
@@ -281,6 +279,13 @@ fn find(db: &Connection, name: &str) -> Result<StoredRule> {
             .with("rule", name)
             .help("`catchment rule list` names them")
     })
+}
+
+/// There is a rule of this name.
+pub fn rule_exists(name: &str) -> Error {
+    Error::new(RULE_EXISTS, ErrorKind::Invalid, "there is a rule of this name")
+        .with("rule", name)
+        .help("choose another name, or edit that rule")
 }
 
 /// Whether whoever changes rules of that `origin` may change this one.

@@ -1,0 +1,194 @@
+//! What every page knows of its call: the language, who is logged in, where it is.
+//!
+//! Place in the flow: a layer around all of the console. It also turns a [refusal](super::refusal) of a handler, which does not know the language, into a page.
+
+use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::http::header::{ACCEPT_LANGUAGE, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use super::assets;
+use super::catalogue::{Language, Texts};
+use super::refusal::Refusal;
+use super::session::{Session, cookie};
+use crate::https::escaped;
+use crate::service::api::Service;
+use crate::service::web;
+
+/// The cookie that holds the language that was chosen.
+const LANGUAGE_COOKIE: &str = "catchment_language";
+
+/// A page's call.
+#[derive(Clone)]
+pub(super) struct Page {
+    pub(super) language: Language,
+    pub(super) t: &'static Texts,
+    /// What forms of this session hold; empty without one.
+    pub(super) csrf: String,
+    pub(super) logged_in: bool,
+    /// Path and query.
+    pub(super) here: String,
+    /// The host that was named, for calls of the API that are shown.
+    pub(super) host: String,
+    /// The section of the navigation.
+    pub(super) nav: &'static str,
+}
+
+impl Page {
+    fn new(language: Language, session: Option<&Session>, here: &str, host: String) -> Self {
+        let nav = match here.split(['?', '/']).nth(2) {
+            Some("sources") => "sources",
+            Some("stores") => "stores",
+            Some("health") => "health",
+            Some("add") => "add",
+            _ => "rules",
+        };
+        let csrf = session.map(|session| session.csrf.clone()).unwrap_or_default();
+        Self { language, t: language.texts(), csrf, logged_in: session.is_some(), here: here.to_owned(), host, nav }
+    }
+
+    pub(super) fn asset(&self, name: &str) -> String {
+        assets::path_of(name)
+    }
+
+    pub(super) fn other_language(&self) -> Language {
+        self.language.other()
+    }
+
+    pub(super) fn here_escaped(&self) -> String {
+        escaped(&self.here)
+    }
+
+    pub(super) fn sections(&self) -> [(&'static str, &'static str, &'static str); 5] {
+        let t = self.t;
+        [
+            ("rules", "/console", t.rules),
+            ("add", "/console/add", t.add_rule),
+            ("sources", "/console/sources", t.sources),
+            ("stores", "/console/stores", t.stores),
+            ("health", "/console/health", t.health),
+        ]
+    }
+
+    /// The pages of a rule: key, path, text.
+    pub(super) fn rule_tabs(&self, name: &str) -> Vec<(&'static str, String, &'static str)> {
+        let t = self.t;
+        let tab = |key: &'static str, text| (key, format!("/console/rules/{name}{}{key}", if key.is_empty() { "" } else { "/" }), text);
+        vec![
+            tab("", t.overview),
+            tab("log", t.log),
+            tab("files", t.files),
+            tab("versions", t.versions),
+            tab("explain", t.explain),
+            tab("edit", t.edit),
+            tab("clone", t.clone),
+            tab("delete", t.delete),
+        ]
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
+        parts.extensions.get::<Self>().cloned().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// Provides handlers with their [`Page`] and, if somebody is logged in, the [`Session`].
+pub(super) async fn provide(State(service): State<Service>, mut request: Request, next: Next) -> Response {
+    let session = service.sessions.of(request.headers());
+    let here = request.uri().path_and_query().map_or("/console", |here| here.as_str()).to_owned();
+    let page = Page::new(language_of(request.headers()), session.as_ref(), &here, web::host_of(request.headers()).unwrap_or_default());
+    request.extensions_mut().insert(page.clone());
+    if let Some(session) = session {
+        request.extensions_mut().insert(session);
+    }
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<Refusal>() {
+        Some(refusal) => refusal.page(page),
+        None => response,
+    }
+}
+
+/// Lets calls through of those who are logged in.
+pub(super) async fn logged_in(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Session>().is_some() {
+        return next.run(request).await;
+    }
+    let here = request.uri().path_and_query().map_or("/console", |here| here.as_str());
+    // What was to be changed is not repeated: its form is of a session that has ended.
+    let next = if request.method().is_safe() { here } else { "/console" };
+    Redirect::to(&format!("/console/login?next={}", escaped(next))).into_response()
+}
+
+fn language_of(headers: &HeaderMap) -> Language {
+    let chosen = cookie(headers, LANGUAGE_COOKIE).and_then(Language::of_tag);
+    chosen.unwrap_or_else(|| Language::accepted(headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default()))
+}
+
+/// A choice of a language.
+#[derive(Debug, Deserialize)]
+pub(super) struct Choice {
+    to: String,
+    back: Option<String>,
+}
+
+/// Remembers a language and goes back to where it was chosen.
+pub(super) async fn choose(Query(choice): Query<Choice>) -> Response {
+    let back = own_path(choice.back.as_deref().unwrap_or_default());
+    match Language::of_tag(&choice.to) {
+        Some(language) => {
+            let cookie = format!("{LANGUAGE_COOKIE}={}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax", language.tag());
+            ([(SET_COOKIE, cookie)], Redirect::to(&back)).into_response()
+        }
+        None => Redirect::to(&back).into_response(),
+    }
+}
+
+/// A path of the console; its front page for whatever is none.
+pub(super) fn own_path(path: &str) -> String {
+    let is_own = path == "/console" || path.starts_with("/console/") || path.starts_with("/console?");
+    let is_plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    if is_own && is_plain { path.to_owned() } else { "/console".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_another_site() {
+        for own in ["/console", "/console/rules/a/log?level=warn", "/console?q=a"] {
+            assert_eq!(own_path(own), own);
+        }
+        for foreign in [
+            "",
+            "https://evil.example/",
+            "//evil.example/console",
+            "/consoleevil",
+            "/\\evil.example",
+            "/console/\\x",
+            "/console/\r\nX: y",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(own_path(foreign), "/console", "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn the_language_is_that_of_the_cookie_else_of_the_browser() {
+        let of = |cookie: &str, accepted: &str| {
+            let headers = [(axum::http::header::COOKIE, cookie.parse().unwrap()), (ACCEPT_LANGUAGE, accepted.parse().unwrap())];
+            language_of(&headers.into_iter().collect()).tag()
+        };
+        assert_eq!(of("", "zh-CN,zh;q=0.9,en;q=0.8"), "zh");
+        assert_eq!(of("", "de, en;q=0.7, zh;q=0.3"), "en");
+        assert_eq!(of("", "*"), "en");
+        assert_eq!(of("catchment_language=zh", "en"), "zh");
+        assert_eq!(of("catchment_language=xx", "en"), "en");
+    }
+}

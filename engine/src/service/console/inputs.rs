@@ -1,0 +1,64 @@
+//! Inputs of forms as data, so that each has its label, its hint and its problem tied to it in the same way.
+
+/// What an input takes.
+#[derive(Clone, Debug)]
+pub(super) enum InputKind {
+    Text,
+    /// Never filled in again: what was typed is not sent back.
+    Secret,
+    Area,
+    /// Values with their texts.
+    Select(Vec<(String, String)>),
+}
+
+/// One input.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    pub(super) id: &'static str,
+    pub(super) label: &'static str,
+    pub(super) value: String,
+    pub(super) hint: &'static str,
+    pub(super) problem: Option<String>,
+    pub(super) kind: InputKind,
+    pub(super) required: bool,
+    /// Whether a choice's texts are names, of no language.
+    pub(super) is_identifier: bool,
+}
+
+impl Input {
+    pub(super) fn new(id: &'static str, label: &'static str, kind: InputKind) -> Self {
+        Self { id, label, value: String::new(), hint: "", problem: None, kind, required: false, is_identifier: false }
+    }
+
+    pub(super) fn text(id: &'static str, label: &'static str, value: &str) -> Self {
+        Self { value: value.to_owned(), ..Self::new(id, label, InputKind::Text) }
+    }
+
+    pub(super) fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+
+    pub(super) fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    /// A choice among names; with a text for none if there may be none.
+    pub(super) fn names<'a>(id: &'static str, label: &'static str, value: &str, names: impl Iterator<Item = &'a String>) -> Self {
+        let options = names.map(|name| (name.clone(), name.clone())).collect();
+        Self { value: value.to_owned(), is_identifier: true, ..Self::new(id, label, InputKind::Select(options)) }
+    }
+
+    /// A choice among words that have texts.
+    pub(super) fn words(id: &'static str, label: &'static str, value: &str, words: &[(&str, &str)]) -> Self {
+        let options = words.iter().map(|(word, text)| ((*word).to_owned(), (*text).to_owned())).collect();
+        Self { value: value.to_owned(), ..Self::new(id, label, InputKind::Select(options)) }
+    }
+
+    /// The ids of what describes it.
+    pub(super) fn described_by(&self) -> Option<String> {
+        let problem = self.problem.as_ref().map(|_| format!("{}-problem", self.id));
+        let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.id));
+        let ids: Vec<String> = problem.into_iter().chain(hint).collect();
+        (!ids.is_empty()).then(|| ids.join(" "))
+    }
+}

@@ -1,0 +1,85 @@
+//! Words of the engine that the pages say in the reader's language: states, causes, reasons, where a rule is defined.
+
+use super::catalogue::Texts;
+use crate::service::observer::RuleState;
+use crate::service::state::{Origin, VerificationState};
+
+/// A state with the class that colours it; the word alone says it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Badge {
+    pub(super) word: &'static str,
+    pub(super) class: &'static str,
+}
+
+/// All states of a rule, in the order in which they are counted.
+pub(super) const STATES: [RuleState; 6] =
+    [RuleState::Running, RuleState::Waiting, RuleState::Degraded, RuleState::Failed, RuleState::SourceMissing, RuleState::Paused];
+
+pub(super) fn state(t: &Texts, state: RuleState) -> Badge {
+    let (word, class) = match state {
+        RuleState::Running => (t.state_running, "good"),
+        RuleState::Waiting => (t.state_waiting, "busy"),
+        RuleState::Degraded => (t.state_degraded, "warn"),
+        RuleState::Paused => (t.state_paused, "quiet"),
+        RuleState::Failed => (t.state_failed, "bad"),
+        RuleState::SourceMissing => (t.state_source_missing, "bad"),
+    };
+    Badge { word, class }
+}
+
+pub(super) fn verification(t: &Texts, state: VerificationState) -> Badge {
+    let (word, class) = match state {
+        VerificationState::Running => (t.verification_running, "busy"),
+        VerificationState::Sound => (t.verification_sound, "good"),
+        VerificationState::Damaged => (t.verification_damaged, "bad"),
+        VerificationState::Unfinished => (t.verification_unfinished, "warn"),
+    };
+    Badge { word, class }
+}
+
+pub(super) fn origin(t: &Texts, origin: Origin) -> &'static str {
+    match origin {
+        Origin::Api => t.origin_service,
+        Origin::File => t.origin_file,
+        Origin::Orphan => t.origin_orphan,
+    }
+}
+
+/// Why a window was closed; one that is not known here as the engine says it.
+pub(super) fn closed_by(t: &Texts, reason: &str) -> String {
+    let word = match reason {
+        "next_slot" => t.closed_next_slot,
+        "clock" => t.closed_clock,
+        "age" => t.closed_age,
+        "size" => t.closed_size,
+        "pressure" => t.closed_pressure,
+        "recovery" => t.closed_recovery,
+        "until_end" => t.closed_until_end,
+        "stop" => t.closed_stop,
+        "out_of_range" => t.closed_out_of_range,
+        other => return other.to_owned(),
+    };
+    word.to_owned()
+}
+
+/// Why records are missing.
+pub(super) fn cause(t: &Texts, cause: &str) -> String {
+    let word = match cause {
+        "retention" => t.cause_retention,
+        "truncation" => t.cause_truncation,
+        "corrupt_batch" => t.cause_corrupt_batch,
+        "topic_recreated" => t.cause_topic_recreated,
+        "operator_skip" => t.cause_operator_skip,
+        other => return other.to_owned(),
+    };
+    word.to_owned()
+}
+
+/// The level of a line of a log.
+pub(super) fn level(t: &Texts, level: &str) -> &'static str {
+    match level {
+        "error" => t.level_error,
+        "warn" => t.level_warn,
+        _ => t.level_info,
+    }
+}

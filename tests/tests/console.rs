@@ -1,0 +1,387 @@
+//! The console in a real browser, over a real Kafka and MinIO: a rule from nothing to a verified backup, changed and deleted, by everything that a page offers;
+//! in both languages, with and without scripts; and what a page weighs, whom it keeps out and how it is read out.
+//!
+//! With `CATCHMENT_SCREENSHOTS=DIR` the pictures of the documentation are written there.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use catchment_tests::bed::{Bed, Place};
+use catchment_tests::browser::{Browser, BrowserOptions};
+use catchment_tests::rules_service::RulesService;
+use catchment_tests::services::{Kafka, Minio};
+use serde_json::{Value, json};
+
+/// What a page may weigh with everything that it loads.
+const WEIGHT_MAX: u64 = 250 << 10;
+
+/// How long a change may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const AXE: &str = include_str!("../vendor/axe/axe.min.js");
+
+const ENTER: &str = "\u{e007}";
+const TAB: &str = "\u{e004}";
+
+/// Names that a Chinese page may have in Latin letters, beside those of the test itself.
+const NAMES: &str = "Catchment API TOML UTC Kafka Parquet hive tencent confluent earliest latest env file PEM TLS COS SecretId APPID PutObject \
+     CompleteMultipartUpload librdkafka archive topic yyyy mm region cos s h m T Z A B C KiB MiB GiB TiB k M G AWS DuckDB catchment gzip zstd";
+
+/// A service, and a browser at it.
+struct Visit {
+    bed: Bed,
+    service: RulesService,
+    browser: Browser,
+    options: BrowserOptions,
+    name: String,
+}
+
+impl Visit {
+    fn begin(options: BrowserOptions) -> Self {
+        let mut bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
+        bed.fill(200);
+        let service = RulesService::start(&bed);
+        let name = bed.topic.clone();
+        Self { bed, service, browser: Browser::start(options), options, name }
+    }
+
+    fn go(&self, path: &str) {
+        self.browser.open(&format!("{}{path}", self.service.address()));
+        self.check(path);
+    }
+
+    /// A page of the rule.
+    fn rule(&self, page: &str) {
+        self.go(&format!("/console/rules/{}{page}", self.name));
+    }
+
+    fn log_in(&self) {
+        self.go("/console");
+        assert!(self.browser.address().contains("/console/login"), "{}", self.browser.address());
+        self.browser.fill("#token", "wrong");
+        self.browser.press(ENTER);
+        self.browser.find("#token-problem");
+        self.check("a wrong token");
+        self.browser.fill("#token", &self.service.token());
+        self.browser.press(ENTER);
+        self.browser.find("a[href='/console/add']");
+        self.check("the front page");
+    }
+
+    /// What every page must be.
+    fn check(&self, what: &str) {
+        if !self.options.scripts {
+            return;
+        }
+        let found = self.browser.run_until_done(&format!(
+            "{AXE};\nconst done = arguments[arguments.length - 1];\n\
+             axe.run(document, {{ resultTypes: ['violations'] }}).then(r => done(r.violations.filter(v => ['serious', 'critical'].includes(v.impact))\
+             .map(v => v.id + ': ' + v.nodes.map(n => n.html + ' ' + n.failureSummary).join(' | '))), e => done([String(e)]));"
+        ));
+        assert_eq!(found, json!([]), "{what}: axe finds");
+        let weight = self.browser.run(
+            "return performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))\
+             .filter(e => !e.name.includes('/series') && !e.name.includes('/follow')).reduce((sum, e) => sum + e.encodedBodySize, 0);",
+        );
+        let weight = weight.as_u64().unwrap_or(u64::MAX);
+        assert!(weight <= WEIGHT_MAX, "{what} weighs {weight} bytes");
+        let paint = self
+            .browser
+            .run("const p = performance.getEntriesByName('first-contentful-paint')[0]; return p ? Math.round(p.startTime) : null;");
+        eprintln!("{what}: {weight} bytes, first paint after {paint} ms");
+        if self.options.language.starts_with("zh") {
+            self.check_words(what);
+        }
+    }
+
+    /// No text of the page's own has a word in Latin letters but a name.
+    fn check_words(&self, what: &str) {
+        let texts = self.browser.run(
+            "const texts = []; const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);\
+             while (walker.nextNode()) { const node = walker.currentNode;\
+               if (!node.parentElement.closest('code, pre, samp, script, svg, [lang=en]')) texts.push(node.data); } return texts;",
+        );
+        let names: Vec<&str> = NAMES.split_whitespace().collect();
+        for text in texts.as_array().into_iter().flatten().filter_map(Value::as_str).map(|text| text.replace(&self.name, "")) {
+            // A cluster's id is a name of its own.
+            let is_id = |word: &str| word.len() > 15;
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'));
+            let foreign = words.filter(|word| word.bytes().any(|b| b.is_ascii_alphabetic()) && !is_id(word));
+            let english: Vec<&str> = foreign
+                .flat_map(|word| word.split(|c: char| !c.is_ascii_alphabetic()))
+                .filter(|w| !w.is_empty() && !names.contains(w))
+                .collect();
+            assert!(english.is_empty(), "{what}: {english:?} in {text:?}");
+        }
+    }
+
+    fn picture(&self, name: &str) {
+        if let Some(dir) = std::env::var_os("CATCHMENT_SCREENSHOTS") {
+            std::fs::write(Path::new(&dir).join(format!("{name}.png")), self.browser.screenshot()).expect("a picture");
+        }
+    }
+
+    /// Loads a page again until it has an element.
+    fn await_at(&self, page: &str, selector: &str) {
+        let began = Instant::now();
+        loop {
+            self.browser.open(&format!("{}/console/rules/{}{page}", self.service.address(), self.name));
+            if self.browser.has(selector) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "no {selector}: {}", self.browser.source());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The four screens, each with what it can be asked.
+    fn add_the_rule(&self) {
+        let browser = &self.browser;
+        browser.click("a[href='/console/add']");
+        browser.fill("#name", "Not a name");
+        browser.fill("#every", "1s");
+        browser.press(ENTER);
+        browser.find("#name-problem");
+        self.check("a name that is none");
+        browser.fill("#name", &self.name);
+        self.picture_of_language("add-1");
+        browser.click("#next");
+        browser.find("#topics");
+        self.check("the second screen");
+        browser.click("#test");
+        browser.find(".notice");
+        browser.fill("#search", &self.name);
+        browser.press(ENTER);
+        browser.click("input[name=topic]");
+        browser.click("#sample");
+        browser.find("#sample-caption");
+        self.check("topics and records");
+        assert!(browser.source().contains(&format!(">{}</textarea>", self.name)), "the topic is among those that are typed: {}", browser.source());
+        self.picture_of_language("add-2");
+        browser.click("#next");
+        browser.fill("#prefix", "e2e/");
+        browser.click("#probe");
+        browser.find("#probed");
+        assert!(browser.has("#probed .good") && !browser.has("#probed .bad"), "{}", browser.source());
+        assert_eq!(browser.attribute("#prefix", "value"), "e2e/");
+        self.check("the store's permissions");
+        browser.click("#next");
+        browser.find("#create");
+        self.check("the review");
+        self.picture_of_language("add-4");
+        let toml = browser.text("#toml");
+        assert!(toml.contains(&format!("[rule.{}", self.name)) && toml.contains("prefix = \"e2e/\""), "{toml}");
+        assert!(browser.has("#estimate") && !browser.has("#problems"), "{}", browser.source());
+        browser.click("#create");
+        browser.find(".notice");
+        self.check("the new rule");
+    }
+
+    fn picture_of_language(&self, name: &str) {
+        if self.options.scripts {
+            self.picture(&format!("{name}-{}", &self.options.language[..2]));
+        }
+    }
+
+    fn store_and_verify(&mut self) {
+        self.await_at("", "h1 .good");
+        self.bed.await_committed(&mut [self.service.process_mut()], PATIENCE);
+        self.await_at("", "svg.timeline rect");
+        self.check("a rule with windows");
+        self.browser.click("#verify");
+        self.browser.find(".notice");
+        self.await_at("", "#verification.good");
+        let report = self.bed.verify("e2e/", true);
+        assert_eq!((&report["records"], &report["damage"]), (&json!(200), &json!([])), "{report}");
+        if self.options.scripts {
+            // Two looks, five seconds apart, make a point.
+            let began = Instant::now();
+            while !self.browser.has("figure canvas") {
+                assert!(began.elapsed() < PATIENCE, "no chart: {}", self.browser.source());
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            self.check("charts");
+            self.picture_of_language("rule");
+        }
+    }
+
+    fn read_the_log(&self) {
+        self.rule("/log");
+        let before = self.browser.all("#log tbody tr").len();
+        assert!(before >= 1, "{}", self.browser.source());
+        if self.options.scripts {
+            self.browser.find("#tail:not([hidden])");
+        }
+        self.service.done(&["seal", &self.name]);
+        let began = Instant::now();
+        while self.browser.all("#log tbody tr").len() == before {
+            assert!(began.elapsed() < PATIENCE, "the log does not grow");
+            if !self.options.scripts {
+                self.browser.click("a.button[href$='/log']");
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        self.check("a log that has grown");
+        self.picture_of_language("log");
+        self.rule("/log?level=error");
+        assert!(!self.browser.has("#log tr.info"));
+    }
+
+    fn look_into_files(&self) {
+        self.rule("/files");
+        for _ in 0..4 {
+            let directories = self.browser.all("tbody a[href*='directory=']");
+            if directories.is_empty() {
+                break;
+            }
+            self.browser.click("tbody tr:first-child a");
+            self.check("a directory");
+        }
+        self.browser.click("tbody a[href*='/file?key=']");
+        let page = self.browser.source();
+        assert!(page.contains("read_parquet") && page.contains("lane.topic") && page.contains("--show-values"), "{page}");
+        self.check("a file");
+        self.picture_of_language("file");
+    }
+
+    fn change_it(&self) {
+        let browser = &self.browser;
+        self.rule("");
+        browser.click("#pause");
+        browser.find(".notice");
+        self.await_at("", "h1 .quiet");
+        self.check("a paused rule");
+        browser.click("#resume");
+        browser.find(".notice");
+        self.await_at("", "h1 .good");
+        browser.click("#seal");
+        browser.find(".notice");
+        self.await_at("", "h1 .good");
+        self.rule("/edit");
+        browser.fill("#every", "2s");
+        browser.click("#review");
+        browser.find("#save");
+        self.check("what an edit changes");
+        assert!(browser.source().contains("window.every"));
+        browser.click("#save");
+        browser.find(".notice");
+        let edited = self.service.done(&["show", &self.name]);
+        assert_eq!((&edited["version"], &edited["body"]["window"]["every"]), (&json!(2), &json!("2s")), "{edited}");
+        self.rule("/versions");
+        browser.click("#rollback-1");
+        browser.find(".notice");
+        let back = self.service.done(&["show", &self.name]);
+        assert_eq!((&back["version"], &back["body"]["window"]["every"]), (&json!(3), &json!("1s")), "{back}");
+        self.rule("/explain");
+        self.rule("/clone");
+        browser.click("main form button");
+        browser.find(".notice");
+        let copy = self.service.done(&["show", &format!("{}-2", self.name)]);
+        assert_eq!(copy["body"]["to"]["prefix"], format!("{}-2/", self.name), "{copy}");
+        self.service.done(&["delete", &format!("{}-2", self.name)]);
+    }
+
+    fn see_the_rest(&self) {
+        let browser = &self.browser;
+        self.go("/console/sources");
+        browser.fill("#name", "second");
+        browser.fill("#brokers", self.bed.broker());
+        browser.fill("#password", "hush-canary");
+        browser.click("#create");
+        browser.find(".notice");
+        browser.click("form[action='/console/sources/second/test'] button");
+        browser.find(".notice");
+        self.check("a connection that answers");
+        browser.click("form[action='/console/sources/second/delete'] button");
+        browser.find(".notice");
+        assert!(!browser.source().contains("hush-canary"));
+        self.go("/console/stores");
+        browser.click("form[action='/console/stores/s/test'] button");
+        browser.find("#probed");
+        self.check("a store that was probed");
+        self.go("/console/health");
+        assert!(browser.source().contains("console"), "the audit names it: {}", browser.source());
+        self.go("/console/errors#C0203");
+        let audit = self.service.done(&["audit", &self.name]);
+        let by_console = audit.as_array().into_iter().flatten().filter(|entry| entry["who"] == "console").count();
+        assert!(by_console >= 5, "{audit}");
+    }
+
+    fn delete_it(&self) {
+        let (browser, before) = (&self.browser, self.bed.place.data_keys(""));
+        self.rule("/delete");
+        browser.fill("#confirm", "another");
+        browser.press(ENTER);
+        browser.find("#confirm-problem");
+        self.check("a name that was mistyped");
+        browser.fill("#confirm", &self.name);
+        browser.click("button.danger");
+        browser.find(".notice");
+        self.check("the front page without it");
+        assert!(!browser.has(&format!("a[href='/console/rules/{}']", self.name)));
+        assert!(!before.is_empty() && before.is_subset(&self.bed.place.data_keys("")), "its objects stay");
+    }
+
+    /// All of it.
+    fn live(mut self) {
+        self.log_in();
+        self.add_the_rule();
+        self.store_and_verify();
+        self.read_the_log();
+        self.look_into_files();
+        self.change_it();
+        self.see_the_rest();
+        self.delete_it();
+        self.browser.click(".tools button");
+        assert!(self.browser.address().contains("/console/login"));
+        self.browser.open(&format!("{}/console/health", self.service.address()));
+        assert!(self.browser.address().contains("/console/login"), "the session has ended");
+    }
+}
+
+#[test]
+fn a_rule_lives_its_life_in_english() {
+    Visit::begin(BrowserOptions { language: "en", scripts: true }).live();
+}
+
+#[test]
+fn a_rule_lives_its_life_in_chinese() {
+    Visit::begin(BrowserOptions { language: "zh-CN", scripts: true }).live();
+}
+
+#[test]
+fn a_rule_lives_its_life_without_scripts() {
+    Visit::begin(BrowserOptions { language: "en", scripts: false }).live();
+}
+
+#[test]
+fn pages_are_read_in_the_dark_on_a_phone_and_by_keyboard() {
+    let visit = Visit::begin(BrowserOptions { language: "en", scripts: true });
+    let browser = &visit.browser;
+    visit.log_in();
+    let file = visit.service.rule(&visit.bed, "window = { every = \"1s\" }");
+    visit.service.done(&["create", &visit.name, &file]);
+    visit.service.await_window(&visit.name, 1);
+    visit.go("/console");
+    browser.press(TAB);
+    assert_eq!(browser.run("return document.activeElement.className;"), "skip", "the first stop leads past the navigation");
+    browser.press(ENTER);
+    assert_eq!(browser.run("return document.activeElement.id;"), "main");
+    browser.look(true, 1280, 900);
+    visit.rule("");
+    let back = browser.run("return getComputedStyle(document.body).backgroundColor;");
+    assert_eq!(back, "rgb(18, 24, 30)", "it is dark");
+    visit.picture("rule-dark");
+    browser.look(false, 390, 844);
+    for page in ["", "/log", "/files", "/versions", "/edit", "/delete"] {
+        visit.rule(page);
+        let sticks_out = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth;");
+        assert_eq!(sticks_out, 0, "{page}: tables scroll within their own box");
+    }
+    visit.go("/console");
+    visit.picture("rules-phone");
+    browser.click("a[href^='/console/language?to=zh']");
+    assert_eq!(browser.attribute("html", "lang"), "zh");
+    browser.reload();
+    assert_eq!(browser.attribute("html", "lang"), "zh", "the choice is kept");
+}
