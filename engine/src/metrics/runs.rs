@@ -121,7 +121,7 @@ impl Runs {
 
     /// Bytes of the memory budget that are taken, and how many there are.
     pub(super) fn memory(&self) -> (usize, usize) {
-        (self.budget.used(), self.budget.limit())
+        (self.memory_used(), self.memory_limit)
     }
 
     /// Where each living lane stands.
@@ -132,6 +132,10 @@ impl Runs {
             Some(LanePosition { tp: tp.clone(), position, end })
         };
         self.living().iter().filter_map(of).collect()
+    }
+
+    fn memory_used(&self) -> usize {
+        self.budget.upgrade().map_or(0, |budget| budget.used())
     }
 
     fn living(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Weak<Run>>> {
@@ -179,8 +183,7 @@ impl Collector for Runs {
             show("time_to_data_loss_seconds", help, &ConstGauge::new(ms as f64 / 1000.0))?;
         }
         show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.memory_limit as i64))?;
-        let used = self.budget.upgrade().map_or(0, |budget| budget.used());
-        show("memory_used_bytes", "What they take", &ConstGauge::new(used as i64))
+        show("memory_used_bytes", "What they take", &ConstGauge::new(self.memory_used() as i64))
     }
 }
 

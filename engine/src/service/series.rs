@@ -115,7 +115,7 @@ mod tests {
     use crate::source::TopicPartition;
 
     fn running() -> (Arc<Metrics>, Arc<Run>) {
-        let metrics = Arc::new(Metrics::new("parquet", MemoryBudget::new(100), Arc::new(RequestMetrics::default())));
+        let metrics = Arc::new(Metrics::new("parquet", &MemoryBudget::new(100), Arc::new(RequestMetrics::default())));
         let lane = LaneId { rule: "r".into(), cluster: "c".into(), topic: "t".into(), topic_id: "0".into(), partition: 0 };
         let run = Run::new(1, lane, 0);
         metrics.track(&TopicPartition { topic: Arc::from("t"), partition: 0 }, &run);

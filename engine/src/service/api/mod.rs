@@ -143,11 +143,12 @@ pub fn router(service: Service) -> Router {
         Router::new().route("/metrics", get(history::metrics)).layer(axum::middleware::from_fn_with_state(service.clone(), auth::check));
     let named = Router::new()
         .nest("/api/v1", guarded)
-        .merge(metrics)
         .merge(console::router(&service))
         .layer(axum::middleware::from_fn_with_state(service.clone(), web::host));
     Router::new()
         .merge(named)
+        // A scraper speaks to addresses, and shows the token.
+        .merge(metrics)
         .route("/livez", get(|| std::future::ready("ok")))
         .route("/readyz", get(history::ready))
         .fallback(problem::no_such_path)
