@@ -24,7 +24,7 @@ const STALLED_PREFIX: &str = "stalled/";
 const PARTITIONS: i32 = 2;
 
 /// How long anything may take that must come about.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How many rules there are.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +190,6 @@ impl ManyRules {
 fn keys(topic: &str, prefix: &str, every: &str) -> Value {
     json!({
         "source": { "topics": [topic] },
-        "start": "earliest",
         "instance_id": "none",
         "window": { "every": every },
         "to": { "prefix": prefix },
