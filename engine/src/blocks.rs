@@ -40,9 +40,17 @@ impl FreeBlocks {
 
     fn put(&self, block: Block, reservation: Reservation) {
         let mut blocks = self.locked();
-        if blocks.len() < BLOCKS_FREE_MAX && block.capacity_bytes() <= BLOCK_BYTES_KEPT_MAX {
-            blocks.push((block, reservation.moved_to(&self.account)));
+        if blocks.len() < BLOCKS_FREE_MAX
+            && block.capacity_bytes() <= BLOCK_BYTES_KEPT_MAX
+            && let Some(reservation) = reservation.try_moved_to(&self.account)
+        {
+            blocks.push((block, reservation));
         }
+    }
+
+    /// Gives the memory of all of them back.
+    pub fn clear(&self) {
+        self.locked().clear();
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(Block, Reservation)>> {
@@ -105,7 +113,7 @@ impl BlockPool {
 
     /// Gives the memory of all free blocks back to the budget.
     pub fn shrink(&self) {
-        self.free.locked().clear();
+        self.free.clear();
     }
 }
 

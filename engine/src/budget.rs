@@ -248,16 +248,6 @@ impl Reservation {
         self.bytes = bytes;
     }
 
-    /// The same bytes in another budget, whether they fit there or not.
-    pub(crate) fn moved_to(self, budget: &Arc<MemoryBudget>) -> Self {
-        if Arc::ptr_eq(&self.budget, budget) {
-            return self;
-        }
-        let bytes = self.bytes;
-        drop(self);
-        budget.charge(bytes)
-    }
-
     /// The same bytes in another budget, if it may have them.
     pub(crate) fn try_moved_to(self, budget: &Arc<MemoryBudget>) -> Option<Self> {
         if Arc::ptr_eq(&self.budget, budget) {

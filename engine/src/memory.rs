@@ -103,6 +103,22 @@ impl SharedMemory {
     /// # Errors
     /// `C0643` if there is no room for it now.
     pub fn join(self: &Arc<Self>, most: u64) -> Result<Arc<Seat>> {
+        self.try_join(most).or_else(|_| {
+            self.make_room();
+            self.try_join(most)
+        })
+    }
+
+    /// What nobody uses goes, and who holds most lets go of what it can: whoever waits for a place has nothing to press with.
+    fn make_room(&self) {
+        self.free.clear();
+        if let Some(place) = self.by_use().first() {
+            place.pressed.send_modify(|n| *n += 1);
+            place.close_largest();
+        }
+    }
+
+    fn try_join(self: &Arc<Self>, most: u64) -> Result<Arc<Seat>> {
         let mut books = self.books();
         if !self.redraw(&mut books, 0, self.cost(1)) {
             return Err(no_room());
@@ -246,9 +262,13 @@ impl Seat {
     /// `C0643` if there is no room for them now.
     pub fn set_partitions(&self, partitions: u32) -> Result<()> {
         let (Some(house), partitions) = (&self.house, partitions.max(1)) else { return Ok(()) };
+        let (before, after) = (house.cost(self.place.partitions()), house.cost(partitions));
         let mut books = house.books();
-        if !house.redraw(&mut books, house.cost(self.place.partitions()), house.cost(partitions)) {
-            return Err(no_room());
+        if !house.redraw(&mut books, before, after) {
+            house.free.clear();
+            if !house.redraw(&mut books, before, after) {
+                return Err(no_room());
+            }
         }
         self.place.partitions.store(partitions, Ordering::Relaxed);
         house.share_out(&mut books);

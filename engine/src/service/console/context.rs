@@ -31,14 +31,14 @@ pub(super) struct Page {
     pub(super) logged_in: bool,
     /// Path and query.
     pub(super) here: String,
-    /// The host that was named, for calls of the API that are shown.
-    pub(super) host: String,
+    /// Scheme and host that were named, for calls of the API that are shown: a token that is sent in clear where TLS is spoken is lost.
+    pub(super) origin: String,
     /// The section of the navigation.
     pub(super) nav: &'static str,
 }
 
 impl Page {
-    fn new(language: Language, session: Option<&Session>, here: &str, host: String) -> Self {
+    fn new(language: Language, session: Option<&Session>, here: &str, host: &str) -> Self {
         let nav = match here.split(['?', '/']).nth(2) {
             Some("sources") => "sources",
             Some("stores") => "stores",
@@ -47,7 +47,9 @@ impl Page {
             _ => "rules",
         };
         let csrf = session.map(|session| session.csrf.clone()).unwrap_or_default();
-        Self { language, t: language.texts(), csrf, logged_in: session.is_some(), here: here.to_owned(), host, nav }
+        let scheme = if session.is_some_and(|session| session.over_tls) { "https" } else { "http" };
+        let origin = format!("{scheme}://{host}");
+        Self { language, t: language.texts(), csrf, logged_in: session.is_some(), here: here.to_owned(), origin, nav }
     }
 
     pub(super) fn asset(&self, name: &str) -> String {
@@ -101,8 +103,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 /// Provides handlers with their [`Page`] and, if somebody is logged in, the [`Session`].
 pub(super) async fn provide(State(service): State<Service>, mut request: Request, next: Next) -> Response {
     let session = service.sessions.of(request.headers());
-    let here = request.uri().path_and_query().map_or("/console", |here| here.as_str()).to_owned();
-    let page = Page::new(language_of(request.headers()), session.as_ref(), &here, web::host_of(request.headers()).unwrap_or_default());
+    let path = request.uri().path_and_query().map_or("/console", |here| here.as_str());
+    // Where a form was sent to there is no page to come back to.
+    let here = if request.method().is_safe() { path.to_owned() } else { section_of(path) };
+    let page = Page::new(language_of(request.headers()), session.as_ref(), &here, &web::host_of(request.headers()).unwrap_or_default());
     request.extensions_mut().insert(page.clone());
     if let Some(session) = session {
         request.extensions_mut().insert(session);
@@ -123,6 +127,14 @@ pub(super) async fn logged_in(request: Request, next: Next) -> Response {
     // What was to be changed is not repeated: its form is of a session that has ended.
     let next = if request.method().is_safe() { here } else { "/console" };
     Redirect::to(&format!("/console/login?next={}", escaped(next))).into_response()
+}
+
+/// The page of the section that a path belongs to.
+fn section_of(path: &str) -> String {
+    match path.split(['?', '/']).nth(2) {
+        Some(section @ ("add" | "sources" | "stores" | "health")) => format!("/console/{section}"),
+        _ => "/console".to_owned(),
+    }
 }
 
 fn language_of(headers: &HeaderMap) -> Language {

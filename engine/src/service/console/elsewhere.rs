@@ -7,18 +7,19 @@ pub(super) type Elsewhere = Vec<(&'static str, String)>;
 
 /// A `catchment rule` command, and a call of the API with an optional body.
 pub(super) fn of(p: &Page, command: &[&str], method: &str, path: &str, body: Option<&str>) -> Elsewhere {
-    vec![(p.t.as_command, format!("catchment rule {}", command.join(" "))), (p.t.as_call, call(&p.host, method, path, body))]
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    vec![(p.t.as_command, format!("catchment rule {}", words.join(" "))), (p.t.as_call, call(&p.origin, method, path, body))]
 }
 
 /// A call by curl; the token stands in a variable, so that it is not in a history of commands.
-fn call(host: &str, method: &str, path: &str, body: Option<&str>) -> String {
+fn call(origin: &str, method: &str, path: &str, body: Option<&str>) -> String {
     let verb = if method == "GET" { String::new() } else { format!(" -X {method}") };
     let body = body.map(|body| format!(" \\\n  --data {}", quoted(body))).unwrap_or_default();
-    format!("curl{verb} -H \"Authorization: Bearer $CATCHMENT_TOKEN\" {}{body}", quoted(&format!("http://{host}/api/v1{path}")))
+    format!("curl{verb} -H \"Authorization: Bearer $CATCHMENT_TOKEN\" {}{body}", quoted(&format!("{origin}/api/v1{path}")))
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&b));
     if is_plain && !word.is_empty() { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
@@ -29,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_shell_takes_a_call_as_it_is_meant() {
-        assert_eq!(call("h:1", "GET", "/rules", None), "curl -H \"Authorization: Bearer $CATCHMENT_TOKEN\" http://h:1/api/v1/rules");
-        assert!(call("h:1", "POST", "/rules", Some("{\"a\":\"it's\"}")).ends_with("--data '{\"a\":\"it'\\''s\"}'"));
+        assert_eq!(call("http://h:1", "GET", "/rules", None), "curl -H \"Authorization: Bearer $CATCHMENT_TOKEN\" http://h:1/api/v1/rules");
+        assert!(call("http://h:1", "POST", "/rules", Some("{\"a\":\"it's\"}")).ends_with("--data '{\"a\":\"it'\\''s\"}'"));
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{self, Elsewhere, quoted};
 use super::refusal::{Refusal, shown};
 use super::show;
 use crate::error::Error;
@@ -152,10 +152,10 @@ fn queries(store: &str, prefix: &str, key: &str) -> Vec<(&'static str, String)> 
         Ok(StoreUrl::Bucket(bucket)) => format!("s3://{}/{}", bucket.bucket, address_path(&address)),
         _ => address_path(&address),
     };
-    let mut queries = vec![("catchment", format!("catchment show '{address}'\ncatchment verify '{address}'"))];
+    let mut queries = vec![("catchment", format!("catchment show {0}\ncatchment verify {0}", quoted(&address)))];
     if key.ends_with(".parquet") {
         let all = place.rsplit_once('/').map_or(place.clone(), |(directory, _)| format!("{directory}/*.parquet"));
-        let select = |from: &str| format!("SELECT * FROM read_parquet('{}') ORDER BY \"offset\" LIMIT 10;", from.replace('\'', "''"));
+        let select = |from: &str| format!("SELECT * FROM read_parquet('{}') ORDER BY kafka_offset LIMIT 10;", from.replace('\'', "''"));
         queries.push(("DuckDB", format!("INSTALL httpfs; LOAD httpfs;\n{}\n{}", select(&place), select(&all))));
     }
     queries

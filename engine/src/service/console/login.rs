@@ -36,14 +36,15 @@ pub(super) async fn show(p: Page, Query(to): Query<Destination>) -> Response {
     if p.logged_in { Redirect::to(&next).into_response() } else { shown(&LoginPage { p, next, problem: None }) }
 }
 
-/// Takes the token. Whoever has failed too often is not heard for a while; a session that is open goes on.
+/// Takes the token. Whoever has failed too often is not told whether it was wrong for a while; the right token is always heard, since behind a proxy
+/// everybody has one address.
 pub(super) async fn enter(State(service): State<Service>, p: Page, fields: Fields, request: Request) -> Result<Response, Refusal> {
     let (next, address) = (own_path(fields.text("next")), web::address_of(&request));
-    if service.attempts.are_spent(address) {
-        let page = shown(&LoginPage { problem: Some(p.t.too_many_attempts), next, p });
-        return Ok((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "60")], page).into_response());
-    }
     if !service.token.is(fields.text("token")) {
+        if service.attempts.are_spent(address) {
+            let page = shown(&LoginPage { problem: Some(p.t.too_many_attempts), next, p });
+            return Ok((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "60")], page).into_response());
+        }
         service.attempts.failed_again(address);
         tracing::warn!(%address, "a login with a wrong token");
         let page = shown(&LoginPage { problem: Some(p.t.wrong_token), next, p });
@@ -51,9 +52,9 @@ pub(super) async fn enter(State(service): State<Service>, p: Page, fields: Field
     }
     let session = service
         .sessions
-        .begin()
+        .begin(comes_over_tls(request.headers()))
         .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "no session can be opened").because(e).help("try again"))?;
-    let cookie = set_cookie(&session.id, comes_over_tls(request.headers()));
+    let cookie = set_cookie(&session.id, session.over_tls);
     Ok(([(SET_COOKIE, cookie)], Redirect::to(&next)).into_response())
 }
 

@@ -41,6 +41,7 @@ impl std::fmt::Debug for Sessions {
 
 struct Entry {
     csrf: String,
+    over_tls: bool,
     opened: Instant,
     used: Instant,
 }
@@ -58,6 +59,8 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What each form holds.
     pub(super) csrf: String,
+    /// Whether it was opened over TLS.
+    pub(super) over_tls: bool,
 }
 
 impl Sessions {
@@ -69,8 +72,8 @@ impl Sessions {
     ///
     /// # Errors
     /// If the system has no chance to give.
-    pub(super) fn begin(&self) -> std::io::Result<Session> {
-        let (session, now) = (Session { id: secret()?, csrf: secret()? }, clock::now());
+    pub(super) fn begin(&self, over_tls: bool) -> std::io::Result<Session> {
+        let (session, now) = (Session { id: secret()?, csrf: secret()?, over_tls }, clock::now());
         let mut open = self.open();
         open.retain(|_, entry| entry.lives(now));
         if open.len() >= SESSIONS_MAX
@@ -78,7 +81,7 @@ impl Sessions {
         {
             open.remove(&oldest);
         }
-        open.insert(session.id.clone(), Entry { csrf: session.csrf.clone(), opened: now, used: now });
+        open.insert(session.id.clone(), Entry { csrf: session.csrf.clone(), over_tls, opened: now, used: now });
         Ok(session)
     }
 
@@ -88,7 +91,7 @@ impl Sessions {
         let mut open = self.open();
         let entry = open.get_mut(id).filter(|entry| entry.lives(now))?;
         entry.used = now;
-        Some(Session { id: id.to_owned(), csrf: entry.csrf.clone() })
+        Some(Session { id: id.to_owned(), csrf: entry.csrf.clone(), over_tls: entry.over_tls })
     }
 
     /// Ends one.
@@ -125,7 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_unused_or_old_or_by_a_word() {
         let sessions = Sessions::default();
-        let (one, other) = (sessions.begin().unwrap(), sessions.begin().unwrap());
+        let (one, other) = (sessions.begin(false).unwrap(), sessions.begin(false).unwrap());
         assert!(one.id != other.id && one.csrf != other.csrf && one.id != one.csrf);
         assert_eq!(sessions.of(&shown(&one.id)).map(|found| found.csrf), Some(one.csrf.clone()));
         assert!(sessions.of(&shown("")).is_none() && sessions.of(&shown(&one.csrf)).is_none() && sessions.of(&HeaderMap::new()).is_none());
@@ -137,7 +140,7 @@ mod tests {
             assert_eq!(lives, clock::now() < sessions.open().get(&one.id).map_or(clock::now(), |entry| entry.opened + AGE_MAX));
         }
         assert!(sessions.of(&shown(&one.id)).is_none(), "a day is over");
-        let idle = sessions.begin().unwrap();
+        let idle = sessions.begin(false).unwrap();
         tokio::time::advance(IDLE_MAX).await;
         assert!(sessions.of(&shown(&idle.id)).is_none());
     }
@@ -145,10 +148,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sessions_are_bounded_and_not_shown() {
         let sessions = Sessions::default();
-        let first = sessions.begin().unwrap();
+        let first = sessions.begin(false).unwrap();
         for _ in 0..SESSIONS_MAX {
             tokio::time::advance(Duration::from_millis(1)).await;
-            sessions.begin().unwrap();
+            sessions.begin(false).unwrap();
         }
         assert_eq!(sessions.open().len(), SESSIONS_MAX);
         assert!(sessions.of(&shown(&first.id)).is_none(), "the one that was unused for longest");
