@@ -156,7 +156,11 @@ impl Visit {
         browser.click("#sample");
         browser.find("#sample-caption");
         self.check("topics and records");
-        assert!(browser.source().contains(&format!(">{}</textarea>", self.name)), "the topic is among those that are typed: {}", browser.source());
+        assert!(
+            browser.source().contains(&format!(">{}</textarea>", self.name)),
+            "the topic is among those that are typed: {}",
+            browser.source()
+        );
         self.picture_of_language("add-2");
         browser.click("#next");
         browser.fill("#prefix", "e2e/");
