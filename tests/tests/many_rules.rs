@@ -40,6 +40,6 @@ fn a_thousand_rules_a_hundred_of_them_with_traffic_keep_to_one_budget_and_a_stal
     let process = scene.service.process_mut();
     let (peak, threads, files) = (process.memory_peak_bytes(), process.threads(), process.open_files());
     println!("peak {} MiB of {BUDGET_MIB}, {threads} threads, {files} open files, {:.0} s of CPU", peak >> 20, process.cpu_seconds());
-    assert!(peak <= BUDGET_MIB * 6 / 5 << 20, "peak {} MiB of {BUDGET_MIB}", peak >> 20);
+    assert!(peak <= (BUDGET_MIB * 6 / 5) << 20, "peak {} MiB of {BUDGET_MIB}", peak >> 20);
     scene.service.stop().assert_code(0);
 }
