@@ -7,7 +7,7 @@ pub(super) enum InputKind {
     /// Never filled in again: what was typed is not sent back.
     Secret,
     Area,
-    /// Values with their texts.
+    /// Values with their texts. A text that is its value is a name, of no language.
     Select(Vec<(String, String)>),
 }
 
@@ -21,13 +21,11 @@ pub(super) struct Input {
     pub(super) problem: Option<String>,
     pub(super) kind: InputKind,
     pub(super) required: bool,
-    /// Whether a choice's texts are names, of no language.
-    pub(super) is_identifier: bool,
 }
 
 impl Input {
     pub(super) fn new(id: &'static str, label: &'static str, kind: InputKind) -> Self {
-        Self { id, label, value: String::new(), hint: "", problem: None, kind, required: false, is_identifier: false }
+        Self { id, label, value: String::new(), hint: "", problem: None, kind, required: false }
     }
 
     pub(super) fn text(id: &'static str, label: &'static str, value: &str) -> Self {
@@ -42,10 +40,10 @@ impl Input {
         Self { required: true, ..self }
     }
 
-    /// A choice among names; with a text for none if there may be none.
+    /// A choice among names.
     pub(super) fn names<'a>(id: &'static str, label: &'static str, value: &str, names: impl Iterator<Item = &'a String>) -> Self {
         let options = names.map(|name| (name.clone(), name.clone())).collect();
-        Self { value: value.to_owned(), is_identifier: true, ..Self::new(id, label, InputKind::Select(options)) }
+        Self { value: value.to_owned(), ..Self::new(id, label, InputKind::Select(options)) }
     }
 
     /// A choice among words that have texts.

@@ -354,6 +354,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_read_page_by_page_by_gravity_and_text() {
+        let state = state();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        let grave = |level: &str, text: &str| match line(text) {
+            Entry::Line(rule, line) => Entry::Line(rule, LogLine { level: level.into(), ..line }),
+            other => other,
+        };
+        state.write(&[grave("info", "one"), grave("warn", "two"), grave("error", "Three"), grave("info", "four")]).unwrap();
+        let page = |before, grave, text: &str, limit| state.log_page("a", before, grave, text, limit).unwrap();
+        let last = page(i64::MAX, Grave::Info, "", 2);
+        assert_eq!(texts(&last), ["Three", "four"]);
+        assert_eq!(texts(&page(last[0].id, Grave::Info, "", 2)), ["one", "two"]);
+        assert_eq!(texts(&page(i64::MAX, Grave::Warn, "", 9)), ["two", "Three"]);
+        assert_eq!(texts(&page(i64::MAX, Grave::Error, "", 9)), ["Three"]);
+        assert_eq!(texts(&page(i64::MAX, Grave::Info, "tHREE", 9)), ["Three"]);
+        assert_eq!(texts(&page(i64::MAX, Grave::Info, "%", 9)), [] as [&str; 0], "a text is no pattern");
+    }
+
+    #[test]
     fn whoever_follows_is_told() {
         let state = state();
         let written = state.written();
