@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -46,6 +46,8 @@ pub struct Browser {
     driver: Child,
     port: u16,
     session: String,
+    /// What the driver says; it would end at a closed pipe.
+    _said: BufReader<ChildStdout>,
     _profile: tempfile::TempDir,
 }
 
@@ -67,11 +69,13 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|e| panic!("chromedriver cannot be started ({e}): install chromium and chromium-driver (scripts/test does)"));
-        let said = BufReader::new(driver.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let port =
-            said.filter_map(|line| line.rsplit_once("successfully on port ").map(|(_, rest)| rest.trim_end_matches('.').to_owned())).next();
+        let mut said = BufReader::new(driver.stdout.take().expect("a pipe"));
+        let lines = said.by_ref().lines().map_while(Result::ok);
+        let port = lines
+            .filter_map(|line| line.rsplit_once("successfully on port ").map(|(_, rest)| rest.trim_end_matches('.').to_owned()))
+            .next();
         let port = port.and_then(|port| port.parse().ok()).expect("chromedriver says its port");
-        let mut browser = Self { driver, port, session: String::new(), _profile: profile };
+        let mut browser = Self { driver, port, session: String::new(), _said: said, _profile: profile };
         let mut args: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         args.push(format!("--user-data-dir={}", browser._profile.path().display()));
         args.push(format!("--accept-lang={}", options.language));
@@ -99,11 +103,8 @@ impl Browser {
             body.len()
         );
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).map_err(|e| e.to_string())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).map_err(|e| e.to_string())?;
-        let answer = String::from_utf8_lossy(&answer);
-        let text = answer.split_once("\r\n\r\n").map(|(_, body)| body).ok_or("no answer")?;
-        let mut answer: Value = serde_json::from_str(text).map_err(|e| format!("{e}: {text}"))?;
+        let text = body_of(stream).map_err(|e| e.to_string())?;
+        let mut answer: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
         let value = answer["value"].take();
         if value["error"].is_string() { Err(format!("{}: {}", value["error"], value["message"])) } else { Ok(value) }
     }
@@ -163,19 +164,31 @@ impl Browser {
         }
     }
 
+    /// Asks something of an element; again if the page has gone on between finding and asking.
+    #[track_caller]
+    fn ask(&self, selector: &str, method: &str, what: &str, body: &Value) -> Value {
+        let began = Instant::now();
+        loop {
+            let Element(id) = self.find(selector);
+            match self.try_call(method, &format!("/session/{}/element/{id}{what}", self.session), body) {
+                Ok(value) => return value,
+                Err(why) if why.contains("stale element") && began.elapsed() < PATIENCE => {}
+                Err(why) => panic!("{selector}{what}: {why}"),
+            }
+        }
+    }
+
     /// Presses an element and waits for what it leads to.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        let Element(id) = self.find(selector);
-        self.post(&format!("/element/{id}/click"), &json!({}));
+        self.ask(selector, "POST", "/click", &json!({}));
     }
 
     /// Puts a text into an input in the place of what is there.
     #[track_caller]
     pub fn fill(&self, selector: &str, text: &str) {
-        let Element(id) = self.find(selector);
-        self.post(&format!("/element/{id}/clear"), &json!({}));
-        self.post(&format!("/element/{id}/value"), &json!({ "text": text }));
+        self.ask(selector, "POST", "/clear", &json!({}));
+        self.ask(selector, "POST", "/value", &json!({ "text": text }));
     }
 
     /// Presses keys where the focus is.
@@ -190,15 +203,13 @@ impl Browser {
     /// What an element shows.
     #[track_caller]
     pub fn text(&self, selector: &str) -> String {
-        let Element(id) = self.find(selector);
-        self.get(&format!("/element/{id}/text")).as_str().unwrap_or_default().to_owned()
+        self.ask(selector, "GET", "/text", &Value::Null).as_str().unwrap_or_default().to_owned()
     }
 
     /// An element's attribute or property.
     #[track_caller]
     pub fn attribute(&self, selector: &str, name: &str) -> String {
-        let Element(id) = self.find(selector);
-        self.get(&format!("/element/{id}/attribute/{name}")).as_str().unwrap_or_default().to_owned()
+        self.ask(selector, "GET", &format!("/attribute/{name}"), &Value::Null).as_str().unwrap_or_default().to_owned()
     }
 
     /// What a script gives.
@@ -233,6 +244,23 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// An answer's body. ChromeDriver leaves the connection open, so its length counts.
+fn body_of(stream: TcpStream) -> std::io::Result<String> {
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while stream.read_line(&mut line)? > 2 {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(std::io::Error::other)?;
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Base64, as WebDriver sends pictures.
