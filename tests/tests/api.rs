@@ -212,6 +212,7 @@ fn the_description_holds_under_schemathesis() {
 #[test]
 fn metrics_of_all_rules_stand_on_one_page_for_who_has_the_token() {
     let mut bed = bed();
+    bed.admin.set_topic_settings(&bed.topic, &[("retention.ms", "3153600000000")]);
     bed.fill(100);
     let service = RulesService::start(&bed);
     let keys = "window = { every = \"1s\" }";

@@ -549,14 +549,15 @@ fn metrics_keep_their_names_and_tell_what_a_backup_does() {
     bed.fill(2 * RECORDS);
     // A gap, windows that grow too large and a store that refuses at first: what counts accidents is there once there is one.
     bed.admin.delete_records(&bed.topic, 0, 10);
+    bed.admin.set_topic_settings(&bed.topic, &[("retention.ms", "3153600000000")]);
     bed.place.refuse_data();
     let mut process = bed.backup(&["--start", "0", "--max-bytes", "8KiB", "--metrics", "127.0.0.1:0"]).spawn();
     process.wait_for_stderr("waiting for the store", RUN_LIMIT);
     bed.place.accept_data();
     let written = 2 * RECORDS - 10;
     scrape_until(&mut process, "catchment_records_written_total", written);
-    // How long the topic is kept is asked for beside all else: here a week, and nothing is behind.
-    let text = scrape_until(&mut process, "catchment_time_to_data_loss_seconds", "604800.0");
+    // How long the topic is kept is asked for beside all else: here a hundred years, and nothing is behind.
+    let text = scrape_until(&mut process, "catchment_time_to_data_loss_seconds", "3153600000.0");
     process.terminate(STOP).assert_code(0);
     assert_eq!(metrics(&text), METRICS.map(str::to_owned).into());
     let stored = bed.place.data_keys("");
