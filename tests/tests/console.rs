@@ -1,7 +1,7 @@
 //! The console in a real browser, over a real Kafka and MinIO: a rule from nothing to a verified backup, changed and deleted, by everything that a page offers;
 //! in both languages, with and without scripts; and what a page weighs, whom it keeps out and how it is read out.
 //!
-//! With `CATCHMENT_SCREENSHOTS=DIR` the pictures of the documentation are written there.
+//! With `CATCHMENT_SCREENSHOTS=DIR` pictures of what was seen are written there.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
