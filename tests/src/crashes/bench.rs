@@ -105,15 +105,15 @@ pub(crate) struct Bench<'a> {
     lists_completed: bool,
 }
 
-/// The stores that are known to list uploads that were completed have no guard for a Complete either.
-fn lists_completed(form: Form, class: GuardClass) -> bool {
-    class == GuardClass::C && form == Form { sending: Sending::Multipart, format: Format::Raw }
-}
-
 impl<'a> Bench<'a> {
     /// Full topics, an empty store.
     pub(crate) fn new(handle: &'a Handle, form: Form, class: GuardClass) -> Self {
-        let (order, lists_completed) = (Order::default(), lists_completed(form, class));
+        Self::with_listing(handle, form, class, false)
+    }
+
+    /// The same on a store that may list uploads that were completed.
+    pub(crate) fn with_listing(handle: &'a Handle, form: Form, class: GuardClass, lists_completed: bool) -> Self {
+        let order = Order::default();
         let config = Config { part_bytes_min: Some(PART_BYTES), lists_completed, order: order.clone(), ..Config::new(Personality::Minio) };
         let config = config.guards(class, class);
         let (broker, server) =

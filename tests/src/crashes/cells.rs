@@ -76,6 +76,13 @@ impl Cell {
     }
 }
 
+/// Whether the store of a cell lists uploads that were completed: those that are known to do so have no guard for a Complete either. Nothing is aborted
+/// there, so that the point before an abort is not passed.
+pub(super) fn lists_completed(point: Point, form: Form, class: GuardClass) -> bool {
+    let is_raw_upload = form == Form { sending: Sending::Multipart, format: Format::Raw };
+    is_raw_upload && class == GuardClass::C && point != Point::BeforeAbortReplaced
+}
+
 /// What a process finds that is to come to a point.
 pub(super) fn scenario_of(point: Point, sending: Sending) -> Scenario {
     use Point as P;

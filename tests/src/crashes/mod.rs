@@ -247,7 +247,8 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn kill_and_finish(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(), String> {
-    let bench = Bench::new(handle, cell.form, cell.class());
+    let lists = cells::lists_completed(cell.point, cell.form, cell.class());
+    let bench = Bench::with_listing(handle, cell.form, cell.class(), lists);
     found.prepared = scenario::prepare(&bench, cell.scenario())?;
     let exit = bench.run(&cell.order(), "member-1");
     if std::os::unix::process::ExitStatusExt::signal(&exit.status) != Some(Signal::SIGKILL as i32) {

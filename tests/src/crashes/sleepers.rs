@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::bench::{Bench, Compared, Form, Format, Sending, tail};
-use super::cells::{CLASSES, makes_sense, scenario_of};
+use super::cells::{CLASSES, lists_completed, makes_sense, scenario_of};
 use super::uploads::Left;
 use super::{CellFailure, at_once, failure_of, scenario};
 use crate::process::Process;
@@ -153,7 +153,8 @@ fn run_cell(handle: &Handle, cell: &Cell) -> Found {
 }
 
 fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(), String> {
-    let bench = Bench::new(handle, cell.form, cell.class);
+    let lists = lists_completed(cell.point, cell.form, cell.class);
+    let bench = Bench::with_listing(handle, cell.form, cell.class, lists);
     scenario::prepare(&bench, scenario_of(cell.point, cell.form.sending))?;
     let mut sleeper = bench.armed(&format!("{}:2:stop", cell.point.name()), "member-1").spawn();
     await_asleep(&mut sleeper)?;
@@ -176,7 +177,6 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     }
     let is_abort = |op: Op| op == Op::AbortMultipartUpload;
     found.aborted = bench.store_state().log()[requests..].iter().filter(|r| is_abort(r.op) && r.status == 204).count() as u64;
-    left.verdict(&bench)?;
     found.compared = bench.compare()?;
     found.rewritten = bench.rewritten();
     if cell.class == GuardClass::A && found.rewritten > 0 {
