@@ -97,16 +97,16 @@ async fn read_kept(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<Opt
 pub async fn measure(store: &Arc<dyn ObjectStore>) -> StoreResult<GuardClasses> {
     let best = store.guard_class_best();
     let run = format!("{}{:016x}", key::PROBES, fastrand::u64(..));
-    let forgets_completed = forgets_completed(store, &run).await?;
     if best == GuardClass::C {
-        return Ok(GuardClasses { forgets_completed, ..GuardClasses::UNKNOWN });
+        return Ok(GuardClasses { forgets_completed: forgets_completed(store, &run).await?, ..GuardClasses::UNKNOWN });
     }
     let put = measure_operation(store, &format!("{run}/put"), Operation::Put).await?.max(best);
     let complete = match store.limits().multipart {
         true => measure_operation(store, &format!("{run}/complete"), Operation::Complete).await?.max(best),
         false => GuardClass::C,
     };
-    Ok(GuardClasses { put, complete, forgets_completed })
+    // Last: whoever may not write is told so of a PUT.
+    Ok(GuardClasses { put, complete, forgets_completed: forgets_completed(store, &run).await? })
 }
 
 /// Completes an upload and looks for it in the listing, more than once: a listing may lag.
