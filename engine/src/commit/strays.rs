@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use super::driver::{Exit, Lane};
-use crate::clock::Backoff;
+use crate::clock::{self, Backoff};
 use crate::crash::{self, Point};
 use crate::store::{OpenUpload, StoreErrorKind};
 
@@ -160,6 +160,11 @@ fn left_of_young(upload: &OpenUpload, age_max: u64) -> Left {
     Left::Young(age_max.saturating_sub(upload.age_ms) + 1)
 }
 
+/// What is left to do at a key, if that is known in time: in that of requests, which no other clock makes faster.
+async fn within(longest: Duration, attempt: impl Future<Output = Left>) -> Left {
+    tokio::time::timeout(longest, attempt).await.unwrap_or(Left::Refused)
+}
+
 impl Lane {
     /// Rule R7: aborts uploads of exactly this key that no intent names and that are too old to be alive.
     pub(super) async fn abort_stale_uploads(&mut self, object_key: &str, named: Option<&str>) -> Result<(), Exit> {
@@ -203,11 +208,11 @@ impl Lane {
         if !self.may_sweep() {
             return;
         }
-        let enough = self.env.clock.steady() + BEFORE_TIDY_MAX;
+        let enough = clock::now() + BEFORE_TIDY_MAX;
         let replaced: Vec<_> = self.history.strays.replaced().map(|(key, id)| (key.to_owned(), id.to_owned())).collect();
         for (key, id) in replaced {
-            let left = enough.saturating_sub(self.env.clock.steady());
-            if self.within(left, self.abort_named(&key, &id)).await == Left::Nothing {
+            let left = enough.saturating_duration_since(clock::now());
+            if within(left, self.abort_named(&key, &id)).await == Left::Nothing {
                 self.history.strays.forget_replaced(&key, &id);
             }
         }
@@ -221,7 +226,7 @@ impl Lane {
             return;
         }
         for mut stray in due {
-            match self.within(SWEEP_MAX, self.sweep_key(&mut stray)).await {
+            match within(SWEEP_MAX, self.sweep_key(&mut stray)).await {
                 Left::Nothing => continue,
                 Left::Young(wait) => stray.due = now + Duration::from_millis(wait),
                 Left::Refused => {}
@@ -248,15 +253,6 @@ impl Lane {
     /// Whether an upload that is open, or is listed as if it were, cannot have made an object.
     fn may_sweep(&self) -> bool {
         self.env.rule.classes.forgets_completed
-    }
-
-    /// What is left to do at a key, if that is known in time.
-    async fn within(&self, longest: Duration, attempt: impl Future<Output = Left>) -> Left {
-        tokio::select! {
-            biased;
-            left = attempt => left,
-            () = self.env.clock.sleep(longest) => Left::Refused,
-        }
     }
 
     async fn sweep_key(&self, stray: &mut Stray) -> Left {
