@@ -242,17 +242,6 @@ async fn a_lane_that_begins_before_its_start_is_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_that_begins_behind_the_beginning_of_the_log_is_seen() {
-    let mut case = Case::new().await;
-    let gone = case.keys[0].clone();
-    case.remove(&gone).await;
-    let key = "_catchment/owners/events.json";
-    let owner = String::from_utf8(case.body(key).await).expect("it is JSON").replace("{\"0\":0}", "{\"0\":5}");
-    case.put(key, owner.into_bytes(), &Metadata::new()).await;
-    case.assert_found(&["the lane starts at 5, behind the beginning of the log"]).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn commits_that_are_nobodys_notes_are_seen() {
     let mut case = Case::new().await;
     let (n, _) = case.intent();

@@ -98,7 +98,7 @@ impl Lane {
     }
 
     /// Where the log started at most.
-    pub fn retained_to(&self) -> i64 {
+    fn retained_to(&self) -> i64 {
         self.retained.iter().map(|(to, _)| *to).max().unwrap_or_default()
     }
 
