@@ -178,9 +178,24 @@ impl Browser {
         }
     }
 
-    /// Presses an element and waits for what it leads to.
+    /// Presses an element that leads to another page, and waits until this one has gone.
+    ///
+    /// # Panics
+    /// If it stays.
     #[track_caller]
     pub fn click(&self, selector: &str) {
+        let (Element(page), began) = (self.find("html"), Instant::now());
+        self.tick(selector);
+        let stays = || self.try_call("GET", &format!("/session/{}/element/{page}/name", self.session), &Value::Null).is_ok();
+        while stays() {
+            assert!(began.elapsed() < PATIENCE, "{selector} leads nowhere: {}", self.source());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Presses an element that changes something on the page.
+    #[track_caller]
+    pub fn tick(&self, selector: &str) {
         self.ask(selector, "POST", "/click", &json!({}));
     }
 
