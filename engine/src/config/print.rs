@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use catchment_formats::{Codec, Format, Framing};
+use toml_writer::ToTomlKey as _;
 
 use super::destination::LayoutSettings;
 use super::plan::BackupPlan;
@@ -57,7 +58,7 @@ impl BackupPlan {
     }
 
     fn print_rule(&self, out: &mut Lines) {
-        let rule = format!("rule.{}", quoted_name(&self.rule));
+        let rule = format!("rule.{}", self.rule.to_toml_key());
         out.section(&rule);
         out.text("max_bytes", self.max_bytes);
         out.text("budget", self.budget);
@@ -107,13 +108,8 @@ impl BackupPlan {
     }
 }
 
-/// A bare key if it can be one: names may hold dots, which would nest.
-fn quoted_name(name: &str) -> String {
-    if name.contains('.') || name.is_empty() { quoted(name) } else { name.to_owned() }
-}
-
 fn print_kafka(out: &mut Lines, name: &str, kafka: &KafkaSettings) {
-    let section = format!("kafka.{}", quoted_name(name));
+    let section = format!("kafka.{}", name.to_toml_key());
     out.section(&section);
     out.texts("brokers", &kafka.brokers);
     out.text_if("preset", kafka.preset);
@@ -139,13 +135,13 @@ fn print_kafka(out: &mut Lines, name: &str, kafka: &KafkaSettings) {
     if !kafka.properties.is_empty() {
         out.section(&format!("{section}.properties"));
         for (key, value) in &kafka.properties {
-            out.text(&quoted(key), if is_secret_property(key) { MASK } else { value });
+            out.text(&key.to_toml_key(), if is_secret_property(key) { MASK } else { value });
         }
     }
 }
 
 fn print_store(out: &mut Lines, name: &str, store: &StoreSettings) {
-    out.section(&format!("store.{}", quoted_name(name)));
+    out.section(&format!("store.{}", name.to_toml_key()));
     out.text("url", &store.url);
     out.text_if("access_key_id", store.access_key_id.as_ref());
     out.text_if("secret_access_key", store.secret_access_key.as_ref());

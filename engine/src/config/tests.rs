@@ -108,6 +108,8 @@ fn the_printed_plan_is_a_config_file_with_the_same_meaning() {
         FILE,
         &FILE.replace("layout = \"hive\"", "layout = \"tencent\", instance = \"ckafka-x\""),
         &FILE.replace("[rule.orders]", "[rule.\"a.b\"]"),
+        &FILE.replace("\"client.id\"", "\"client\\nid\""),
+        &FILE.replace("\"client.id\"", "\"\""),
     ] {
         let printed = plan(text, Overrides::default()).unwrap().to_toml();
         let again = plan(&printed, Overrides::default()).unwrap_or_else(|e| panic!("{e:?}\n{printed}"));
