@@ -10,13 +10,14 @@ use catchment::clock::SystemClock;
 use catchment::commit::control::{self, Owner};
 use catchment::intent::CommitNote;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
-use catchment::store::{Guard, GuardClass, ObjectStore, Payload};
-use catchment_formats::{GapCause, Missing};
+use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
+use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
 use catchment_tests::simulation::directed::{Directed, create_again};
 use catchment_tests::simulation::plan::Plan;
 use catchment_tests::simulation::store::FaultyStore;
 use catchment_tests::simulation::vitals::Vitals;
+use tokio::time::Instant;
 
 /// `[0, 20)` is stored, a window of `[20, 25)` is pinned, and the process is dead.
 async fn pinned() -> Directed {
@@ -152,6 +153,82 @@ async fn a_window_that_a_cut_log_gives_otherwise_waits_for_the_one_that_was_pinn
     assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(22, 25, GapCause::Truncation)], 42));
 }
 
+/// A window of `[20, 25)` is pinned where nothing guards keys, and read again with less in it; the copy that was pinned lands just before it is too
+/// old for that. What stands in the end.
+async fn full_copy_that_lands_at_the_last_moment(spoil: impl Fn(&Directed)) -> Vec<Missing> {
+    let mut twin = pinned_in(GuardClass::C).await;
+    twin.start().await;
+    twin.pass(300).await;
+    let (key, full) = twin.objects().await.into_iter().find(|(_, proof)| proof.range.start == 20).expect("the pinned window");
+    let copy = twin.shared.store.get(&key, None).await.unwrap().expect("its bytes");
+    let metadata = twin.shared.store.head(&key).await.unwrap().expect("its metadata").metadata;
+
+    let mut directed = pinned_in(GuardClass::C).await;
+    let deadline = Instant::now() + directed.shared.world.plan.upload_deadline;
+    spoil(&directed);
+    directed.start().await;
+    tokio::time::sleep_until(deadline - Duration::from_millis(10)).await;
+    assert_eq!(directed.committed(), 20, "nobody publishes less before that");
+    directed.shared.store.put(&key, Payload::from_bytes(copy), &metadata, Guard::Overwrite).await.expect("nothing guards it");
+    directed.pass(600).await;
+    let objects = directed.objects().await;
+    let standing = objects.iter().find(|(standing, _)| *standing == key).map(|(_, proof)| proof);
+    assert_eq!((standing, directed.committed()), (Some(&full), 40), "{objects:?}");
+    directed.missing().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_what_retention_left() {
+    let retention = |directed: &Directed| directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
+    assert_eq!(full_copy_that_lands_at_the_last_moment(retention).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_what_a_corrupt_batch_left() {
+    let corruption = |directed: &Directed| directed.shared.cluster.change(&directed.tp(), |log| log.corrupt(22..25, u32::MAX));
+    assert_eq!(full_copy_that_lands_at_the_last_moment(corruption).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_one_in_another_encoding() {
+    let unknown = |directed: &Directed| {
+        let mut commit = directed.group.committed(&directed.tp()).expect("a note");
+        let Ok(CommitNote::Intent(mut intent)) = CommitNote::parse(&commit.metadata) else { panic!("{commit:?}") };
+        intent.enc = "parquet.zstd1.v9".into();
+        commit.metadata = CommitNote::Intent(intent).print();
+        directed.group.set_committed(&directed.tp(), commit);
+    };
+    assert_eq!(full_copy_that_lands_at_the_last_moment(unknown).await, []);
+}
+
+/// Raw windows of several parts, which a record beside them proves: `[20, 25)` is pinned, and the process is dead before it has written that.
+async fn pinned_without_record() -> Directed {
+    let raw = Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None };
+    let mut directed = Directed::planned(Plan { encoding: raw, part_bytes: 256, ..Directed::plan() }, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.append(20);
+    assert!(directed.kill_when_pinned().await.upload.is_some());
+    directed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_comes_late_does_not_disown_an_object_that_holds_less() {
+    let key = "_catchment/objects/events/0/00000000000000000020.json";
+    let mut twin = pinned_without_record().await;
+    twin.start().await;
+    twin.pass(300).await;
+    let record = twin.shared.store.get(key, None).await.unwrap().expect("the record of a full window");
+
+    let mut directed = pinned_without_record().await;
+    directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
+    directed.start().await;
+    directed.pass(600).await;
+    directed.shared.store.put(key, Payload::from_bytes(record), &Metadata::new(), Guard::Overwrite).await.expect("nothing guards it");
+    directed.pass(directed.shared.world.plan.upload_deadline.as_secs()).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(20, 23, GapCause::Retention)], 40));
+}
+
 #[tokio::test(start_paused = true)]
 async fn credentials_that_have_expired_while_a_topic_is_made_again_are_outwaited() {
     let mut directed = Directed::new(GuardClass::A, 20);
@@ -177,6 +254,33 @@ async fn a_corrupt_batch_of_a_pinned_window_is_listed_once_when_the_window_is_re
     directed.start().await;
     directed.pass(300).await;
     assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_cut_below_a_corrupt_batch_is_noticed_behind_it() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.corrupt(22..25, u32::MAX);
+        log.append(5);
+    });
+    directed.pass(600).await;
+    let passed_over = Missing(22, 25, GapCause::CorruptBatch);
+    assert_eq!((directed.missing().await, directed.committed()), (vec![passed_over], 25));
+    // Nobody has read anything behind the batch.
+    directed.kill();
+    directed.start().await;
+    directed.pass(60).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![passed_over], 25), "it is met again, and passed");
+    directed.kill();
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.truncate(21);
+        log.append(20);
+    });
+    directed.start().await;
+    directed.pass(600).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![passed_over, Missing(21, 25, GapCause::Truncation)], 41));
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,6 +353,29 @@ async fn a_claim_that_comes_late_does_not_change_where_lanes_start() {
         assert_eq!(standing, owner(9), "what stands is what counts, whoever claims again");
     }
     assert_eq!(control::read::<Owner>(&*directed.shared.store, &keys.owner()).await.unwrap(), Some(owner(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_that_went_back_while_the_format_was_edited_stores_nothing_twice() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.stop().await;
+    let earlier =
+        directed.group.accepted().into_iter().find(|accepted| accepted.commit.offset == 5).expect("a commit behind the first window");
+    directed.group.set_committed(&directed.tp(), earlier.commit);
+    let raw = Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None };
+    let mut directed = directed.edited(Plan { encoding: raw, ..Directed::plan() });
+    directed.append(20);
+    directed.start().await;
+    directed.pass(300).await;
+    let ranges: Vec<_> = directed.objects().await.iter().map(|(_, proof)| (proof.range.start, proof.range.end)).collect();
+    assert_eq!(
+        (ranges, directed.committed()),
+        (Vec::from_iter((0..40).step_by(5).map(|start| (start, start + 5))), 40),
+        "{:#?}",
+        directed.shared.world.traced().2
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,9 +21,15 @@ use crate::store::GuardClass;
 impl Lane {
     /// Writes the anchor when it is due. A failure is retried at the next occasion, since an older anchor is a lower bound too; only what is
     /// missing, and nothing else in the store says so, is written until it stands.
+    ///
+    /// One that knows more than the group, whose offset went back, stays until the lane has gone after what it knows ([`super::first_look`]).
     pub(super) async fn keep_anchor(&mut self) -> Result<(), Exit> {
         let (anchor_key, anchor) = self.anchor();
         let must_stand = !anchor.missing.is_empty();
+        let anchored = if must_stand { Some(self.anchored_end().await?) } else { self.anchored_end_now().await };
+        if anchored.is_none_or(|end| end > self.start) {
+            return Ok(());
+        }
         self.env.anchors.lock().unwrap_or_else(PoisonError::into_inner).insert(anchor_key, anchor);
         let now = self.env.clock.steady();
         if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
@@ -70,7 +76,7 @@ impl Lane {
             missing: self.pinned_missing.iter().chain(&self.pending).copied().collect(),
             last: (last.epoch >= 0).then_some(last),
         };
-        (self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition), anchor)
+        (self.anchor_key(), anchor)
     }
 
     async fn write_anchor(&self) -> crate::store::StoreResult<()> {
@@ -80,8 +86,7 @@ impl Lane {
 
     /// No committed offset: resume from the anchor if there is one, else begin where the owner record says.
     pub(super) async fn start_without_offset(&mut self) -> Result<(), Exit> {
-        let anchor_key = self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition);
-        let anchor = self.read_anchor(&anchor_key).await?;
+        let anchor = self.read_anchor(&self.anchor_key()).await?;
         let mut last = None;
         let begin = match anchor {
             Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
@@ -108,6 +113,39 @@ impl Lane {
         self.tidy().await?;
         crash::point(Point::AfterStartCommit);
         Ok(())
+    }
+
+    /// Up to where the anchor said that objects stand, when it was first asked for in this assignment; negative if there was none of this topic.
+    pub(super) async fn anchored_end(&mut self) -> Result<i64, Exit> {
+        if let Some(end) = self.anchored {
+            return Ok(end);
+        }
+        let anchor = self.read_anchor(&self.anchor_key()).await?;
+        Ok(self.note_anchored(anchor))
+    }
+
+    /// The same, if the store answers at once.
+    async fn anchored_end_now(&mut self) -> Option<i64> {
+        if self.anchored.is_some() {
+            return self.anchored;
+        }
+        match control::read(&*self.env.store, &self.anchor_key()).await {
+            Ok(anchor) => Some(self.note_anchored(anchor)),
+            Err(e) => {
+                tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor could not be read, and is not written");
+                None
+            }
+        }
+    }
+
+    fn note_anchored(&mut self, anchor: Option<Anchor>) -> i64 {
+        let end = anchor.filter(|anchor| self.claim.is_same_topic(&anchor.topic_id)).map_or(-1, |anchor| anchor.end);
+        self.anchored = Some(end);
+        end
+    }
+
+    fn anchor_key(&self) -> String {
+        self.claim.keys.anchor(&self.env.rule.name, self.lease.tp.partition)
     }
 
     /// The anchor, asked for until the store answers: a permission that is missing says nothing of what is there.

@@ -72,6 +72,10 @@ pub struct Lane {
     pub(super) last_key: Option<String>,
     /// Whether P and S are not in the group yet: since when.
     pub(super) untidied: Option<Duration>,
+    /// The end that the anchor named before this assignment, once it was asked for.
+    pub(super) anchored: Option<i64>,
+    /// When this process last pinned a window of this assignment.
+    pub(super) pinned_at: Option<Duration>,
     /// Whether the key of the first pin of this assignment was looked at (rule R2).
     pub(super) first_key_checked: bool,
     pub(super) read_back: bool,
@@ -155,6 +159,8 @@ impl Lane {
             last: LastRead::unknown(0),
             last_key: None,
             untidied: None,
+            anchored: None,
+            pinned_at: None,
             first_key_checked: false,
             read_back: false,
             pending: Vec::new(),
@@ -268,12 +274,7 @@ impl Lane {
             true => Some(CorruptSkip { at: self.history.corrupt_twice(), log_end: self.env.source.bounds(&tp).await?.stable_end }),
             false => None,
         };
-        // The batch may lie before the position, where nothing is visible that is wanted.
-        let last = if self.history.met_corrupt_at(resume.position) || removes(Switch::LeaderEpoch) {
-            LastRead::unknown(resume.position)
-        } else {
-            resume.last
-        };
+        let last = if removes(Switch::LeaderEpoch) { LastRead::unknown(resume.position) } else { resume.last };
         let queue = self.env.source.open(&tp, last.end, last.epoch, wake)?;
         let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
         let (closed, closing) = oneshot::channel();

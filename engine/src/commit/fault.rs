@@ -58,11 +58,6 @@ impl History {
         self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
     }
 
-    /// Whether a batch was corrupt where the lane stood at this offset.
-    pub(super) fn met_corrupt_at(&self, position: i64) -> bool {
-        self.faults.iter().any(|(at, f)| *at == position && matches!(f, QueueFault::Corrupt(_)))
-    }
-
     /// The offsets at which a batch was corrupt twice.
     pub(super) fn corrupt_twice(&self) -> Vec<i64> {
         let mut corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();

@@ -50,7 +50,9 @@ impl Lane {
             return Ok(true);
         }
         // What is listed as missing from here on is not to be completed.
-        self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
+        if self.may_sweep() {
+            self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
+        }
         Ok(false)
     }
 

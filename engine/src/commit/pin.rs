@@ -3,6 +3,8 @@
 //! Place in the flow: called by [`publish`](super::publish), which goes on only after this has returned. Guarantee: what is pinned is the range, the
 //! missing ranges, the key and the encoding that the object will have; an intent that the group has is never replaced by another one of its start.
 
+use std::time::Duration;
+
 use super::driver::{Exit, Lane};
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
@@ -78,18 +80,26 @@ impl Lane {
 
     fn accepted(&mut self, intent: &Intent) {
         self.untidied = None;
+        self.pinned_at = Some(self.env.clock.steady());
         self.sights.pinned(intent);
     }
 
-    /// Pins an intent again if its pin is old. Who was frozen may have lost the lane since; others have waited for the requests of that pin,
-    /// and gone on without them. Sent now, they would write over what came after.
+    /// Pins an intent again unless this process has just pinned it. Who was frozen may have lost the lane since; others have waited for the
+    /// requests of that pin, and gone on without them. Sent now, they would write over what came after.
     pub(super) async fn renew_pin(&mut self, intent: &mut Intent) -> Result<(), Exit> {
-        let now = self.env.clock.wall_ms();
-        let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
-        if now.saturating_sub(intent.at) <= age_max || removes(Switch::OldPin) {
+        if self.is_young(intent) || removes(Switch::OldPin) {
             return Ok(());
         }
-        intent.at = now;
+        intent.at = self.env.clock.wall_ms();
         self.pin(intent).await
+    }
+
+    /// Whether a pin is so young that nobody can have given its requests up. A clock that was set back says nothing of that, nor does a monotonic
+    /// one that stood still while the machine slept: both must say so.
+    fn is_young(&self, intent: &Intent) -> bool {
+        let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
+        let age = self.env.clock.wall_ms().saturating_sub(intent.at);
+        let is_recent = |at: Duration| self.env.clock.steady().saturating_sub(at) <= PIN_AGE_MAX;
+        self.pinned_at.is_some_and(is_recent) && (0..=age_max).contains(&age)
     }
 }

@@ -1,5 +1,4 @@
-//! Steps 4 and 5 for one sealed segment that [`pin`](super::pin) has pinned: publish it, settle what became of it; and rule R2, which looks at its
-//! key first.
+//! Steps 4 and 5 for one sealed segment that [`pin`](super::pin) has pinned: publish it, settle what became of it.
 //!
 //! Guarantee: nothing of a segment is visible before the group has accepted its intent, and this file returns success only
 //! when an object that holds exactly the pinned range of this lane stands under the pinned key.
@@ -75,7 +74,7 @@ impl Lane {
         self.pin_segment(&mut intent, &sealed, pinned.is_some()).await?;
         if needs_record(&sealed.proof, intent.upload.is_some(), self.env.store.limits().metadata) {
             crash::point(Point::BeforeRecord);
-            self.write_record(&object_key, &sealed).await?;
+            self.write_record(&mut intent, &sealed).await?;
             crash::point(Point::AfterRecord);
         }
         if removes(Switch::TidyLast) {
@@ -189,12 +188,19 @@ impl Lane {
         Ok((Body::Complete { id: upload.id.clone(), parts }, Some(note), Vec::new(), Some(upload)))
     }
 
-    async fn write_record(&self, object_key: &str, sealed: &SealedSegment) -> Result<(), Exit> {
-        let Some(record_key) = record_key(&self.env.rule.layout, object_key) else { return Ok(()) };
+    /// The record beside an object that cannot say itself what it is. Nothing guards it: like the object it is only sent by who has just pinned its
+    /// range, and who writes another one has outwaited it.
+    async fn write_record(&mut self, intent: &mut Intent, sealed: &SealedSegment) -> Result<(), Exit> {
+        let Some(record_key) = record_key(&self.env.rule.layout, &intent.key) else { return Ok(()) };
         let body = Payload::from_bytes(serde_json::to_vec(&sealed.proof).expect("a proof holds nothing that JSON cannot"));
-        let none = Metadata::new();
-        self.until_answered("PutObject", || self.env.store.put(&record_key, body.clone(), &none, Guard::Overwrite)).await?;
-        Ok(())
+        let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
+        loop {
+            self.renew_pin(intent).await?;
+            let answer = self.env.store.put(&record_key, body.clone(), &Metadata::new(), Guard::Overwrite).await.map(drop);
+            if self.answered("PutObject", answer, &mut backoff).await?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// Steps 4 and 5.
@@ -297,38 +303,12 @@ impl Lane {
     }
 
     /// An object stands up to `end`.
-    fn stands(&mut self, object_key: &str, end: i64) {
+    pub(super) fn stands(&mut self, object_key: &str, end: i64) {
         self.position = end;
         self.start = end;
         self.last = LastRead::unknown(end);
         self.last_key = Some(object_key.to_owned());
         self.untidied = Some(self.env.clock.steady());
-    }
-
-    /// Rule R2: before the first pin of an assignment, the key about to be pinned must be free.
-    pub(super) async fn check_first_key(&mut self, object_key: &str) -> Result<(), Exit> {
-        if self.first_key_checked || removes(Switch::FirstLook) {
-            return Ok(());
-        }
-        crash::point(Point::BeforeFirstLook);
-        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
-        let Some((_, stored)) = found else {
-            crash::point(Point::AfterFirstLook);
-            self.first_key_checked = true;
-            return self.abort_stale_uploads(object_key, None).await;
-        };
-        let Some(stored) = stored.filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == self.start && p.range.end > self.start)
-        else {
-            return Err(taken(object_key, "the object belongs to another lane, or does not say whose it is").into());
-        };
-        self.env.metrics.group_regressions.inc();
-        tracing::error!(tp = %self.lease.tp, key = object_key, range = %stored.range, "the group's offset had gone back behind a stored object");
-        // Whatever follows it is stored too; to find that out object by object would read each of them from Kafka first.
-        self.stands(object_key, stored.range.end);
-        let end = self.walk(stored.range.end).await?;
-        (self.position, self.start, self.last) = (end, end, LastRead::unknown(end));
-        self.tidy().await?;
-        Err(Exit::Restart(format!("the group's offset had gone back; [{}, {end}) is stored already", stored.range.start)))
     }
 
     /// Repeats an idempotent store operation until it is answered. Only an answer that cannot change ends it with an error.
@@ -338,17 +318,23 @@ impl Lane {
     {
         let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
         loop {
-            match call().await {
-                Ok(value) => return Ok(value),
-                Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
-                    self.report_waiting(Some(&e));
-                    backoff.wait(&*self.env.clock).await;
-                }
-                Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::Exists) => {
-                    return Err(Exit::Restart(format!("{op}: {e}")));
-                }
-                Err(e) => return Err(Error::from(e).into()),
+            if let Some(value) = self.answered(op, call().await, &mut backoff).await? {
+                return Ok(value);
             }
+        }
+    }
+
+    /// The value of an answer; none if the operation is to be repeated, after a pause.
+    async fn answered<T>(&self, op: &'static str, answer: StoreResult<T>, backoff: &mut Backoff) -> Result<Option<T>, Exit> {
+        match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
+                self.report_waiting(Some(&e));
+                backoff.wait(&*self.env.clock).await;
+                Ok(None)
+            }
+            Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::Exists) => Err(Exit::Restart(format!("{op}: {e}"))),
+            Err(e) => Err(Error::from(e).into()),
         }
     }
 
@@ -400,7 +386,8 @@ fn is_believed(kind: Option<StoreErrorKind>) -> bool {
     }
 }
 
-fn taken(object_key: &str, why: &str) -> Error {
+/// Something that is not the lane's stands under its key.
+pub(super) fn taken(object_key: &str, why: &str) -> Error {
     Error::new(codes::FOREIGN_OBJECT, ErrorKind::Fenced, "an object of somebody else stands under the key")
         .with("key", object_key)
         .because(why)

@@ -239,18 +239,20 @@ impl Lane {
         self.await_object(intent, COMPLETE_WAIT).await
     }
 
-    /// Looks for an intent's object for as long as a request that was sent may still take effect.
+    /// Looks for an intent's object for as long as a request that was sent may still take effect, and once more when that time is over: what
+    /// lands at its very end counts.
     async fn await_object(&self, intent: &Intent, wait: Duration) -> Result<Option<i64>, Exit> {
         let began = self.env.clock.steady();
-        while self.env.clock.steady().saturating_sub(began) < wait {
+        loop {
+            let left = wait.saturating_sub(self.env.clock.steady().saturating_sub(began));
             match self.find(intent).await? {
                 Finding::Ours => return Ok(Some(intent.end)),
                 Finding::OtherEnd(end) => return Ok(Some(end)),
                 Finding::Foreign(why) => return Err(intent_taken(intent, &why).into()),
-                Finding::Absent => self.env.clock.sleep(Duration::from_secs(2)).await,
+                Finding::Absent if left.is_zero() => return Ok(None),
+                Finding::Absent => self.env.clock.sleep(left.min(Duration::from_secs(2))).await,
             }
         }
-        Ok(None)
     }
 
     /// R5b and R5c: exactly the intent's range, less what it misses and what Kafka has lost since.
@@ -292,13 +294,16 @@ impl Lane {
         })
     }
 
-    /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published.
+    /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published. So must its
+    /// record, where it has one, in every class: nothing guards that.
     pub(super) async fn outwait_full_copy(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
-        if let Some(upload) = &intent.upload {
-            // Without this the upload could still be completed behind the smaller object.
+        if let Some(upload) = intent.upload.as_ref().filter(|_| self.may_sweep()) {
+            // Without this the upload could still be completed behind the smaller object. Where an abort may take an object's bytes, only waiting helps.
             self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
         }
-        if self.env.rule.has_atomic_guards() {
+        let is_raw = intent.enc.starts_with("raw.");
+        let has_record = is_raw && (intent.upload.is_some() || !self.env.store.limits().metadata);
+        if self.env.rule.has_atomic_guards() && !has_record {
             return Ok(None);
         }
         // A clock that was ahead when the window was pinned must not make this longer than a request can take.

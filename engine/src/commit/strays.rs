@@ -9,8 +9,8 @@
 //! Guarantee: no abort takes a record away, in any guard class. An object is final, so that whoever still works on an upload of its key, be it a zombie
 //! or, if this is one, the living owner, is told that the upload is gone, looks, and finds the object; the guard plays no part in that. And an upload
 //! that has made an object is no upload any more, on all services but those that go on to list it and whose abort then takes the object's bytes
-//! (Ceph's issue 60771, SeaweedFS's 11382): the probe at the start measures that ([`probe`](crate::store::probe)), and there no upload of a key that
-//! stands is touched.
+//! (Ceph's issue 60771, SeaweedFS's 11382): the probe at the start measures that ([`probe`](crate::store::probe)), and there no upload is aborted but
+//! one that this process has opened and nobody else knows.
 //!
 //! It does not insist: what cannot be listed or aborted is tried again a few times; after that a lifecycle rule of the bucket removes it. Nor does it
 //! hold a lane up: what takes longer than a moment is left to the next attempt.
@@ -168,7 +168,7 @@ async fn within(longest: Duration, attempt: impl Future<Output = Left>) -> Left 
 impl Lane {
     /// Rule R7: aborts uploads of exactly this key that no intent names and that are too old to be alive.
     pub(super) async fn abort_stale_uploads(&mut self, object_key: &str, named: Option<&str>) -> Result<(), Exit> {
-        if !self.env.store.limits().multipart {
+        if !self.env.store.limits().multipart || !self.may_sweep() {
             return Ok(());
         }
         let age_max = self.env.rule.stale_upload_age_ms();
@@ -250,8 +250,9 @@ impl Lane {
         }
     }
 
-    /// Whether an upload that is open, or is listed as if it were, cannot have made an object.
-    fn may_sweep(&self) -> bool {
+    /// Whether an upload that is open, or is listed as if it were, cannot have made an object. A look at the key before would not do: another
+    /// process may complete the upload behind it.
+    pub(super) fn may_sweep(&self) -> bool {
         self.env.rule.classes.forgets_completed
     }
 

@@ -5,7 +5,11 @@
 //! fetch behind it with something else. Only what failed twice is passed over: an answer that is corrupt is asked for again, since a batch may
 //! be damaged on its way once. The batch behind ends the run like the first did.
 //!
-//! What it does not tell apart: two corrupt batches with good ones between them, where the search's doubling steps meet the second; the good ones
+//! The position behind a batch is committed with the record before it, as the last one that was read. Whoever goes on there opens the partition behind
+//! that record, so that the leader's epochs are compared, meets the batch again, and moves on to the position ([`LaneReader::pass_known`]).
+//!
+//! What it does not tell apart: a batch that a later leader has whole again, in a later epoch than the record before it, and a log that was cut there
+//! and written anew; and two corrupt batches with good ones between them, where the search's doubling steps meet the second; the good ones
 //! are then listed as missing too.
 
 use catchment_formats::{GapCause, Missing};
@@ -13,7 +17,7 @@ use catchment_formats::{GapCause, Missing};
 use super::filling::Stage;
 use super::{LaneReader, Turn};
 use crate::segment::SegmentEvent;
-use crate::source::{LastRead, QueueEvent, QueueFault};
+use crate::source::{QueueEvent, QueueFault};
 use crate::window::CloseReason;
 
 /// Batches that have failed twice, and that the rule says to pass over.
@@ -83,6 +87,13 @@ impl CorruptSearch {
 }
 
 impl LaneReader {
+    /// Moves from the last record, where the partition was opened, to the position, if a corrupt batch lies between. Nothing there is wanted, and that
+    /// the log is the one that was read has been found out before the batch was fetched. None: it is not that batch.
+    pub(super) fn pass_known(&mut self, fault: &QueueFault, stage: &Stage<'_>) -> Option<Turn> {
+        let is_before = matches!(fault, QueueFault::Corrupt(_)) && self.position == self.began_at;
+        (is_before && std::mem::take(&mut self.opened_before)).then(|| self.seek(self.position, stage))
+    }
+
     /// Goes on behind a batch that cannot be read, or begins to search where that is.
     pub(super) fn begin_search(&mut self, log_end: i64, cause: &str, stage: &Stage<'_>) -> Turn {
         let search = CorruptSearch::new(self.position, log_end);
@@ -130,9 +141,8 @@ impl LaneReader {
                 self.pass(stage.builder, SegmentEvent::Gap(gap));
             }
             if from < end {
+                // The last record stays known: it tells later whether the log was cut below the batch.
                 self.position = end;
-                // Nobody can open the partition before the batch and read on.
-                self.last = LastRead::unknown(end);
             }
             self.close_pinned_behind(self.position, stage);
         }

@@ -104,6 +104,8 @@ pub struct LaneReader {
     queue: Box<dyn PartitionQueue>,
     position: i64,
     last: LastRead,
+    /// Whether the queue stands where it was opened, behind the last record and before the position.
+    opened_before: bool,
     /// Where the run began.
     began_at: i64,
     /// Between the queue's start and this, nothing was visible when it was read.
@@ -141,6 +143,7 @@ impl LaneReader {
             queue: start.queue,
             position: start.position,
             last: start.last,
+            opened_before: start.last.end < start.position,
             began_at: start.position,
             written_anew_from: start.written_anew_from.min(start.position),
             until: start.until,
@@ -238,7 +241,7 @@ impl LaneReader {
             return self.take_answer(stage);
         }
         let step = match self.queue.peek()? {
-            QueueEvent::Record(record, _) if record.offset < self.written_anew_from => {
+            QueueEvent::Record(record, epoch) if record.offset < self.written_anew_from && self.last.may_precede(epoch) => {
                 Step::Fault(written_anew(record.offset, self.began_at, self.last))
             }
             QueueEvent::Record(record, epoch) if record.offset < self.position => Step::Skip(LastRead::of(record.offset, epoch)),
@@ -289,6 +292,9 @@ impl LaneReader {
     }
 
     fn on_fault(&mut self, fault: QueueFault, stage: &Stage<'_>) -> Turn {
+        if let Some(turn) = self.pass_known(&fault, stage) {
+            return turn;
+        }
         let skipped = self.corrupt_skipped.as_ref().filter(|skip| skip.at.contains(&self.position));
         if let (QueueFault::Corrupt(cause), Some(log_end)) = (&fault, skipped.map(|skip| skip.log_end)) {
             return self.begin_search(log_end, cause, stage);

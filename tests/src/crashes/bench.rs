@@ -224,11 +224,24 @@ impl<'a> Bench<'a> {
     pub(crate) fn compare(&self) -> Result<Compared, String> {
         let changed = self.store_state().changed_keys();
         if !changed.is_empty() {
-            return Err(format!("objects changed after they were visible: {changed:?}"));
+            return Err(format!(
+                "objects changed after they were visible: {:#?}",
+                changed.iter().map(|key| self.history_of(key)).collect::<Vec<_>>()
+            ));
         }
         let store = self.handle.block_on(open(&self.server.url("", ""), &self.server.options())).map_err(|e| e.to_string())?;
         self.ask_invariants(&*store)?;
         self.compare_in(store)
+    }
+
+    /// What became of a key: its contents, and the requests for it but for parts.
+    fn history_of(&self, key: &str) -> String {
+        let state = self.store_state();
+        let versions = state.versions().remove(key).unwrap_or_default();
+        let log = state.log();
+        let asked = log.iter().filter(|r| r.key == key && r.op != Op::UploadPart);
+        let asked = asked.map(|r| format!("{} ms {:?} {} -> {}", r.begun_ms, r.op, r.upload.as_deref().unwrap_or(""), r.status));
+        format!("{key}: {versions:?}; {}", asked.collect::<Vec<_>>().join(", "))
     }
 
     fn ask_invariants(&self, store: &dyn ObjectStore) -> Result<(), String> {

@@ -93,12 +93,29 @@ impl Case {
 
     /// The object of a key written anew as the object of `lane`, with a value changed or without, and with something listed as missing.
     async fn forge(&self, key: &str, lane: impl Fn(&mut LaneId), value: Option<&[u8]>, missing: &[Missing]) -> (Vec<u8>, Metadata) {
+        self.forge_without(key, lane, value, missing, |offset| missing.iter().any(|m| m.covers(offset))).await
+    }
+
+    /// The object of a key without the record at an offset, and nothing says so.
+    async fn hollow(&self, key: &str, without: i64) {
+        let (body, described) = self.forge_without(key, |_| (), None, &[], |offset| offset == without).await;
+        self.put(key, body, &described).await;
+    }
+
+    async fn forge_without(
+        &self,
+        key: &str,
+        lane: impl Fn(&mut LaneId),
+        value: Option<&[u8]>,
+        missing: &[Missing],
+        without: impl Fn(i64) -> bool,
+    ) -> (Vec<u8>, Metadata) {
         let mut decoder = ParquetDecoder::new(bytes::Bytes::from(self.body(key).await)).expect("it is sound");
         let (mut block, mut forged, mut body) = (Block::new(ValueLayout::Plain), Block::new(ValueLayout::Plain), Vec::new());
         let (mut of, range) = (decoder.proof().lane.clone(), decoder.proof().range);
         lane(&mut of);
         assert!(decoder.next_block(&mut block).expect("it is sound"));
-        for record in block.iter().filter(|r| !missing.iter().any(|m| m.covers(r.offset))) {
+        for record in block.iter().filter(|r| !without(r.offset)) {
             let value = value.filter(|_| record.offset == range.start + 1).or(record.value);
             forged.push(&RecordView { value, ..record });
         }
@@ -188,7 +205,7 @@ async fn what_a_new_leader_wrote_over_a_stored_record_must_be_listed() {
 #[tokio::test(start_paused = true)]
 async fn a_second_content_is_seen_unless_something_took_a_record_of_it() {
     let mut case = Case::new().await;
-    case.directed.shared.world.note_writing(&case.keys[2], 1);
+    case.directed.shared.world.note_writing(&case.keys[2], 1, Vec::new());
     case.assert_found(&[&format!("{} has changed since it was visible", case.keys[2])]).await;
     for offsets in [5..10, 15..20] {
         case.ledger.lane(0).corrupt(offsets, true, 0);
@@ -201,6 +218,51 @@ async fn a_second_content_is_seen_unless_something_took_a_record_of_it() {
     let gone = case.keys[2].clone();
     case.remove(&gone).await;
     case.assert_found(&["has changed since it was visible"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_holds_less_must_not_replace_one_that_holds_more() {
+    let mut case = Case::new().await;
+    let world = Arc::clone(&case.directed.shared.world);
+    case.ledger.lane(0).retain_from(13, world.order.next());
+    world.note_writing(&case.keys[2], 1, vec![Missing(10, 13, GapCause::Retention)]);
+    case.assert_found(&[&format!("{} was written again without offset 10", case.keys[2])]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_after_an_object_was_written_explains_no_gap_in_it() {
+    for (order, is_explained) in [(0, true), (u64::MAX, false)] {
+        for cause in [GapCause::Retention, GapCause::Truncation, GapCause::CorruptBatch] {
+            let mut case = Case::new().await;
+            let lane = case.ledger.lane(0);
+            match cause {
+                GapCause::Retention => lane.retain_from(7, order),
+                GapCause::Truncation => lane.truncate(5..7, 7, order, 1),
+                _ => lane.corrupt(5..7, true, order),
+            }
+            let gap = Missing(5, 7, cause);
+            let (body, described) = case.forge(&case.keys[1], |_| (), None, &[gap]).await;
+            case.put(&case.keys[1], body, &described).await;
+            let found = case.verdict().await.findings.iter().any(|finding| finding.contains("nothing explains the gap"));
+            assert_eq!(found, !is_explained, "{gap:?} at {order}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_taken_after_its_object_was_written_has_to_be_in_it() {
+    for (order, lost) in [(0, 0), (u64::MAX, 1)] {
+        let mut case = Case::new().await;
+        case.hollow(&case.keys[1], 6).await;
+        case.ledger.lane(0).compact(6, order);
+        assert_eq!(case.verdict().await.lost, lost, "compacted at {order}");
+    }
+    for (order, lost) in [(0, 0), (u64::MAX, 1)] {
+        let mut case = Case::new().await;
+        case.hollow(&case.keys[1], 6).await;
+        case.ledger.lane(0).truncate(6..RECORDS, RECORDS, order, 1);
+        assert_eq!(case.verdict().await.lost, lost, "cut at {order}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,6 +301,17 @@ async fn a_lane_that_begins_before_its_start_is_seen() {
     let owner = String::from_utf8(case.body(key).await).expect("it is JSON").replace("{\"0\":0}", "{\"0\":3}");
     case.put(key, owner.into_bytes(), &Metadata::new()).await;
     case.assert_found(&["the first object begins before the lane's start 3"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_begins_behind_the_beginning_of_the_log_is_seen() {
+    let mut case = Case::new().await;
+    let gone = case.keys[0].clone();
+    case.remove(&gone).await;
+    let key = "_catchment/owners/events.json";
+    let owner = String::from_utf8(case.body(key).await).expect("it is JSON").replace("{\"0\":0}", "{\"0\":5}");
+    case.put(key, owner.into_bytes(), &Metadata::new()).await;
+    case.assert_found(&["the lane starts at 5, behind the beginning of the log"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,14 +394,16 @@ fn a_cut_is_hidden_only_while_nobody_knew_a_later_epoch() {
     ledger.incarnate("topic", 1);
     let lane = ledger.lane(0);
     let version = Version { hash: [1; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX, taken_at: u64::MAX };
-    lane.truncate(0..2, 2, 10, 3);
+    lane.truncate(0..2, 1, 10, 3);
     lane.versions.entry(0).or_default().push(version);
     let known = |blind: &[(u64, u64)], epochs: &[(u64, i32)]| KnownEpochs { blind: blind.to_vec(), epochs: epochs.to_vec() };
-    assert!(!lane.hides(0, &known(&[], &[])), "it had only to read on");
-    assert!(lane.hides(0, &known(&[(20, 30)], &[(5, 2), (12, 2)])), "the offsets were forgotten before anybody read of it");
-    assert!(!lane.hides(0, &known(&[(20, 30)], &[(12, 3)])), "it had read of the new leader before");
-    assert!(!lane.hides(0, &known(&[(4, 9)], &[])), "it knew an epoch again before the cut");
+    assert!(!lane.hides(0, |_, _| false, &known(&[], &[])), "it had only to read on");
+    assert!(lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(5, 2), (12, 2)])), "the offsets were forgotten before anybody read of it");
+    assert!(!lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(12, 3)])), "it had read of the new leader before");
+    assert!(!lane.hides(0, |_, _| false, &known(&[(4, 9)], &[])), "it knew an epoch again before the cut");
+    assert!(!lane.hides(1, |_, _| false, &known(&[(20, 30)], &[])), "nobody had read so far, or it would be stored");
+    assert!(lane.hides(1, |_, _| true, &known(&[(20, 30)], &[])));
     lane.retain_from(1, 25);
-    assert!(lane.hides(0, &known(&[], &[(26, 3)])), "retention came first");
-    assert!(!lane.hides(0, &known(&[], &[(24, 3)])));
+    assert!(lane.hides(0, |_, _| false, &known(&[], &[(26, 3)])), "retention came first");
+    assert!(!lane.hides(0, |_, _| false, &known(&[], &[(24, 3)])));
 }

@@ -70,6 +70,13 @@ impl Directed {
         Self { shared, group, process: None, lives: 0 }
     }
 
+    /// The same cluster, group and store for a process of another plan: the rule was edited.
+    #[must_use]
+    pub fn edited(self, plan: Plan) -> Self {
+        let shared = Shared { world: Arc::new(World::new(plan, true)), ..self.shared };
+        Self { shared, process: None, ..self }
+    }
+
     /// The partition.
     pub fn tp(&self) -> TopicPartition {
         TopicPartition { topic: Arc::from(TOPIC), partition: 0 }

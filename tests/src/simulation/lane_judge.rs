@@ -73,14 +73,14 @@ impl<'a> LaneJudge<'a> {
         }
         let pinned: Vec<(OffsetRange, Vec<Missing>)> =
             self.intents().map(|(_, intent)| (OffsetRange::new(intent.start, intent.end), intent.missing.clone())).collect();
-        for Stored { key, proof, .. } in self.objects {
+        for Stored { key, proof, written_at, .. } in self.objects {
             let broken =
                 missing_within(proof.range, &proof.missing).into_iter().chain(missing_pinned(proof.range, &proof.missing, &pinned));
             for violation in broken {
                 self.find(format_args!("{key}: {violation}"));
             }
             for gap in &proof.missing {
-                if !self.lane.explains(*gap) && !legacies.iter().any(|legacy| legacy.explains(*gap)) {
+                if !self.lane.explains(*gap, *written_at) && !legacies.iter().any(|legacy| legacy.explains(*gap)) {
                     self.find(format_args!("{key}: nothing explains the gap {gap:?}"));
                 }
             }
@@ -152,7 +152,10 @@ impl<'a> LaneJudge<'a> {
         let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
         let start = self.notes.first().map_or(0, |noted| noted.offset);
         let is_told = |offset| last.note.pending().iter().any(|gap| gap.covers(offset));
-        let shows = |range: OffsetRange| (range.start..range.end).any(|offset| !is_told(offset) && self.lane.shows(offset..offset + 1));
+        // What was written anew in a topic that went before its lane had noticed went with it.
+        let is_gone = |offset| until < u64::MAX && self.lane.was_cut(offset);
+        let is_due = |offset| !is_told(offset) && !is_gone(offset) && self.lane.shows(offset..offset + 1);
+        let shows = |range: OffsetRange| (range.start..range.end).any(is_due);
         if let Some(violation) = no_loss(last.offset, start, &extents, shows) {
             self.find(format_args!("{violation} ({violation:?})"));
         }

@@ -98,7 +98,7 @@ impl Lane {
     }
 
     /// Where the log started at most.
-    fn retained_to(&self) -> i64 {
+    pub fn retained_to(&self) -> i64 {
         self.retained.iter().map(|(to, _)| *to).max().unwrap_or_default()
     }
 
@@ -125,35 +125,49 @@ impl Lane {
         self.versions.range(offsets).any(|(offset, _)| self.due(*offset).is_some_and(|due| due.taken != Some(Taken::Compaction)))
     }
 
-    /// Whether a backup may list a range as missing: each record in it, that is; holes at its edges are nobody's.
-    pub fn explains(&self, gap: Missing) -> bool {
+    /// Whether an object that was written at some time may list a range as missing: each record in it, that is; holes at its edges are
+    /// nobody's.
+    pub fn explains(&self, gap: Missing, at: u64) -> bool {
         let mut offsets = self.versions.range(gap.0..gap.1).map(|(offset, _)| *offset);
         match gap.cause() {
             GapCause::Retention => {
-                let is_gone = |offset| self.due(offset).is_none_or(|due| due.taken.is_some());
-                gap.1 <= self.retained_to() && offsets.all(is_gone)
+                let is_gone = |offset| self.due(offset).is_none_or(|due| due.taken_at < at);
+                self.retained.iter().any(|(to, order)| gap.1 <= *to && *order < at) && offsets.all(is_gone)
             }
             GapCause::Truncation => {
-                let is_cut = |offset| self.cuts.iter().any(|cut| cut.offsets.contains(&offset));
-                self.cuts.iter().any(|cut| cut.offsets.start < gap.1 && gap.0 < cut.offsets.end) && offsets.all(is_cut)
+                let cuts = || self.cuts.iter().filter(|cut| cut.order < at);
+                cuts().any(|cut| cut.offsets.start < gap.1 && gap.0 < cut.offsets.end)
+                    && offsets.all(|offset| cuts().any(|cut| cut.offsets.contains(&offset)))
             }
             GapCause::CorruptBatch => {
                 let is_shown = |offset| self.due(offset).is_some_and(|due| due.taken != Some(Taken::Compaction));
                 let is_corrupt = |offset| !is_shown(offset) || self.was_empty(offset) || self.is_in_or_between_corrupt(offset, gap);
-                self.corrupt.iter().any(|(batch, _)| batch.start < gap.1 && gap.0 < batch.end) && offsets.all(is_corrupt)
+                self.corrupt.iter().any(|(batch, order)| batch.start < gap.1 && gap.0 < batch.end && *order < at) && offsets.all(is_corrupt)
             }
             GapCause::TopicRecreated | GapCause::OperatorSkip => false,
         }
     }
 
+    /// Whether the first record that an offset ever had stood there up to some time. Later ones come into the range of a window that was read
+    /// before.
+    pub fn stood(&self, offset: i64, until: u64) -> bool {
+        self.versions.get(&offset).is_some_and(|versions| versions.iter().any(|version| version.since == 0 && until < version.until))
+    }
+
     /// Whether the record that is due at an offset may be absent where another one, or none, was stored before it, and nothing says so: the
     /// log was cut below what was read, and nobody can know. Either retention took the new records, and with them the leader epochs that
-    /// would show it; or the group forgot its offsets, and the lane went over objects behind its anchor, which name no leader epoch.
-    pub fn hides(&self, offset: i64, known: &KnownEpochs) -> bool {
+    /// would show it; or the group forgot its offsets, and the lane went over objects behind its anchor, which name no leader epoch. What was
+    /// pinned before the cut had been read; `was_read` answers for what was pinned behind it, by the cut's offsets and time.
+    pub fn hides(&self, offset: i64, was_read: impl Fn(&Range<i64>, u64) -> bool, known: &KnownEpochs) -> bool {
         let gone = self.due(offset).filter(|due| due.taken == Some(Taken::Retention)).map(|due| due.taken_at);
-        let is_gone = |cut: &Cut| gone.is_some_and(|at| offset < cut.read_to && !known.knew(cut, at));
-        let is_hidden = |cut: &Cut| is_gone(cut) || known.was_blind_to(cut);
-        self.cuts.iter().any(|cut| cut.offsets.contains(&offset) && is_hidden(cut))
+        let is_hidden = |cut: &Cut| gone.is_some_and(|at| !known.knew(cut, at)) || known.was_blind_to(cut);
+        let cuts = || self.cuts.iter().filter(|cut| cut.offsets.contains(&offset));
+        cuts().any(|cut| is_hidden(cut) && (offset < cut.read_to || was_read(&cut.offsets, cut.order)))
+    }
+
+    /// Whether a record that is stored at an offset stood there before a cut and not behind it.
+    pub fn is_older(&self, offset: i64, hash: &RecordHash, cut: u64) -> bool {
+        self.versions.get(&offset).is_some_and(|versions| versions.iter().any(|version| version.until <= cut && version.hash == *hash))
     }
 
     /// Whether an offset lies in a corrupt batch, or between two that a gap reaches over: the search for the end of the first cannot tell

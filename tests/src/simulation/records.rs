@@ -1,6 +1,7 @@
 //! What the objects of a lane hold, record by record, against what the ledger says is due.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use catchment_formats::parquet::ParquetDecoder;
 use catchment_formats::raw::{RawDecoder, RawItem};
@@ -15,6 +16,58 @@ impl LaneJudge<'_> {
     /// Every record from the lane's start on once, unaltered, or excused. Of an incarnation that is gone, what was not read is gone with
     /// it.
     pub(super) fn records(&mut self, start: i64, is_current: bool, known: &KnownEpochs) {
+        let stored = self.decode();
+        let lane = self.lane;
+        for (offset, versions) in &lane.versions {
+            let is_hidden = *offset < start || self.is_hidden(*offset, &stored, known);
+            let due = lane.due(*offset).filter(|_| !is_hidden && self.is_owed(*offset, is_current));
+            match stored.get(offset).map(Vec::as_slice) {
+                None | Some([]) => {
+                    let is_lost = due.is_some() || (!is_hidden && self.was_left_out(*offset));
+                    self.lose(is_lost, format_args!("offset {offset} is lost"));
+                }
+                Some([one]) if versions.iter().any(|v| v.hash == *one) => {
+                    // What a new leader wrote where an older record was stored must be listed. Whoever made the topic again did not ask for
+                    // that.
+                    let is_lost = is_current && due.is_some_and(|due| due.hash != *one);
+                    self.lose(is_lost, format_args!("offset {offset} was written anew, and that is lost"));
+                }
+                Some([_]) => {
+                    self.verdict.altered += 1;
+                    self.find(format_args!("offset {offset} is altered"));
+                }
+                Some(many) => {
+                    self.verdict.duplicated += 1;
+                    self.find(format_args!("offset {offset} is stored {} times", many.len()));
+                }
+            }
+        }
+        for offset in stored.keys().filter(|offset| !lane.versions.contains_key(offset)) {
+            self.verdict.altered += 1;
+            self.find(format_args!("offset {offset} never was"));
+        }
+    }
+
+    /// Whether nobody can know that another record stood at an offset than what its object has. An object that holds a record of the log before a cut
+    /// was read from that log as a whole.
+    fn is_hidden(&self, offset: i64, stored: &BTreeMap<i64, Vec<RecordHash>>, known: &KnownEpochs) -> bool {
+        let was_read = |cut: &Range<i64>, order| {
+            let Some(range) = self.holder(offset).map(|object| object.proof.range) else { return false };
+            let mut held = stored.range(range.start.max(cut.start)..range.end.max(cut.start));
+            held.any(|(offset, hashes)| hashes.iter().any(|hash| self.lane.is_older(*offset, hash, order)))
+        };
+        self.lane.hides(offset, was_read, known)
+    }
+
+    fn lose(&mut self, is_lost: bool, what: std::fmt::Arguments<'_>) {
+        if is_lost {
+            self.verdict.lost += 1;
+            self.find(what);
+        }
+    }
+
+    /// What the objects hold, by offset.
+    fn decode(&mut self) -> BTreeMap<i64, Vec<RecordHash>> {
         let mut stored: BTreeMap<i64, Vec<RecordHash>> = BTreeMap::new();
         for object in self.objects {
             let encoding: Encoding = object.proof.encoding.parse().expect("a proof names its encoding");
@@ -27,41 +80,33 @@ impl LaneJudge<'_> {
                 Format::Raw(_) => self.raw(object, &encoding, &mut stored),
             }
         }
+        stored
+    }
+
+    /// Whether the record that is due at an offset has to be stored: no object lists it, and compaction did not take it before the object that
+    /// would hold it was written, nor is it younger than that.
+    fn is_owed(&self, offset: i64, is_current: bool) -> bool {
+        let holder = self.holder(offset);
+        let is_compacted = self.lane.due(offset).is_some_and(|due| {
+            let missed = |object: &Stored| due.taken_at < object.written_at || due.since > object.written_at;
+            due.taken == Some(Taken::Compaction) && holder.is_none_or(missed)
+        });
+        // What was cut away from the lane of a topic that is gone is its legacy.
         let end = self.objects.iter().map(|o| o.proof.range.end).max().unwrap_or_default();
-        let lane = self.lane;
-        for (offset, versions) in &lane.versions {
-            let is_listed = self.objects.iter().any(|o| o.proof.missing.iter().any(|m| m.covers(*offset)));
-            let due = lane.due(*offset).filter(|due| *offset >= start && !is_listed && due.taken != Some(Taken::Compaction));
-            // What was cut away from the lane of a topic that is gone is its legacy.
-            let due = due.filter(|_| is_current || (*offset < end && !lane.was_cut(*offset))).filter(|_| !lane.hides(*offset, known));
-            match stored.remove(offset).as_deref() {
-                None | Some([]) => {
-                    if due.is_some() {
-                        self.verdict.lost += 1;
-                        self.find(format_args!("offset {offset} is lost"));
-                    }
-                }
-                // What a new leader wrote where an older record was stored must be listed. Whoever made the topic again did not ask for
-                // that.
-                Some([one]) if is_current && due.is_some_and(|due| due.hash != *one) && versions.iter().any(|v| v.hash == *one) => {
-                    self.verdict.lost += 1;
-                    self.find(format_args!("offset {offset} was written anew, and that is lost"));
-                }
-                Some([one]) if versions.iter().any(|v| v.hash == *one) => {}
-                Some([_]) => {
-                    self.verdict.altered += 1;
-                    self.find(format_args!("offset {offset} is altered"));
-                }
-                Some(many) => {
-                    self.verdict.duplicated += 1;
-                    self.find(format_args!("offset {offset} is stored {} times", many.len()));
-                }
-            }
-        }
-        for offset in stored.keys() {
-            self.verdict.altered += 1;
-            self.find(format_args!("offset {offset} never was"));
-        }
+        !self.is_listed(offset) && !is_compacted && (is_current || (offset < end && !self.lane.was_cut(offset)))
+    }
+
+    /// Whether an object does not hold what had stood in its range until it was written, whatever took it later.
+    fn was_left_out(&self, offset: i64) -> bool {
+        !self.is_listed(offset) && self.holder(offset).is_some_and(|object| self.lane.stood(offset, object.written_at))
+    }
+
+    fn holder(&self, offset: i64) -> Option<&Stored> {
+        self.objects.iter().find(|object| (object.proof.range.start..object.proof.range.end).contains(&offset))
+    }
+
+    fn is_listed(&self, offset: i64) -> bool {
+        self.objects.iter().any(|o| o.proof.missing.iter().any(|m| m.covers(offset)))
     }
 
     /// A raw object's values are those of its range, in order. Which offset each had follows from that.

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catchment::commit::control::Anchor;
+use catchment::commit::proof;
+use catchment::store::key::Layout;
 use catchment::store::layer::StoreLayer;
 use catchment::store::memory::MemoryStore;
 use catchment::store::{
     BoxFuture, Guard, GuardClass, ListPage, Metadata, ObjectInfo, ObjectStore, OpenUpload, Part, Payload, StoreError, StoreErrorKind,
     StoreResult,
 };
+use catchment_formats::Missing;
 use crc_fast::CrcAlgorithm;
 use tokio::sync::oneshot;
 
@@ -167,7 +170,7 @@ impl FaultyStore {
             }
             let result = effect().await;
             world.trace(format_args!("p{process} {op} {key} took effect: {}", brief(&result)));
-            if fate.told_first && !is_control(&key) {
+            if fate.told_first && arrives(&key, &result) {
                 world.feel(Fault::Late);
             }
             // A sender that is gone gets no answer.
@@ -176,7 +179,7 @@ impl FaultyStore {
                 tokio::time::sleep(again).await;
                 let result = effect().await;
                 world.trace(format_args!("p{process} {op} {key} took effect again: {}", brief(&result)));
-                if !is_control(&key) {
+                if arrives(&key, &result) {
                     world.feel(Fault::Twice);
                 }
             }
@@ -224,7 +227,7 @@ impl FaultyStore {
                     Some(crc64) => crc64,
                     None => Self::sum_of(&inner, &key).await?,
                 };
-                world.note_writing(&key, written);
+                world.note_writing(&key, written, Self::missing_in(&inner, &key).await?);
                 Ok(etag)
             })
         })
@@ -233,6 +236,15 @@ impl FaultyStore {
     async fn sum_of(inner: &MemoryStore, key: &str) -> StoreResult<u64> {
         let body = inner.get(key, None).await?.unwrap_or_default();
         Ok(crc_fast::checksum(CrcAlgorithm::Crc64Xz, &body))
+    }
+
+    /// What an object lists as missing.
+    async fn missing_in(inner: &MemoryStore, key: &str) -> StoreResult<Vec<Missing>> {
+        if is_control(key) {
+            return Ok(Vec::new());
+        }
+        let seen = proof::look(inner, &Layout::Hive, key).await?;
+        Ok(seen.and_then(|(_, proof)| proof).map(|proof| proof.missing).unwrap_or_default())
     }
 
     fn effect<T>(&self, act: impl Fn(Arc<MemoryStore>) -> BoxFuture<'static, StoreResult<T>> + Send + Sync + 'static) -> Effect<T> {
@@ -244,6 +256,11 @@ impl FaultyStore {
 /// Whether an object is one of those that change as they like.
 pub(super) fn is_control(key: &str) -> bool {
     key.starts_with("_catchment/")
+}
+
+/// Whether a write of a data object that was on its way is felt: it changes what is there, or meets a guard.
+fn arrives<T>(key: &str, result: &StoreResult<T>) -> bool {
+    !is_control(key) && result.as_ref().err().is_none_or(|e| e.kind == StoreErrorKind::Exists)
 }
 
 fn is_anchor(key: &str) -> bool {

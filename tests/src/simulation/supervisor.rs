@@ -50,7 +50,9 @@ impl Story {
                 self.unbalanced = true;
             }
         }
-        if let Some(process) = self.slots[n].process.as_ref().filter(|process| process.has_ended()) {
+        // Killed since the look above, it is buried at the next one.
+        let by_itself = |process: &&Process| process.has_ended() && !process.is_killed();
+        if let Some(process) = self.slots[n].process.as_ref().filter(by_itself) {
             process.autopsy(self.world());
             self.leave(n, Duration::from_secs(5));
             self.unbalanced = true;

@@ -54,6 +54,8 @@ pub(super) struct Stored {
     pub(super) body: Bytes,
     /// When its key first had a content, among commits and writes; none if nobody wrote it.
     pub(super) visible_at: Option<u64>,
+    /// When its key got the content that it has; the end of all if nobody wrote it.
+    pub(super) written_at: u64,
 }
 
 /// By the topic's id and the partition.
@@ -71,7 +73,7 @@ pub async fn judge(world: &World, store: &Arc<MemoryStore>, ledger: &Ledger, acc
     judge_finality(&mut verdict, &writings, &lanes, ledger);
     judge_notes(&mut verdict, ledger, accepted);
     for (place, id) in ledger.incarnations().iter().enumerate() {
-        let owner = owner(store, id, place == 0).await;
+        let owner = owner(store, id).await;
         for (of, partition) in ledger.lanes().keys().filter(|(of, _)| of == id) {
             let court = Court { world, ledger, accepted, forgotten_at, writings: &writings, lanes: &lanes, partition: *partition };
             let owned = owner.as_ref().and_then(|o| o.start.get(partition).copied());
@@ -102,31 +104,43 @@ fn judge_notes(verdict: &mut Verdict, ledger: &Ledger, accepted: &[Accepted]) {
 /// Final: a key that was visible keeps its bytes, but for the cases of rule A3, which leave an object of the same range.
 fn judge_finality(verdict: &mut Verdict, writings: &BTreeMap<String, Vec<Writing>>, lanes: &Lanes, ledger: &Ledger) {
     let of = |crc64: u64| format!("{crc64:016x}");
+    let standing: BTreeMap<&String, (Option<&Lane>, &Stored)> =
+        lanes.iter().flat_map(|(id, objects)| objects.iter().map(move |object| (&object.key, (ledger.lanes().get(id), object)))).collect();
+    for key in standing.keys().filter(|key| !writings.contains_key(**key)) {
+        verdict.find(format!("{key} was not written by anybody"));
+    }
     let (mut earlier, mut later) = (BTreeMap::new(), BTreeMap::new());
     for (key, contents) in writings.iter().filter(|(key, _)| !is_control(key)) {
-        let [first, .., last] = &contents[..] else {
-            earlier.extend(contents.first().map(|only| (key.clone(), of(only.crc64))));
-            continue;
-        };
-        earlier.insert(key.clone(), of(first.crc64));
-        later.insert(key.clone(), of(last.crc64));
-    }
-    for (lane, objects) in lanes {
-        for Stored { key, proof, body, .. } in objects {
-            if !writings.contains_key(key) {
-                verdict.find(format!("{key} was not written by anybody"));
-            }
-            let again = writings.get(key).filter(|contents| contents.len() > 1).and_then(|contents| contents.last());
-            let differs = |lane: &Lane, again: &Writing| lane.may_repeat_differently(proof.range, again.order);
-            if again.zip(ledger.lanes().get(lane)).is_some_and(|(again, lane)| differs(lane, again)) {
-                earlier.remove(key);
-            }
-            later.entry(key.clone()).or_insert_with(|| of(crc_fast::checksum(CrcAlgorithm::Crc64Xz, body)));
-        }
+        earlier.extend(contents.first().map(|first| (key.clone(), of(first.crc64))));
+        let Some((lane, object)) = standing.get(key) else { continue };
+        judge_copies(verdict, (*lane, object), contents);
+        let unexcused = unexcused(*lane, object, contents);
+        later.extend(unexcused.or(contents.first().map(|first| first.crc64)).map(|crc64| (key.clone(), of(crc64))));
     }
     for violation in final_bytes(&earlier, &later) {
         verdict.altered += 1;
         verdict.find(violation.to_string());
+    }
+}
+
+/// The sum of the first content of a key that it must not have got: by a request, or behind everybody's back.
+fn unexcused(lane: Option<&Lane>, Stored { proof, body, .. }: &Stored, contents: &[Writing]) -> Option<u64> {
+    let is_excused = |again: &Writing| lane.is_some_and(|lane| lane.may_repeat_differently(proof.range, again.order));
+    let written = contents.iter().skip(1).find(|again| !is_excused(again)).map(|again| again.crc64);
+    let stands = crc_fast::checksum(CrcAlgorithm::Crc64Xz, body);
+    written.or((contents.last().map(|last| last.crc64) != Some(stands)).then_some(stands))
+}
+
+/// Rules R5c: a copy that lists more as missing never replaces one that holds it.
+fn judge_copies(verdict: &mut Verdict, (lane, object): (Option<&Lane>, &Stored), contents: &[Writing]) {
+    let covers = |copy: &Writing, offset| copy.missing.iter().any(|gap| gap.covers(offset));
+    for [copy, again] in contents.array_windows() {
+        let held =
+            |offset: &i64| lane.is_some_and(|lane| lane.versions.contains_key(offset)) && !covers(copy, *offset) && covers(again, *offset);
+        if let Some(offset) = (object.proof.range.start..object.proof.range.end).find(held) {
+            verdict.altered += 1;
+            verdict.find(format!("{} was written again without offset {offset}", object.key));
+        }
     }
 }
 
@@ -152,6 +166,10 @@ impl Court<'_> {
         // way for minutes overwrites the one that stands.
         let first = judge.first_start();
         let start = if self.world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
+        // A topic that was gone when it was claimed has no lane, and where it began was asked of the next one.
+        if let Some(start) = start.filter(|start| first.is_some() && *start > lane.retained_to()) {
+            judge.find(format_args!("the lane starts at {start}, behind the beginning of the log"));
+        }
         judge.invariants(start, &all[..place]);
         let known = judge.known_epochs(&self.world.walks(self.partition));
         judge.records(start.unwrap_or_default(), id == self.ledger.current(), &known);
@@ -197,10 +215,16 @@ impl Court<'_> {
     }
 }
 
-async fn owner(store: &MemoryStore, id: &str, is_first: bool) -> Option<Owner> {
-    let name = if is_first { TopicName::new(TOPIC) } else { TopicName::later(TOPIC, id) };
-    let found = store.get(&ControlKeys::new(&Layout::Hive, &name).owner(), None).await;
-    serde_json::from_slice(&found.ok()??).ok()
+/// The owner record of an incarnation. The first one that was claimed has the topic's own name, whichever it was.
+async fn owner(store: &MemoryStore, id: &str) -> Option<Owner> {
+    for name in [TopicName::new(TOPIC), TopicName::later(TOPIC, id)] {
+        let found = store.get(&ControlKeys::new(&Layout::Hive, &name).owner(), None).await.expect("the memory store answers");
+        let owner = found.and_then(|record| serde_json::from_slice::<Owner>(&record).ok());
+        if let Some(owner) = owner.filter(|owner| owner.topic_id == id) {
+            return Some(owner);
+        }
+    }
+    None
 }
 
 /// Every data object with its proof.
@@ -212,9 +236,10 @@ async fn objects(store: &Arc<MemoryStore>, writings: &BTreeMap<String, Vec<Writi
         for info in page.objects.into_iter().filter(|o| !is_control(&o.key)) {
             let seen = catchment::commit::proof::look(&**store, &Layout::Hive, &info.key).await.expect("the memory store answers");
             let body = store.get(&info.key, None).await.expect("the memory store answers").unwrap_or_default();
-            let visible_at = writings.get(&info.key).and_then(|w| w.first()).map(|first| first.order);
+            let contents = writings.get(&info.key).map(Vec::as_slice).unwrap_or_default();
+            let (visible_at, written_at) = (contents.first().map(|w| w.order), contents.last().map_or(u64::MAX, |w| w.order));
             match seen {
-                Some((_, Some(proof))) => found.push(Stored { key: info.key, proof, body, visible_at }),
+                Some((_, Some(proof))) => found.push(Stored { key: info.key, proof, body, visible_at, written_at }),
                 _ => verdict.find(format!("{} has no proof", info.key)),
             }
         }

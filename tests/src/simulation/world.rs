@@ -25,6 +25,8 @@ pub struct Writing {
     pub order: u64,
     /// CRC-64/XZ of the object's bytes.
     pub crc64: u64,
+    /// What it lists as missing.
+    pub missing: Vec<Missing>,
 }
 
 struct Inner {
@@ -48,7 +50,7 @@ struct Inner {
     committed: BTreeSet<String>,
     /// What anchors said was missing, and when they were written.
     anchored: Vec<(u64, Missing)>,
-    /// Every distinct content that a key has had.
+    /// Every content that a key has had, each other than the one before it.
     writings: BTreeMap<String, Vec<Writing>>,
     uploads: UploadBook,
     denied_until: Instant,
@@ -265,16 +267,16 @@ impl World {
     }
 
     /// An object under `_catchment/` changes as it likes; any other must never change.
-    pub fn note_writing(&self, key: &str, crc64: u64) {
+    pub fn note_writing(&self, key: &str, crc64: u64, missing: Vec<Missing>) {
         let order = self.order.next();
         let mut inner = self.inner();
         let writings = inner.writings.entry(key.to_owned()).or_default();
-        if writings.iter().all(|w| w.crc64 != crc64) {
-            writings.push(Writing { order, crc64 });
+        if writings.last().is_none_or(|last| last.crc64 != crc64) {
+            writings.push(Writing { order, crc64, missing });
         }
     }
 
-    /// Every distinct content that each key has had, in order.
+    /// Every content that each key has had, in order.
     pub fn writings(&self) -> BTreeMap<String, Vec<Writing>> {
         self.inner().writings.clone()
     }
