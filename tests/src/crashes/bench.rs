@@ -16,6 +16,7 @@ use super::visible::{self, TOPICS, topic};
 use crate::broker::Broker;
 use crate::broker::cluster::Cluster;
 use crate::broker::faults::is_pin;
+use crate::broker::offsets::Accepted;
 use crate::kafka_cells::bench::{GROUP, QUICK};
 use crate::kafka_cells::contents::compare;
 use crate::process::{Exit, Program, crashing_binary};
@@ -234,12 +235,13 @@ impl<'a> Bench<'a> {
     fn ask_invariants(&self, store: &dyn ObjectStore) -> Result<(), String> {
         let versions = self.store_state().versions();
         for topic in (0..TOPICS).map(topic) {
-            let pins = self.broker.with(|cluster| {
-                let accepted = cluster.groups.group(GROUP).offsets.accepted().iter().filter(|accepted| accepted.topic == topic);
-                pins::intents(accepted.map(|accepted| (accepted.order, accepted.commit.metadata.as_str())))
+            let accepted: Vec<Accepted> = self.broker.with(|cluster| {
+                let accepted = cluster.groups.group(GROUP).offsets.accepted().iter();
+                accepted.filter(|accepted| accepted.topic == topic).cloned().collect()
             });
+            let pins = pins::intents(accepted.iter().map(|accepted| (accepted.order, accepted.commit.metadata.as_str())));
             let objects = self.handle.block_on(pins::objects(store, &format!("{topic}/"), &versions))?;
-            if let Some(violation) = pins::broken(&pins, &objects).first() {
+            if let Some(violation) = pins::broken(&pins, &objects).into_iter().chain(pins::lost(&accepted, &objects)).next() {
                 return Err(format!("{topic}: {violation}; pinned {pins:?}"));
             }
         }
