@@ -46,6 +46,7 @@ pub mod kafka_cells;
 pub mod many_rules;
 pub mod model;
 mod native;
+mod no_loss;
 pub mod openmetrics;
 pub mod oracle;
 pub mod phases;

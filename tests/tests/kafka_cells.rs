@@ -38,6 +38,7 @@ fn every_cell_keeps_the_promise() {
     }
     assert_eq!(report.failed, 0, "{} cells failed", report.failed);
     assert_eq!((report.lost, report.duplicated, report.altered, report.foreign), (0, 0, 0, 0));
+    assert_eq!(report.strangely_unseen(filter.is_empty()), [""; 0], "who cannot show what it is about is known by name");
     if filter.is_empty() {
         assert_eq!(report.cells as usize, kafka_cells::names().len(), "not every cell that is listed ran");
     }

@@ -3,16 +3,10 @@
 //! A failure names its seeds and the command that runs each one again with its trace.
 
 use catchment_tests::simulation::plan::Scope;
-use catchment_tests::simulation::{SimulationReport, replay, run, run_seed};
+use catchment_tests::simulation::{SEEDS_JUDGED, SimulationReport, replay, run, run_seed};
 
 /// Seeds of an ordinary run, and of a long one.
-const SEEDS: (u64, u64) = (2_000, 20_000);
-
-/// Times that each kind of fault must be felt in an ordinary run to mean something.
-const FELT_MIN: u64 = 200;
-
-/// Times that a process must be killed in each operation.
-const KILLED_MIN: u64 = 5;
+const SEEDS: (u64, u64) = (SEEDS_JUDGED, 20_000);
 
 /// What was found in the first few seeds that ended badly, and how to run them again.
 fn findings(report: &SimulationReport) -> String {
@@ -31,13 +25,7 @@ fn nothing_is_lost_duplicated_or_altered() {
     let twofold: Vec<String> = report.twofold.iter().map(|seed| replay(*seed, Scope::Every)).collect();
     assert_eq!(twofold, [""; 0], "these gave two traces");
     assert!(report.deterministic && report.faults >= 40_000, "{} faults", report.faults);
-    assert_eq!(report.felt_less_than(FELT_MIN, Scope::Every), [], "every kind of fault is felt often enough to mean something");
-    assert_eq!(report.killed_less_than(KILLED_MIN), [], "processes are killed in every operation");
-    assert!(
-        report.uploads.orphaned >= FELT_MIN && report.uploads.swept > 0,
-        "kills leave uploads, and others clean up: {:?}",
-        report.uploads
-    );
+    assert_eq!(report.shortfalls(), [""; 0], "every fault is felt, every operation killed in and what kills leave cleaned up often enough");
 }
 
 #[test]

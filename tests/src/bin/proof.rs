@@ -1,5 +1,5 @@
 //! `proof --json [--quick]` runs every layer of the proof and prints one JSON object of what it has just seen; `proof --seed N [--settled]` runs one
-//! simulation again and prints its trace. Without `--json` the figures come as a table. Exit 1 if a layer found anything.
+//! simulation again and prints its trace. Without `--json` the figures come as a table. Exit 1 if a layer found anything, or met too little to show anything.
 //!
 //! `--quick` takes fewer seeds, the small settings of the model, the first two passages of each point and no frozen processes; the cells are all played
 //! in both. What it does not run: the tests against real servers, which `scripts/test` does.
@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 use catchment_tests::model::Effort;
+use catchment_tests::s3_cells::S3CellsReport;
 use catchment_tests::simulation::plan::Scope;
 use catchment_tests::simulation::run_seed;
 use catchment_tests::{crashes, kafka_cells, model, s3_cells, sabotage, simulation};
@@ -14,9 +15,6 @@ use serde::Serialize;
 
 /// Seeds of the simulation, and of the quick one.
 const SEEDS: (u64, u64) = (2_000, 400);
-
-/// Faults that are felt in a seed at least, on the average: less is another simulation.
-const FAULTS_A_SEED_MIN: u64 = 20;
 
 #[derive(Serialize)]
 struct Proof {
@@ -67,6 +65,13 @@ struct Sabotage {
     slowest_s: f64,
 }
 
+impl Cells {
+    /// All are played, and all must pass; those whose trouble stands for another one are not counted.
+    fn of_s3(report: &S3CellsReport) -> Self {
+        Self { cells: report.cells - report.replaced, failed: report.failed }
+    }
+}
+
 /// What was found, in words, beside the figures.
 #[derive(Default)]
 struct Findings(Vec<String>);
@@ -74,6 +79,11 @@ struct Findings(Vec<String>);
 impl Findings {
     fn note(&mut self, layer: &str, what: impl IntoIterator<Item = String>) {
         self.0.extend(what.into_iter().map(|what| format!("{layer}: {what}")));
+    }
+
+    /// What the process ends with.
+    fn exit(&self) -> u8 {
+        u8::from(!self.0.is_empty())
     }
 }
 
@@ -94,7 +104,7 @@ fn main() -> ExitCode {
     for finding in &findings.0 {
         eprintln!("{finding}");
     }
-    ExitCode::from(u8::from(!findings.0.is_empty()))
+    ExitCode::from(findings.exit())
 }
 
 fn usage() -> ExitCode {
@@ -122,9 +132,7 @@ fn prove(quick: bool, findings: &mut Findings) -> Proof {
 fn simulate(seeds: u64, findings: &mut Findings) -> Simulation {
     progress("simulation");
     let report = simulation::run(0, seeds, Scope::Every);
-    if report.faults < seeds * FAULTS_A_SEED_MIN {
-        findings.note("simulation", [format!("only {} faults were felt in {seeds} seeds", report.faults)]);
-    }
+    findings.note("simulation", report.shortfalls());
     findings.note("simulation", report.findings.iter().map(|(seed, what)| format!("seed {seed}: {what:?}")));
     if !report.deterministic {
         findings.note("simulation", ["a seed that was run twice gave two traces".to_owned()]);
@@ -136,6 +144,7 @@ fn simulate(seeds: u64, findings: &mut Findings) -> Simulation {
 fn check_model(effort: Effort, findings: &mut Findings) -> Model {
     progress("model");
     let report = model::run(effort);
+    findings.note("model", report.shortfalls(effort));
     findings.note("model", report.settings.iter().flat_map(|s| s.violations.iter().map(move |v| format!("{} {:?}: {v}", s.name, s.class))));
     findings
         .note("model", report.broken.iter().filter(|m| m.broke.values().all(Vec::is_empty)).map(|m| format!("{} breaks nothing", m.name)));
@@ -148,8 +157,10 @@ fn kill(quick: bool, findings: &mut Findings) -> Kills {
     let report = crashes::run("", u32::from(!quick));
     findings.note("kills", report.failures.iter().map(|f| format!("{}: {}", f.id, f.why)));
     if !quick {
+        findings.note("kills", report.shortfalls());
         progress("frozen processes");
         let frozen = crashes::sleepers::run("");
+        findings.note("frozen processes", frozen.shortfalls());
         findings.note("frozen processes", frozen.failures.iter().map(|f| format!("{}: {}", f.id, f.why)));
     }
     Kills { points: report.points, kills: report.kills, lost: report.lost, duplicated: report.duplicated }
@@ -159,12 +170,13 @@ fn play_s3(findings: &mut Findings) -> Cells {
     progress("cells of the S3 server");
     let report = s3_cells::run("", 1);
     findings.note("s3", report.results.iter().flat_map(|cell| cell.failures.iter().map(move |why| format!("{}: {why}", cell.id))));
-    Cells { cells: report.cells, failed: report.failed }
+    Cells::of_s3(&report)
 }
 
 fn play_kafka(findings: &mut Findings) -> Cells {
     progress("cells of the Kafka rows");
     let report = kafka_cells::run("");
+    findings.note("kafka", report.strangely_unseen(true).into_iter().map(|id| format!("{id}: is its subject to be seen or not?")));
     findings.note("kafka", report.failures.iter().map(|f| format!("{}: {}; {}", f.id, f.why, kafka_cells::replay(&f.id))));
     Cells { cells: report.cells as usize, failed: report.failed as usize }
 }
@@ -184,6 +196,23 @@ fn progress(layer: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_whose_trouble_was_replaced_are_not_counted() {
+        let report = S3CellsReport { cells: 10, replaced: 3, failed: 2, ..S3CellsReport::default() };
+        let Cells { cells, failed } = Cells::of_s3(&report);
+        assert_eq!((cells, failed), (7, 2));
+    }
+
+    /// What exits with 1 must have said why.
+    #[test]
+    fn whatever_a_layer_notes_is_a_finding() {
+        let mut findings = Findings::default();
+        findings.note("model", []);
+        assert_eq!(findings.exit(), 0);
+        findings.note("model", ["only 5 states".to_owned()]);
+        assert_eq!((findings.exit(), findings.0), (1, vec!["model: only 5 states".to_owned()]));
+    }
 
     /// Scripts read these names.
     #[test]

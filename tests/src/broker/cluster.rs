@@ -18,6 +18,7 @@ use super::faults::{Act, Fault};
 use super::groups::{Groups, Ticket};
 use super::log::PartitionLog;
 use super::login::Login;
+use super::offsets::Shown;
 use super::requests::{Asked, OFFERED, Reply};
 use super::served::Tally;
 
@@ -107,6 +108,17 @@ pub struct Topic {
     pub id: Uuid,
     /// Its partitions.
     pub partitions: Vec<Partition>,
+}
+
+impl Topic {
+    /// What a reader can see of a partition now.
+    pub(super) fn shown(&self, partition: i32) -> Shown {
+        // As the engine writes UUIDs.
+        let topic_id = if self.id.is_nil() { "0".to_owned() } else { self.id.simple().to_string() };
+        let log = usize::try_from(partition).ok().and_then(|n| self.partitions.get(n)).map(|p| &p.log);
+        let offsets = log.into_iter().flat_map(|log| log.visible()).map(|record| record.offset).collect();
+        Shown { topic_id, offsets }
+    }
 }
 
 /// A request that is being answered.

@@ -46,7 +46,7 @@ impl Groups {
             Asked::Heartbeat(request) => self.heartbeat(request).into(),
             Asked::LeaveGroup(request) => self.leave_group(request).into(),
             Asked::ConsumerGroupHeartbeat(request) => self.consumer_heartbeat(request, topics).into(),
-            Asked::OffsetCommit(request) => self.offset_commit(request).into(),
+            Asked::OffsetCommit(request) => self.offset_commit(request, topics).into(),
             Asked::OffsetFetch(request) => self.offset_fetch(request, version).into(),
             _ => unreachable!("not a group's request"),
         }
@@ -120,7 +120,7 @@ impl Groups {
         LeaveGroupResponse::default()
     }
 
-    fn offset_commit(&mut self, request: &OffsetCommitRequest) -> OffsetCommitResponse {
+    fn offset_commit(&mut self, request: &OffsetCommitRequest, topics: &BTreeMap<String, Topic>) -> OffsetCommitResponse {
         let refused = self.commit_check(request);
         if refused != code::NONE {
             self.group(&request.group_id.0).refused.push(refused_commit(request, refused));
@@ -130,7 +130,7 @@ impl Groups {
         let visible = Instant::now() + self.commits_late_by;
         let group = self.group(&request.group_id.0);
         group.committers.insert(text(&request.member_id));
-        let topics = request.topics.iter().map(|topic| {
+        let answers = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|p| {
                 let metadata = p.committed_metadata.as_ref().map(text).unwrap_or_default();
                 let answer = OffsetCommitResponsePartition::default().with_partition_index(p.partition_index);
@@ -139,12 +139,13 @@ impl Groups {
                 }
                 let metadata = if strips { String::new() } else { metadata };
                 let commit = Commit { offset: p.committed_offset, leader_epoch: p.committed_leader_epoch, metadata };
-                group.offsets.set(&topic.name.0, p.partition_index, commit, visible);
+                let shown = topics.get(topic.name.0.as_str()).map(|t| t.shown(p.partition_index)).unwrap_or_default();
+                group.offsets.accept(&topic.name.0, p.partition_index, commit, visible, shown);
                 answer
             });
             OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
         });
-        OffsetCommitResponse::default().with_topics(topics.collect())
+        OffsetCommitResponse::default().with_topics(answers.collect())
     }
 
     /// As Kafka: from nobody in particular while the group is empty, else from a member of this generation; not while the leader assigns.

@@ -1,6 +1,7 @@
 //! What a group has committed, with its history: a script makes the group's state go back, or shows a commit late.
 //!
-//! Beside what the group remembers stands what it has ever accepted, which nothing takes back: the invariants are asked of that.
+//! Beside what the group remembers stands what it has ever accepted, which nothing takes back, with what was visible at that time: the invariants are
+//! asked of that.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,6 +19,15 @@ pub struct Commit {
     pub metadata: String,
 }
 
+/// What a `read_committed` reader could see of a partition at some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The topic's UUID as the engine writes it; empty if there was no topic.
+    pub topic_id: String,
+    /// The offsets of the records.
+    pub offsets: Vec<i64>,
+}
+
 /// A commit that was accepted once, whatever the group remembers of it.
 #[derive(Clone, Debug)]
 pub struct Accepted {
@@ -33,6 +43,8 @@ pub struct Accepted {
     pub partition: i32,
     /// What was committed.
     pub commit: Commit,
+    /// What was visible of the partition then; nothing, if it was a script that committed.
+    pub shown: Shown,
 }
 
 /// Commits of all partitions, in the order in which they were accepted.
@@ -46,11 +58,16 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// Takes a commit that is there from `visible` on.
+    /// A script's commit, which is there from `visible` on.
     pub fn set(&mut self, topic: &str, partition: i32, commit: Commit, visible: Instant) {
+        self.accept(topic, partition, commit, visible, Shown::default());
+    }
+
+    /// Takes a commit that is there from `visible` on, with what the log shows meanwhile.
+    pub(super) fn accept(&mut self, topic: &str, partition: i32, commit: Commit, visible: Instant, shown: Shown) {
         let (at, order, forgettings, topic) = (Instant::now(), self.order.next(), self.forgettings, topic.to_owned());
         self.of.entry((topic.clone(), partition)).or_default().push((visible, commit.clone()));
-        self.accepted.push(Accepted { at, order, forgettings, topic, partition, commit });
+        self.accepted.push(Accepted { at, order, forgettings, topic, partition, commit, shown });
     }
 
     /// What a fetch sees now.

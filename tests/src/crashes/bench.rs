@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catchment::store::open::open;
 use catchment::store::{GuardClass, ObjectStore};
 use catchment::verify::{Place, verify};
+use kafka_protocol::messages::ApiKey;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -15,7 +16,8 @@ use super::pins;
 use super::visible::{self, TOPICS, topic};
 use crate::broker::Broker;
 use crate::broker::cluster::Cluster;
-use crate::broker::faults::is_pin;
+use crate::broker::faults::{self as kafka, Act, When, is_pin};
+use crate::broker::offsets::Accepted;
 use crate::kafka_cells::bench::{GROUP, QUICK};
 use crate::kafka_cells::contents::compare;
 use crate::process::{Exit, Program, crashing_binary};
@@ -24,6 +26,9 @@ use crate::scripted::order::Order;
 
 /// How long a process may take that is to end or to be killed.
 pub(crate) const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long requests that a process had sent may take to take effect. Some scenarios hold answers back for ever.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// The size of a part in these tests. Four make a window an upload.
 pub(crate) const PART_BYTES: u64 = 64 << 10;
@@ -140,6 +145,24 @@ impl<'a> Bench<'a> {
         self.store_state().set_faults(|_| Fault::default());
     }
 
+    /// Waits until the store has done and written down everything that it was asked for, but for what a scenario holds back for ever.
+    pub(crate) fn settle(&self) {
+        let began = Instant::now();
+        while self.store_state().in_progress() > 0 && began.elapsed() < SETTLING {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The coordinator gives up members that say nothing for so long, whatever they asked for.
+    pub(crate) fn end_sessions_after(&self, session: Duration) {
+        self.broker.with(|cluster| cluster.groups.session_max = Some(session));
+    }
+
+    /// The next heartbeat of a static member is answered so late.
+    pub(crate) fn answer_heartbeat_late(&self, instance: &'static str, by: Duration) {
+        self.broker.with(|cluster| cluster.add_fault(kafka::Fault::once(When::Member(ApiKey::Heartbeat, instance), Act::AnswerLate(by))));
+    }
+
     /// A backup of all topics to their ends by a static member.
     pub(crate) fn program(&self, instance: &str) -> Program {
         self.program_of(crashing_binary(), instance)
@@ -247,12 +270,13 @@ impl<'a> Bench<'a> {
     fn ask_invariants(&self, store: &dyn ObjectStore) -> Result<(), String> {
         let versions = self.store_state().versions();
         for topic in (0..TOPICS).map(topic) {
-            let pins = self.broker.with(|cluster| {
-                let accepted = cluster.groups.group(GROUP).offsets.accepted().iter().filter(|accepted| accepted.topic == topic);
-                pins::intents(accepted.map(|accepted| (accepted.order, accepted.commit.metadata.as_str())))
+            let accepted: Vec<Accepted> = self.broker.with(|cluster| {
+                let accepted = cluster.groups.group(GROUP).offsets.accepted().iter();
+                accepted.filter(|accepted| accepted.topic == topic).cloned().collect()
             });
+            let pins = pins::intents(accepted.iter().map(|accepted| (accepted.order, accepted.commit.metadata.as_str())));
             let objects = self.handle.block_on(pins::objects(store, &format!("{topic}/"), &versions))?;
-            if let Some(violation) = pins::broken(&pins, &objects).first() {
+            if let Some(violation) = pins::broken(&pins, &objects).into_iter().chain(pins::lost(&accepted, &objects)).next() {
                 return Err(format!("{topic}: {violation}; pinned {pins:?}"));
             }
         }

@@ -36,6 +36,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use catchment::crash::Point;
 use catchment::store::GuardClass;
 use nix::sys::signal::Signal;
 use serde::Serialize;
@@ -48,6 +49,9 @@ use uploads::Left;
 /// Cells that run at a time. Most of a cell is waiting, in classes B and C for claims that must stand for a while; many more would make the
 /// machine late, not the protocol.
 const CELLS_AT_ONCE: usize = 24;
+
+/// Kills that a run of all cells must make.
+const KILLS_MIN: u32 = 300;
 
 /// A cell that failed.
 #[derive(Clone, Debug, Serialize)]
@@ -151,6 +155,21 @@ pub fn run(filter: &str, rounds: u32) -> CrashReport {
 }
 
 impl CrashReport {
+    /// What a run of all cells, with a random passage of each point, met too seldom to show anything.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut short = Vec::new();
+        if self.points_by_class != [Point::ALL.len(); 3] {
+            short.push(format!("of {} points {:?} were met in classes A, B and C", Point::ALL.len(), self.points_by_class));
+        }
+        if self.kills < KILLS_MIN {
+            short.push(format!("only {} kills", self.kills));
+        }
+        if self.uploads_stayed == 0 || self.uploads_left <= self.uploads_stayed {
+            short.push(format!("{} uploads were left open and {} stayed: old ones and young ones", self.uploads_left, self.uploads_stayed));
+        }
+        short
+    }
+
     fn add(&mut self, cell: &Cell, found: Found, seconds: f64) {
         self.kills += u32::from(found.killed);
         self.prepared += found.prepared;
@@ -262,4 +281,23 @@ fn kill_and_finish(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<()
     found.compared = bench.compare()?;
     found.uploads_stayed = left.verdict(&bench)?;
     found.compared.verdict()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_that_were_not_met_and_too_few_kills_are_found() {
+        let met = [Point::ALL.len(); 3];
+        let full = CrashReport { points_by_class: met, kills: KILLS_MIN, uploads_left: 2, uploads_stayed: 1, ..CrashReport::default() };
+        assert_eq!(full.shortfalls(), [""; 0]);
+        let missed = CrashReport { points_by_class: [met[0], met[1] - 1, met[2]], ..full.clone() };
+        let few = CrashReport { kills: KILLS_MIN - 1, ..full.clone() };
+        let all_old = CrashReport { uploads_stayed: 0, ..full.clone() };
+        let all_young = CrashReport { uploads_stayed: 2, ..full };
+        for damaged in [missed, few, all_old, all_young] {
+            assert_eq!(damaged.shortfalls().len(), 1, "{damaged}");
+        }
+    }
 }

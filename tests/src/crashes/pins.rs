@@ -1,4 +1,4 @@
-//! What was pinned and what became visible of each lane, in the order in which it took effect, held against the protocol's invariants.
+//! What was pinned, what became visible and what was committed of each lane, in the order in which it took effect, held against the protocol's invariants.
 //!
 //! Broker and store number what happens in them together: a commit when the coordinator accepts it, an object when it first becomes visible.
 
@@ -11,6 +11,8 @@ use catchment::store::ObjectStore;
 use catchment::store::key::Layout;
 use catchment_formats::{Missing, OffsetRange};
 
+use crate::broker::offsets::Accepted;
+use crate::no_loss::{Passed, passed_over};
 use crate::s3::Version;
 
 /// A data object.
@@ -47,6 +49,13 @@ pub(super) fn intents<'a>(accepted: impl Iterator<Item = (u64, &'a str)>) -> Vec
     intents.collect()
 }
 
+/// NoLoss, of every commit that was accepted for one lane.
+pub(super) fn lost(accepted: &[Accepted], objects: &[Object]) -> Vec<Violation> {
+    let commits: Vec<Passed<u64>> = accepted.iter().filter_map(|accepted| Passed::of(accepted.order, accepted)).collect();
+    let objects: Vec<(u64, OffsetRange)> = objects.iter().map(|object| (object.order, object.range)).collect();
+    passed_over(&commits, &objects)
+}
+
 /// PinnedFirst, with what objects lack, and OneIntent, for one lane.
 pub(super) fn broken(pins: &[(u64, Intent)], objects: &[Object]) -> Vec<Violation> {
     let range = |intent: &Intent| OffsetRange::new(intent.start, intent.end);
@@ -63,6 +72,7 @@ mod tests {
     use catchment_formats::GapCause;
 
     use super::*;
+    use crate::broker::offsets::{Commit, Shown};
 
     fn pin(order: u64, start: i64, end: i64, missing: &[Missing]) -> (u64, Intent) {
         let missing = serde_json::to_string(missing).expect("plain ranges");
@@ -91,5 +101,22 @@ mod tests {
         let range = OffsetRange::new(0, 10);
         assert_eq!(broken(std::slice::from_ref(&first), &[object(2, 0, 10, &gap)]), [Violation::MissingNotPinned { range }]);
         assert_eq!(broken(&[first, pin(2, 0, 9, &[])], &[]), [Violation::TwoIntents { first: 0, second: 1 }]);
+    }
+
+    #[test]
+    fn a_commit_past_what_was_visible_by_then_is_seen() {
+        let commit = |order, offset: i64| Accepted {
+            at: std::time::Instant::now(),
+            order,
+            forgettings: 0,
+            topic: "t0".to_owned(),
+            partition: 0,
+            commit: Commit { offset, leader_epoch: 0, metadata: format!(r#"{{"v":1,"t":"","d":"","S":{offset}}}"#) },
+            shown: Shown { topic_id: "0".to_owned(), offsets: (0..20).collect() },
+        };
+        let objects = [object(2, 0, 10, &[]), object(5, 10, 20, &[])];
+        assert_eq!(lost(&[commit(0, 0), commit(3, 10), commit(6, 20)], &objects), []);
+        let violation = Violation::CommittedPastVisible { committed: 20, visible_end: 10 };
+        assert_eq!(lost(&[commit(0, 0), commit(4, 20)], &objects), [violation]);
     }
 }

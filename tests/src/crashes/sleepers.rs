@@ -1,9 +1,15 @@
-//! Processes that fall asleep between pin and tidy, past their session, while another member takes over; then they wake.
+//! Processes that fall asleep between pin and tidy while another member takes over; then they wake.
 //!
 //! The sleeper stops itself by SIGSTOP at a point, of normal operation or, where it has found what a killed one pinned, of the recovery.
 //! Another member joins, gets every lane once the sleeper's session is over, and goes on to the end. Then the sleeper is woken: what it was
 //! about to send it may send, an upload that it was about to abort it may abort, what it was about to commit is refused, and in the end it
 //! finds that everything is there. With a store whose guard is atomic, with one whose guard lets two writers pass, and with one that has none.
+//!
+//! Who has slept past its session knows so when it wakes: its client revokes every lane within milliseconds, and what it was about to send is sent only if
+//! it is faster than that. How much it sent is counted, and nothing is demanded of it. So that requests of a process without its lanes surely come, some
+//! points are also met by one that [does not know](Waking::Unaware): the coordinator has ended its session early, and answers its next heartbeat late. It
+//! must be seen to send what it was about to publish, in every class. A guard of class A or B refuses it, since the object stands; in class C it is
+//! written a second time, with the same bytes.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -18,13 +24,33 @@ use super::cells::{CLASSES, lists_completed, makes_sense, scenario_of};
 use super::uploads::Left;
 use super::{CellFailure, at_once, failure_of, scenario};
 use crate::process::Process;
-use crate::s3::Op;
+use crate::s3::{Logged, Op};
 
 /// Cells that run at a time. A cell is asleep, or waits for a session's end, nearly all of the time.
 const CELLS_AT_ONCE: usize = 32;
 
+/// Sleepers: 13 points that single PUTs of Parquet pass between pin and tidy and 19 of multipart uploads of raw values, in classes A, B, C.
+const SLEEPERS: u32 = (13 + 19) * 3;
+
+/// Sleepers that do not know that their session is over: 2 points and 5 before a request that publishes, in classes A, B, C.
+const UNAWARE: u32 = (2 + 5) * 3;
+
 /// How long a process may take to fall asleep, and another one to take over and to end.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The session of a process that sleeps without knowing that it is over: longer than it sleeps.
+const LONG_SESSION: Duration = Duration::from_secs(240);
+
+/// When the coordinator gives up a member that says nothing, whatever the member believes.
+const SHORT_SESSION: Duration = Duration::from_secs(3);
+
+/// How late a heartbeat is answered of who does not know yet: many times what a request takes.
+const IGNORANCE: Duration = Duration::from_secs(2);
+
+/// Points behind which a request that publishes is the next thing that a lane does, but for the record beside a raw object. Not `publish-sent`: the request
+/// may have been done before its process fell asleep.
+const BEFORE_PUBLISHING: [Point; 5] =
+    [Point::AfterPin, Point::BeforeRecord, Point::AfterRecord, Point::BeforePublish, Point::BeforeLateComplete];
 
 /// Points between pin and tidy: those of a process that pins, and those of one that finds a pin.
 const POINTS: [Point; 19] = [
@@ -49,11 +75,31 @@ const POINTS: [Point; 19] = [
     Point::BeforeAbortReplaced,
 ];
 
+/// What processes did when they woke.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Woken {
+    /// How many slept and woke.
+    pub sleepers: u32,
+    /// Requests to publish a data object that they sent after that, by class of the guard: A, B, C.
+    pub sent: [u64; 3],
+    /// Objects that were written a second time, with the same bytes, by class.
+    pub rewritten: [u64; 3],
+}
+
+impl fmt::Display for Woken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sleepers, sent, rewritten } = self;
+        write!(f, "{sleepers} woke, sent {sent:?} publishing requests and rewrote {rewritten:?} objects by class")
+    }
+}
+
 /// What the sleepers came to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SleepersReport {
-    /// Processes that slept past their session and woke.
-    pub sleepers: u32,
+    /// Those that slept past their session.
+    pub late: Woken,
+    /// Those that did not know that their session was over.
+    pub unaware: Woken,
     /// Records compared.
     pub compared: u64,
     /// Records that were visible and are not stored.
@@ -62,8 +108,6 @@ pub struct SleepersReport {
     pub duplicated: u64,
     /// Records that are stored with another content.
     pub altered: u64,
-    /// Objects that were written a second time, with the same bytes, by class of the guard: A, B, C.
-    pub rewritten: [u64; 3],
     /// Uploads that sleepers aborted when they woke.
     pub aborted: u64,
     /// Wall-clock time.
@@ -74,14 +118,20 @@ pub struct SleepersReport {
 
 impl fmt::Display for SleepersReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sleepers, compared, lost, duplicated, altered, rewritten, aborted, failures, seconds } = self;
-        write!(f, "{sleepers} sleepers, {compared} records compared: {lost} lost, {duplicated} duplicated, {altered} altered; ")?;
-        write!(
-            f,
-            "{rewritten:?} objects rewritten by class, {aborted} uploads aborted after waking; {} failed; {seconds:.1} s",
-            failures.len()
-        )
+        let Self { late, unaware, compared, lost, duplicated, altered, aborted, failures, seconds } = self;
+        write!(f, "past their session {late}; unaware of its end {unaware}; ")?;
+        write!(f, "{compared} records compared: {lost} lost, {duplicated} duplicated, {altered} altered; ")?;
+        write!(f, "{aborted} uploads aborted after waking; {} failed; {seconds:.1} s", failures.len())
     }
+}
+
+/// What a process knows when it wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waking {
+    /// That its session is over.
+    Late,
+    /// Nothing.
+    Unaware,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,12 +139,33 @@ struct Cell {
     point: Point,
     form: Form,
     class: GuardClass,
+    waking: Waking,
+}
+
+impl SleepersReport {
+    /// What a run of all cells met too seldom to show anything.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut short = Vec::new();
+        for (name, woken, all) in [("past their session", self.late, SLEEPERS), ("unaware", self.unaware, UNAWARE)] {
+            if woken.sleepers != all {
+                short.push(format!("{} of {all} {name} slept and woke", woken.sleepers));
+            }
+        }
+        if self.unaware.sent.contains(&0) || self.unaware.rewritten[GuardClass::C as usize] == 0 {
+            short.push(format!("no request of a process without its lanes came, or none was felt: {}", self.unaware));
+        }
+        if self.aborted == 0 {
+            short.push("no sleeper aborted an upload when it woke".to_owned());
+        }
+        short
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 struct Found {
     slept: bool,
     compared: Compared,
+    sent: u64,
     rewritten: u64,
     aborted: u64,
     failure: Option<String>,
@@ -102,7 +173,24 @@ struct Found {
 
 impl Cell {
     fn id(&self) -> String {
-        format!("{}.{}.{:?}", self.point.name(), self.form.name(), self.class)
+        let unaware = if self.waking == Waking::Unaware { ".unaware" } else { "" };
+        format!("{}.{}.{:?}{unaware}", self.point.name(), self.form.name(), self.class)
+    }
+
+    /// Whether what its process did after waking is what the protocol and the store's guard let it do.
+    fn judge(&self, sent: u64, rewritten: u64) -> Result<(), String> {
+        if self.class != GuardClass::C && rewritten > 0 {
+            return Err(format!("a guard of class {:?} let {rewritten} second writes of what stood through", self.class));
+        }
+        if self.waking == Waking::Unaware && sent == 0 {
+            return Err("it was about to publish and sent nothing".to_owned());
+        }
+        // The same upload cannot be completed twice.
+        let writes_again = self.waking == Waking::Unaware && self.class == GuardClass::C && self.form.sending == Sending::Put;
+        if writes_again && rewritten == 0 {
+            return Err("nothing guards the object, and what was sent did not write it again".to_owned());
+        }
+        Ok(())
     }
 
     /// The command that runs it again.
@@ -117,8 +205,11 @@ fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for class in CLASSES {
         for form in forms {
-            let points = POINTS.into_iter().filter(|point| makes_sense(*point, form));
-            cells.extend(points.map(|point| Cell { point, form, class }));
+            let of = |points: &[Point], waking: Waking| {
+                let points: Vec<Point> = points.iter().copied().filter(|point| makes_sense(*point, form)).collect();
+                points.into_iter().map(move |point| Cell { point, form, class, waking })
+            };
+            cells.extend(of(&POINTS, Waking::Late).chain(of(&BEFORE_PUBLISHING, Waking::Unaware)));
         }
     }
     cells
@@ -133,12 +224,14 @@ pub fn run(filter: &str) -> SleepersReport {
     let cells: Vec<Cell> = cells().into_iter().filter(|cell| cell.id().contains(filter)).collect();
     let mut report = SleepersReport::default();
     for (cell, (found, _)) in cells.iter().zip(at_once(CELLS_AT_ONCE, &cells, run_cell)) {
-        report.sleepers += u32::from(found.slept);
+        let woken = if cell.waking == Waking::Late { &mut report.late } else { &mut report.unaware };
+        woken.sleepers += u32::from(found.slept);
+        woken.sent[cell.class as usize] += found.sent;
+        woken.rewritten[cell.class as usize] += found.rewritten;
         report.compared += found.compared.records;
         report.lost += found.compared.lost;
         report.duplicated += found.compared.duplicated;
         report.altered += found.compared.altered;
-        report.rewritten[cell.class as usize] += found.rewritten;
         report.aborted += found.aborted;
         report.failures.extend(found.failure.map(|why| CellFailure { id: cell.id(), why, replay: cell.replay() }));
     }
@@ -156,7 +249,14 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     let lists = lists_completed(cell.point, cell.form, cell.class);
     let bench = Bench::with_listing(handle, cell.form, cell.class, lists);
     scenario::prepare(&bench, scenario_of(cell.point, cell.form.sending))?;
-    let mut sleeper = bench.armed(&format!("{}:2:stop", cell.point.name()), "member-1").spawn();
+    let program = bench.armed(&format!("{}:2:stop", cell.point.name()), "member-1");
+    let mut sleeper = match cell.waking {
+        Waking::Late => program.spawn(),
+        Waking::Unaware => {
+            bench.end_sessions_after(SHORT_SESSION);
+            program.args(["-X", &format!("session.timeout.ms={}", LONG_SESSION.as_millis())]).spawn()
+        }
+    };
     await_asleep(&mut sleeper)?;
     let left = Left::now(&bench);
     // It ends only when it has every lane, which it has only when the sleeper's session is over.
@@ -169,20 +269,27 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     }
     found.slept = true;
     left.verdict(&bench)?;
+    if cell.waking == Waking::Unaware {
+        bench.answer_heartbeat_late("member-1", IGNORANCE);
+    }
     let requests = bench.store_state().log().len();
     sleeper.thaw();
     let woken = sleeper.wait(PATIENCE);
     if woken.code() != Some(0) {
         return Err(format!("the sleeper ended with {}: {}", woken.status, tail(&woken.stderr)));
     }
-    let is_abort = |op: Op| op == Op::AbortMultipartUpload;
-    found.aborted = bench.store_state().log()[requests..].iter().filter(|r| is_abort(r.op) && r.status == 204).count() as u64;
+    bench.settle();
+    let log = &bench.store_state().log()[requests..];
+    found.aborted = log.iter().filter(|r| r.op == Op::AbortMultipartUpload && r.status == 204).count() as u64;
+    found.sent = log.iter().filter(|r| is_publishing(r)).count() as u64;
     found.compared = bench.compare()?;
     found.rewritten = bench.rewritten();
-    if cell.class == GuardClass::A && found.rewritten > 0 {
-        return Err(format!("an atomic guard let {} second writes through", found.rewritten));
-    }
-    Ok(())
+    cell.judge(found.sent, found.rewritten)
+}
+
+/// Whether a request is one that makes a data object visible.
+fn is_publishing(request: &Logged) -> bool {
+    matches!(request.op, Op::PutObject | Op::CompleteMultipartUpload) && !request.key.contains("_catchment/")
 }
 
 fn is_asleep(process: &Process) -> bool {
@@ -202,4 +309,40 @@ fn await_asleep(process: &mut Process) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleepers_that_are_missing_or_sent_nothing_are_found() {
+        let (late, unaware) =
+            (Woken { sleepers: SLEEPERS, ..Woken::default() }, Woken { sleepers: UNAWARE, sent: [1; 3], rewritten: [0, 0, 1] });
+        let full = SleepersReport { late, unaware, aborted: 1, ..SleepersReport::default() };
+        assert_eq!(full.shortfalls(), [""; 0]);
+        let fewer = SleepersReport { late: Woken { sleepers: SLEEPERS - 1, ..late }, ..full.clone() };
+        let fewer_unaware = SleepersReport { unaware: Woken { sleepers: 0, ..unaware }, ..full.clone() };
+        let silent = SleepersReport { unaware: Woken { sent: [1, 0, 1], ..unaware }, ..full.clone() };
+        let unfelt = SleepersReport { unaware: Woken { rewritten: [0; 3], ..unaware }, ..full.clone() };
+        let tame = SleepersReport { aborted: 0, ..full };
+        for damaged in [fewer, fewer_unaware, silent, unfelt, tame] {
+            assert_eq!(damaged.shortfalls().len(), 1, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_know_must_publish_and_only_without_a_guard_is_it_written_again() {
+        let cell =
+            |sending, class, waking| Cell { point: Point::BeforePublish, form: Form { sending, format: Format::Raw }, class, waking };
+        let judged = |sending, class, waking, sent, rewritten| cell(sending, class, waking).judge(sent, rewritten).is_ok();
+        for class in CLASSES {
+            assert!(judged(Sending::Put, class, Waking::Late, 0, 0), "its lanes were faster gone");
+            assert!(!judged(Sending::Put, class, Waking::Unaware, 0, 0), "nothing was sent");
+            assert_eq!(judged(Sending::Put, class, Waking::Unaware, 1, 1), class == GuardClass::C);
+            assert_eq!(judged(Sending::Put, class, Waking::Unaware, 1, 0), class != GuardClass::C);
+            assert_eq!(judged(Sending::Put, class, Waking::Late, 1, 1), class == GuardClass::C);
+            assert!(judged(Sending::Multipart, class, Waking::Unaware, 1, 0), "an upload is completed once");
+        }
+    }
 }

@@ -12,15 +12,12 @@
 //! nothing of this is promised.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bench::Bench;
 
 /// How much older uploads are made that are to be too old to be alive; three times as old as rule R7 asks here.
 const AGE: Duration = Duration::from_secs(3 * 3600);
-
-/// How long requests that a dead process had sent may take to take effect. Some scenarios hold answers back for ever.
-const SETTLING: Duration = Duration::from_secs(1);
 
 /// What a process has left open.
 #[derive(Debug)]
@@ -34,10 +31,7 @@ pub(super) struct Left {
 impl Left {
     /// What is open now, when nobody works.
     pub(super) fn now(bench: &Bench<'_>) -> Self {
-        let began = Instant::now();
-        while bench.store_state().in_progress() > 0 && began.elapsed() < SETTLING {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        bench.settle();
         Self { open: open(bench).collect(), named: bench.named_uploads(), are_old: false }
     }
 

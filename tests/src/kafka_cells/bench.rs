@@ -12,12 +12,10 @@ use catchment::runtime::{self, Ending, OpenedStore};
 use catchment::store::ObjectStore;
 use catchment::store::file::FileStore;
 use catchment::store::memory::MemoryStore;
-use catchment::verify::{Place, verify};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::clock::FastClock;
-use super::contents::{Expected, compare};
 use super::data::{BATCH_RECORDS, batch};
 use super::judge::Subject;
 use super::store::HeldStore;
@@ -337,72 +335,6 @@ impl Bench {
     /// Waits until the group has everything that is visible, and nothing pinned.
     pub(crate) async fn await_committed(&self) -> Check {
         self.await_state("everything committed", is_committed).await
-    }
-
-    /// What is visible now.
-    pub(crate) fn expected(&self) -> Expected {
-        self.script(|cluster| {
-            let mut expected = Expected::default();
-            for (number, partition) in (0..).zip(&cluster.topics[TOPIC].partitions) {
-                expected.add(number, partition.log.visible());
-            }
-            expected
-        })
-    }
-
-    /// Compares everything that is visible now with what is stored; nothing may be missing.
-    pub(crate) async fn compare(&mut self) -> Check {
-        self.compare_with(self.expected(), &[]).await
-    }
-
-    /// Compares what is stored with what is expected, less these gaps, which must be listed: (partition, from, to, cause). Verifies the objects
-    /// by the invariants too, and that the group has nothing left to do.
-    pub(crate) async fn compare_with(&mut self, mut expected: Expected, gaps: &[(i32, i64, i64, &str)]) -> Check {
-        for (partition, from, to, _) in gaps {
-            expected.without(*partition, *from, *to);
-        }
-        self.compare_below("", &expected).await?;
-        self.verify(gaps).await
-    }
-
-    /// Compares what is stored by a lane that has stopped: everything up to what the group has committed, and nothing behind it.
-    pub(crate) async fn compare_stopped(&mut self) -> Check {
-        let mut expected = self.expected();
-        let ends: Vec<i64> = self.script(|cluster| {
-            let partitions = cluster.topics.get(TOPIC).map_or(0, |t| t.partitions.len());
-            let group = cluster.groups.group(GROUP);
-            (0..).take(partitions).map(|p| group.offsets.get(TOPIC, p).map_or(0, |c| c.offset)).collect()
-        });
-        for (partition, end) in (0..).zip(ends) {
-            expected.without(partition, end, i64::MAX);
-        }
-        self.compare_with(expected, &[]).await
-    }
-
-    /// Compares what is stored below a prefix.
-    pub(crate) async fn compare_below(&mut self, prefix: &str, expected: &Expected) -> Check {
-        let difference = compare(&*self.store, prefix, expected).await?;
-        let count = |list: &[(i32, i64)]| list.len() as u64;
-        self.tally.compared += expected.len() as u64;
-        self.tally.lost += count(&difference.lost);
-        self.tally.duplicated += count(&difference.duplicated);
-        self.tally.altered += count(&difference.altered);
-        self.tally.foreign += count(&difference.foreign);
-        if difference.is_none() { Ok(()) } else { Err(difference.to_string()) }
-    }
-
-    /// The objects by the invariants, and their gaps.
-    pub(crate) async fn verify(&self, gaps: &[(i32, i64, i64, &str)]) -> Check {
-        let place = Place::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, "");
-        let report = verify(&place, None, |_| ()).await.map_err(|e| format!("verify: {e}"))?;
-        if !report.damage.is_empty() {
-            return Err(format!("verify found damage: {:?}", report.damage));
-        }
-        let listed: Vec<_> = report.gaps.iter().map(|g| (g.partition, g.from, g.to, g.cause)).collect();
-        if listed != gaps {
-            return Err(format!("the gaps are {listed:?} and should be {gaps:?}"));
-        }
-        Ok(())
     }
 }
 

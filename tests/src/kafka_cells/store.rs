@@ -1,13 +1,17 @@
 //! A store that takes no data object while it is told to: a window that is pinned stays pinned.
-//! It knows since when each object can be visible.
+//! It knows since when each object can be visible, and since when it surely is.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use catchment::store::layer::StoreLayer;
-use catchment::store::{BoxFuture, Guard, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreResult};
+use catchment::store::{
+    BoxFuture, Guard, ListPage, Metadata, ObjectInfo, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreResult,
+};
 
 /// The store.
 #[derive(Debug)]
@@ -17,11 +21,13 @@ pub(crate) struct HeldStore {
     refused: AtomicU32,
     completed: AtomicU32,
     since: Mutex<BTreeMap<String, Instant>>,
+    seen: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl HeldStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, held: AtomicBool::new(false), refused: AtomicU32::new(0), completed: AtomicU32::new(0), since: Mutex::default() }
+        let (held, refused, completed) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
+        Self { inner, held, refused, completed, since: Mutex::default(), seen: Mutex::default() }
     }
 
     /// Refuses data objects from now on, or takes them again.
@@ -44,9 +50,20 @@ impl HeldStore {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 
+    /// The moment from which an object surely is visible: when whoever wrote it heard so, or somebody else saw it.
+    pub(crate) fn seen_at(&self, key: &str) -> Option<Instant> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
     /// A request that was sent at this time has written an object.
     fn note_written(&self, key: &str, sent: Instant) {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_insert(sent);
+        self.note_seen(key);
+    }
+
+    /// To be called before anybody hears of the object, so that what is done on the strength of that comes later.
+    fn note_seen(&self, key: &str) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_insert_with(Instant::now);
     }
 
     fn admit(&self, op: &'static str, key: &str) -> StoreResult<()> {
@@ -70,6 +87,30 @@ impl StoreLayer for HeldStore {
             let etag = self.inner.put(key, body, metadata, guard).await?;
             self.note_written(key, sent);
             Ok(etag)
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Option<ObjectInfo>>> {
+        Box::pin(async move {
+            let found = self.inner.head(key).await?;
+            found.iter().for_each(|_| self.note_seen(key));
+            Ok(found)
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, StoreResult<Option<Bytes>>> {
+        Box::pin(async move {
+            let found = self.inner.get(key, range).await?;
+            found.iter().for_each(|_| self.note_seen(key));
+            Ok(found)
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str, delimiter: bool, after: Option<&'a str>) -> BoxFuture<'a, StoreResult<ListPage>> {
+        Box::pin(async move {
+            let page = self.inner.list(prefix, delimiter, after).await?;
+            page.objects.iter().for_each(|object| self.note_seen(&object.key));
+            Ok(page)
         })
     }
 

@@ -17,6 +17,9 @@ use super::setting::Setting;
 use super::settings::{CLASSES, Effort, setting_of, settings};
 use super::tell;
 
+/// Fewer states than this would be another model.
+pub const STATES_MIN: usize = 1_000_000;
+
 /// Steps between states after which the search for a mutant's counterexamples ends: some mutants never come to an end.
 const MUTANT_TRANSITIONS_MAX: usize = 600_000;
 
@@ -37,6 +40,26 @@ pub struct ModelReport {
     pub events: BTreeMap<String, u64>,
     /// Each mutant.
     pub broken: Vec<MutantReport>,
+}
+
+impl ModelReport {
+    /// What is against the protocol, or too little to show anything: a run that goes round in circles, too few states, an event that never came. Of all
+    /// settings; the quick ones are held to their ends alone.
+    pub fn shortfalls(&self, effort: Effort) -> Vec<String> {
+        let circles = self.settings.iter().filter(|s| !s.ends);
+        let mut short: Vec<String> =
+            circles.map(|s| format!("{} in class {:?}: a run without faults goes round in circles", s.name, s.class)).collect();
+        if effort == Effort::Quick {
+            return short;
+        }
+        if self.states < STATES_MIN {
+            short.push(format!("only {} states", self.states));
+        }
+        let unseen =
+            Event::ALL.iter().map(|event| format!("{event:?}")).filter(|event| self.events.get(event).is_none_or(|times| *times == 0));
+        short.extend(unseen.map(|event| format!("never seen in any setting: {event}")));
+        short
+    }
 }
 
 /// What was found in one setting.
@@ -228,4 +251,37 @@ fn tell_mutant(page: &mut String, mutant: &MutantReport) {
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sufficient() -> ModelReport {
+        let setting = SettingReport {
+            name: "s",
+            class: GuardClass::A,
+            states: STATES_MIN,
+            transitions: 0,
+            depth: 0,
+            ends: true,
+            violations: Vec::new(),
+            seconds: 0.0,
+        };
+        let events = Event::ALL.iter().map(|event| (format!("{event:?}"), 1)).collect();
+        ModelReport { states: STATES_MIN, settings: vec![setting], events, ..ModelReport::default() }
+    }
+
+    #[test]
+    fn circles_too_few_states_and_events_that_never_came_are_found() {
+        assert_eq!(sufficient().shortfalls(Effort::Normal), [""; 0]);
+        let mut damaged = sufficient();
+        damaged.settings[0].ends = false;
+        damaged.states -= 1;
+        damaged.events.insert("Crashed".to_owned(), 0);
+        damaged.events.remove("Paused");
+        let found = damaged.shortfalls(Effort::Normal);
+        assert_eq!((found.len(), damaged.shortfalls(Effort::Quick).len()), (4, 1), "{found:?}");
+        assert!(found[0].contains("circles") && found[1].contains("999999 states") && found[2].contains("Crashed"), "{found:?}");
+    }
 }

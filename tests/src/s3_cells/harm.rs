@@ -16,8 +16,12 @@ const PUBLISHED: u64 = 2;
 /// More failures than one call of the engine takes before it hands the decision up.
 const OUTAGE: u64 = 12;
 
-/// How much later than usual a slow request or answer arrives in all; well within the client's patience.
-const SLOWNESS: Duration = Duration::from_millis(60);
+/// How much later than usual a slow request or answer arrives in all: the client has given up by then, and what is slow still comes.
+const SLOWNESS: Duration = Duration::from_millis(900);
+
+/// How much later a slow CreateMultipartUpload takes effect: within the client's patience. An upload that is opened when its process has come to its end
+/// is nobody's to see; one that is opened behind its repetition is what `late` has.
+const SLOW_CREATE: Duration = Duration::from_millis(60);
 
 /// When delayed effects and answers come.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,10 @@ pub(super) struct Harm {
     pub(super) fault: Fault,
     /// To so many requests it happens, and a cell must have sent them all.
     pub(super) times: u64,
+    /// How long the service takes for the body of a request.
+    pub(super) body_takes: Option<Duration>,
+    /// Whether the client must be seen to give the request up.
+    pub(super) is_felt: bool,
     pub(super) what: String,
     /// Whether it stands for a trouble that makes no sense for the operation.
     pub(super) is_replaced: bool,
@@ -41,7 +49,12 @@ pub(super) struct Harm {
 
 impl Harm {
     fn once(fault: Fault, what: impl Into<String>) -> Self {
-        Self { fault, times: 1, what: what.into(), is_replaced: false }
+        Self { fault, times: 1, body_takes: None, is_felt: false, what: what.into(), is_replaced: false }
+    }
+
+    /// The client gives up before it is over.
+    fn outlasts_patience(self) -> Self {
+        Self { is_felt: true, ..self }
     }
 
     fn times(self, times: u64) -> Self {
@@ -113,18 +126,27 @@ impl Maker<'_> {
 
     fn hang(&self) -> Harm {
         let fault = Fault { held: Some(self.gates.over.clone()), ..Fault::answered(self.effect, Answer::Reset) };
-        Harm::once(fault, "no answer before the client gives up")
+        Harm::once(fault, "no answer before the client gives up").outlasts_patience()
     }
 
     fn slow(&self) -> Harm {
         let usual = Fault::default();
         match (self.cell.writes(), self.cell.moment, self.cell.op) {
-            // 32 KiB and less: a body of a part, or a window.
             (true, Moment::Before, Op::PutObject | Op::UploadPart) => {
-                Harm::once(Fault { body_rate: Some(300 << 10), ..usual }, "the body is taken at 300 KiB/s")
+                let slow = Harm::once(usual, "the body is taken so slowly that the client gives up");
+                Harm { body_takes: Some(SLOWNESS), ..slow }.outlasts_patience()
             }
-            (true, Moment::Before, _) => Harm::once(Fault { before: SLOWNESS, ..usual }, "the effect comes late, the answer with it"),
-            _ => Harm::once(Fault { pause: Some(SLOWNESS / 6), ..usual }, "the answer comes in slow pieces"),
+            (true, Moment::Before, Op::CreateMultipartUpload) => {
+                Harm::once(Fault { before: SLOW_CREATE, ..usual }, "the effect comes late, the answer with it, and the client waits for it")
+            }
+            (true, Moment::Before, _) => {
+                Harm::once(Fault { before: SLOWNESS, ..usual }, "the effect comes when the client has given up").outlasts_patience()
+            }
+            _ => Harm::once(
+                Fault { pause: Some(SLOWNESS / 6), ..usual },
+                "the answer comes in pieces, the last ones when the client has given up",
+            )
+            .outlasts_patience(),
         }
     }
 
@@ -195,5 +217,27 @@ impl Maker<'_> {
             Moment::After => "the connection is reset; the effect comes at once, and once more later",
         };
         Harm::once(fault, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3_cells::play::PATIENCE;
+
+    #[test]
+    fn what_is_slow_passes_the_patience_of_a_request_and_is_to_be_felt() {
+        assert!(SLOWNESS >= 2 * PATIENCE && 2 * SLOW_CREATE < PATIENCE);
+        let slow: Vec<(Cell, Harm)> = Cell::all()
+            .into_iter()
+            .filter(|cell| cell.trouble == Trouble::Slow)
+            .map(|cell| (cell, Harm::of(&cell, &Gates::default())))
+            .collect();
+        for (cell, Harm { fault, body_takes, is_felt, .. }) in &slow {
+            let in_all = fault.before + fault.pause.unwrap_or_default() * 6 + body_takes.unwrap_or_default();
+            assert_eq!(in_all > PATIENCE, *is_felt, "{cell}");
+        }
+        let unfelt = slow.iter().filter(|(_, harm)| !harm.is_felt);
+        assert!(unfelt.clone().count() == Service::ALL.len() && unfelt.into_iter().all(|(cell, _)| cell.op == Op::CreateMultipartUpload));
     }
 }

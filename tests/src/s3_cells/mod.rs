@@ -51,6 +51,8 @@ pub struct CellResult {
     pub id: String,
     /// What went wrong.
     pub what: String,
+    /// Whether that stands for a trouble that makes no sense for the operation.
+    pub is_replaced: bool,
     /// How often.
     pub fired: u64,
     /// How often it was to.
@@ -81,6 +83,8 @@ pub struct CellResult {
 pub struct S3CellsReport {
     /// Cells that were played, each seed counted.
     pub cells: usize,
+    /// Those whose trouble stands for another one that makes no sense for the operation.
+    pub replaced: usize,
     /// Those that did not pass.
     pub failed: usize,
     /// Requests that went wrong.
@@ -159,6 +163,7 @@ impl CellResult {
         let mut result = Self {
             id: format!("{cell}#{seed}"),
             what: cell.what(),
+            is_replaced: cell.is_replaced(),
             fired: 0,
             due: 0,
             compared: 0,
@@ -192,6 +197,9 @@ impl CellResult {
         if self.fired != self.due {
             self.failures.push(format!("the trouble was met {} times, and strikes {} times", self.fired, self.due));
         }
+        if played.felt == Some(0) {
+            self.failures.push("the client did not feel it: no request was given up or repeated".to_owned());
+        }
         if self.compared == 0 || self.objects == 0 {
             self.failures.push("nothing was compared".to_owned());
         }
@@ -217,6 +225,7 @@ impl S3CellsReport {
     fn of(results: Vec<CellResult>) -> Self {
         let mut report = Self { cells: results.len(), ..Self::default() };
         for result in &results {
+            report.replaced += usize::from(result.is_replaced);
             report.failed += usize::from(!result.passed());
             report.faults += result.fired;
             report.compared += result.compared;
@@ -226,5 +235,36 @@ impl S3CellsReport {
             report.stops += result.stops.len();
         }
         Self { results, ..report }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge::Verdict;
+    use super::*;
+    use crate::oracle::Difference;
+
+    fn result(fired: u64, felt: Option<u64>, compared: usize) -> CellResult {
+        let verdict = Verdict { difference: Difference { compared, ..Difference::default() }, objects: 1, violations: Vec::new() };
+        let played = Played { verdict, fired, due: 1, felt, stops: Vec::new(), elapsed: Duration::ZERO, trace: Vec::new() };
+        CellResult::of(&Cell::all()[0], 0, Ok(played))
+    }
+
+    #[test]
+    fn a_trouble_that_was_not_met_or_not_felt_fails_its_cell() {
+        assert_eq!(result(1, None, 1).failures, [""; 0]);
+        assert_eq!(result(1, Some(1), 1).failures, [""; 0]);
+        for damaged in [result(0, None, 1), result(1, Some(0), 1), result(1, None, 0)] {
+            assert_eq!(damaged.failures.len(), 1, "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn cells_whose_trouble_is_another_one_are_told_apart() {
+        let replaced = Cell::all().iter().filter(|cell| cell.is_replaced()).count();
+        let results = Cell::all().iter().map(|cell| CellResult::of(cell, 0, Err("not played".to_owned()))).collect();
+        let report = S3CellsReport::of(results);
+        assert_eq!((report.cells - report.replaced, report.failed), (1_360 - replaced, 1_360));
+        assert!(replaced > 0);
     }
 }

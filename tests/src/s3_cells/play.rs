@@ -1,9 +1,11 @@
 //! One cell from an empty bucket to the verdict.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use catchment::store::open::OpenOptions;
+use catchment::store::{RequestObserver, StoreErrorKind};
 
 use super::cell::Cell;
 use super::instance::{End, Instance, Notes};
@@ -22,7 +24,7 @@ use crate::scripted::order::Order;
 const CLOCK_FACTOR: u32 = 200;
 
 /// How long a request may go without an answer. Real time, since it passes on a socket.
-const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 
 /// How long a cell may take before it counts as stuck.
 const CELL_LIMIT: Duration = Duration::from_secs(60);
@@ -45,6 +47,30 @@ pub(super) struct World {
     pub(super) clock: Arc<FastClock>,
     pub(super) notes: Arc<Notes>,
     pub(super) script: Arc<Script>,
+    given_up: Arc<GivenUp>,
+}
+
+/// Counts requests of one operation that had no answer in time, or one that made the client ask again.
+#[derive(Debug)]
+struct GivenUp {
+    op: String,
+    times: AtomicU64,
+}
+
+impl GivenUp {
+    fn note(&self, op: &str, is_given_up: bool) {
+        self.times.fetch_add(u64::from(is_given_up && op == self.op), Ordering::SeqCst);
+    }
+}
+
+impl RequestObserver for GivenUp {
+    fn request(&self, op: &'static str, code: u16, _: Duration) {
+        self.note(op, code == 0);
+    }
+
+    fn retry(&self, op: &'static str, _: StoreErrorKind) {
+        self.note(op, true);
+    }
 }
 
 /// What came of a cell.
@@ -55,6 +81,8 @@ pub(super) struct Played {
     pub(super) fired: u64,
     /// How often it was to be met.
     pub(super) due: u64,
+    /// How often a client gave up or repeated a request of the operation; none if it need not.
+    pub(super) felt: Option<u64>,
     /// Why processes stopped before the end, one by one.
     pub(super) stops: Vec<String>,
     pub(super) elapsed: Duration,
@@ -79,7 +107,8 @@ pub(super) async fn play(cell: Cell, seed: u64) -> Result<Played, String> {
     world.server.state().quiet().await;
     let verdict = judge(&world);
     let (fired, due) = (world.script.fired(), world.script.due());
-    Ok(Played { verdict, fired, due, stops, elapsed: began.elapsed(), trace: world.trace() })
+    let felt = world.script.is_to_be_felt().then(|| world.given_up.times.load(Ordering::SeqCst));
+    Ok(Played { verdict, fired, due, felt, stops, elapsed: began.elapsed(), trace: world.trace() })
 }
 
 impl World {
@@ -93,6 +122,8 @@ impl World {
         let mut options = server.options();
         (options.request_timeout, options.complete_timeout) = (PATIENCE, PATIENCE);
         (options.retry.pause_first, options.retry.pause_max) = (Duration::from_millis(1), Duration::from_millis(4));
+        let given_up = Arc::new(GivenUp { op: format!("{:?}", cell.op), times: AtomicU64::new(0) });
+        options.observer = Some(Arc::clone(&given_up) as Arc<dyn RequestObserver>);
         let world = Self {
             cell,
             scene,
@@ -104,6 +135,7 @@ impl World {
             clock: Arc::new(FastClock::new(CLOCK_FACTOR, seed)),
             notes: Arc::default(),
             script,
+            given_up,
         };
         world.append();
         Ok(world)

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::cell::Cell;
 use super::harm::{Gates, Harm};
@@ -67,6 +68,11 @@ impl Script {
         self.harm.times
     }
 
+    /// Whether a client must give up a request that meets it.
+    pub(super) fn is_to_be_felt(&self) -> bool {
+        self.harm.is_felt
+    }
+
     /// How many requests of the first process wait for the end.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
@@ -90,7 +96,8 @@ impl Script {
         if let (true, Some(server), Some(id)) = (self.scene.overdue, self.server.upgrade(), &request.upload) {
             server.complete_overdue(id);
         }
-        self.harm.fault.clone()
+        let rate = |takes: Duration| ((request.bytes as f64 / takes.as_secs_f64()) as u64).max(1);
+        Fault { body_rate: self.harm.body_takes.map(rate), ..self.harm.fault.clone() }
     }
 
     fn of_the_first_process(&self, request: &Request) -> Fault {

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The build is another one than that of the tests: its engine has the switches (`engine/src/sabotage.rs`), that of the tests and of the shipped
-//! program has none. Each layer must first pass without a switch; else finding something would mean nothing. What is not shown: that one guard's
-//! absence is seen by every layer.
+//! program has none. Each layer must first pass without a switch; else finding something would mean nothing. A guard's absence is caught when a layer ends by
+//! saying what it has found, and that is what the table expects of it: a harness that panics, runs out of memory or finds something else has caught nothing.
+//! What is not shown: that one guard's absence is seen by every layer.
 
 pub mod table;
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::process::{Program, sabotaged_binary};
+use crate::process::{Exit, Program, sabotaged_binary};
 use table::{CASES, Case, Layer};
 
 /// How long a guard's absence may stay unseen.
@@ -25,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Exit code of `sabotaged` when a layer has found something.
-pub const FOUND: i32 = 1;
+pub const FOUND: u8 = 10;
 
 /// What became of one guard's absence.
 #[derive(Clone, Debug, Serialize)]
@@ -103,8 +104,8 @@ fn false_alarms(cases: &[&Case]) -> Vec<String> {
     layers
         .into_iter()
         .map(|layer| (layer, play(layer, None)))
-        .filter(|(_, run)| run.found)
-        .map(|(layer, run)| format!("{layer}: {}", run.what))
+        .filter(|(_, ending)| *ending != Ending::Nothing)
+        .map(|(layer, ending)| format!("{layer}: {ending}"))
         .collect()
 }
 
@@ -112,9 +113,10 @@ fn run_case(case: &Case) -> SabotageCase {
     let began = Instant::now();
     let mut outcome = SabotageCase { switch: case.switch, caught_by: None, seconds: 0.0, what: String::new() };
     for layer in case.layers {
-        let run = play(*layer, Some(case.switch));
-        outcome.what = run.what;
-        if run.found {
+        let ending = play(*layer, Some(case.switch));
+        let caught = ending.finding(case.findings);
+        outcome.what = short(caught.map_or_else(|| ending.to_string(), str::to_owned));
+        if caught.is_some() {
             outcome.caught_by = Some(layer.to_string());
             break;
         }
@@ -123,16 +125,73 @@ fn run_case(case: &Case) -> SabotageCase {
     outcome
 }
 
-struct Played {
-    found: bool,
-    what: String,
+/// How a layer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It found nothing.
+    Nothing,
+    /// It found this.
+    Found(Vec<String>),
+    /// It broke: nobody knows what it would have found.
+    Broke(String),
 }
 
-/// One layer in a process of its own. Whatever it ends with, but success and its own usage error, was seen: a finding, or an assertion.
-fn play(layer: Layer, switch: Option<&str>) -> Played {
+impl Ending {
+    fn of(exit: &Exit) -> Self {
+        match exit.code() {
+            Some(0) => Self::Nothing,
+            Some(code) if code == i32::from(FOUND) => Self::Found(exit.stdout.lines().map(str::to_owned).collect()),
+            _ => Self::Broke(format!("{}: {}", exit.status, exit.stderr.lines().next().unwrap_or_default())),
+        }
+    }
+
+    /// The finding that says one of what was expected.
+    fn finding(&self, expected: &[&str]) -> Option<&str> {
+        let Self::Found(findings) = self else { return None };
+        findings.iter().map(String::as_str).find(|finding| expected.iter().any(|text| finding.contains(text)))
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("found nothing"),
+            Self::Found(findings) => write!(f, "found {}", findings.first().map_or("something and does not say what", String::as_str)),
+            Self::Broke(how) => write!(f, "broke: {how}"),
+        }
+    }
+}
+
+/// The beginning of a long text.
+fn short(text: String) -> String {
+    text.chars().take(160).collect()
+}
+
+/// One layer in a process of its own.
+fn play(layer: Layer, switch: Option<&str>) -> Ending {
     let program = Program::of(sabotaged_binary(), layer.arguments());
     let exit = program.envs(switch.map(|switch| ("CATCHMENT_SABOTAGE", switch))).run(PATIENCE);
     assert_ne!(exit.code(), Some(2), "{}", exit.stderr);
-    let text = if exit.code() == Some(FOUND) { &exit.stdout } else { &exit.stderr };
-    Played { found: !exit.status.success(), what: text.lines().next().unwrap_or_default().chars().take(160).collect() }
+    Ending::of(&exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(script: &str) -> Ending {
+        Ending::of(&Program::of("/bin/sh".as_ref(), ["-c", script]).run(LIMIT))
+    }
+
+    #[test]
+    fn only_a_finding_of_the_expected_kind_catches() {
+        let found = ended("echo 'seed 1: slow'; echo 'seed 2: 3 lost'; exit 10");
+        assert_eq!(found.finding(&["lost"]), Some("seed 2: 3 lost"));
+        assert_eq!(found.finding(&["altered"]), None);
+        assert_eq!(ended("echo lost; exit 0"), Ending::Nothing);
+        for broken in ["echo lost; exit 101", "echo lost; exit 1", "echo lost; kill -9 $$"] {
+            let ending = ended(broken);
+            assert!(matches!(ending, Ending::Broke(_)) && ending.finding(&["lost"]).is_none(), "{broken}: {ending}");
+        }
+    }
 }

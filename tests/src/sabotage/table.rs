@@ -39,13 +39,27 @@ impl fmt::Display for Layer {
 pub struct Case {
     /// The switch's name in `catchment::sabotage`.
     pub switch: &'static str,
-    /// Tried in this order until one finds something.
+    /// What its absence does, as the layer that sees it says so: a part of the finding. Several, where it depends on the seed which comes first.
+    pub findings: &'static [&'static str],
+    /// Tried in this order until one finds one of these.
     pub layers: &'static [Layer],
 }
 
-const fn case(switch: &'static str, layers: &'static [Layer]) -> Case {
-    Case { switch, layers }
+const fn case(switch: &'static str, findings: &'static [&'static str], layers: &'static [Layer]) -> Case {
+    Case { switch, findings, layers }
 }
+
+/// PinnedFirst is broken.
+const UNPINNED: &[&str] = &["became visible before its intent was accepted"];
+
+/// Gapless is broken.
+const HOLE: &[&str] = &["no object stands for"];
+
+/// A record that was visible is not stored.
+const LOST: &[&str] = &["is lost"];
+
+/// Nothing is stored wrongly but what nobody may see: records of aborted transactions, or that damage has made.
+const FOREIGN: &[&str] = &["0 lost, 0 duplicated, 0 altered"];
 
 /// As many as find each guard's absence with room to spare.
 const SEEDS: Layer = Layer::Simulation(400);
@@ -55,23 +69,23 @@ const MORE_SEEDS: Layer = Layer::Simulation(1_200);
 
 /// All of them.
 pub const CASES: [Case; 17] = [
-    case("pin", &[SEEDS]),
-    case("pin-first", &[SEEDS]),
-    case("old-pin", &[Layer::KafkaCells("k19.pin-again")]),
-    case("unknown-answer", &[SEEDS]),
-    case("comparison", &[Layer::S3Cells("PutObject/conflict")]),
-    case("tidy-last", &[SEEDS]),
-    case("offset-behind", &[SEEDS]),
-    case("leader-epoch", &[Layer::KafkaCells("k5.")]),
-    case("topic-identity", &[SEEDS]),
-    case("first-look", &[MORE_SEEDS]),
-    case("retention-gap", &[SEEDS]),
-    case("pinned-range", &[SEEDS]),
-    case("window-tail", &[SEEDS]),
-    case("batch-checksum", &[Layer::KafkaCells("k15.bit")]),
-    case("committed", &[Layer::KafkaCells("k11.")]),
-    case("gone-upload", &[Layer::S3Cells("CompleteMultipartUpload/not-found")]),
-    case("reset", &[Layer::KafkaCells("k6.")]),
+    case("pin", UNPINNED, &[SEEDS]),
+    case("pin-first", UNPINNED, &[SEEDS]),
+    case("old-pin", &["it was not to be seen that the window was pinned again"], &[Layer::KafkaCells("k19.pin-again")]),
+    case("unknown-answer", HOLE, &[SEEDS]),
+    case("comparison", HOLE, &[Layer::S3Cells("PutObject/conflict")]),
+    case("tidy-last", HOLE, &[SEEDS]),
+    case("offset-behind", LOST, &[SEEDS]),
+    case("leader-epoch", &["not stopped with C0423"], &[Layer::KafkaCells("k5.")]),
+    case("topic-identity", &["is lost", "is altered"], &[SEEDS]),
+    case("first-look", &["is lost", "the lane starts at"], &[MORE_SEEDS]),
+    case("retention-gap", LOST, &[SEEDS]),
+    case("pinned-range", &["two intents were accepted for one start"], &[SEEDS]),
+    case("window-tail", LOST, &[SEEDS]),
+    case("batch-checksum", FOREIGN, &[Layer::KafkaCells("k15.bit")]),
+    case("committed", FOREIGN, &[Layer::KafkaCells("k11.")]),
+    case("gone-upload", HOLE, &[Layer::S3Cells("CompleteMultipartUpload/not-found")]),
+    case("reset", &["the gaps are [] and should be"], &[Layer::KafkaCells("k6.")]),
 ];
 
 #[cfg(test)]

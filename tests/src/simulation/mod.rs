@@ -131,6 +131,21 @@ pub struct SimulationReport {
     pub findings: Vec<(u64, Vec<String>)>,
 }
 
+/// Seeds from which on a run is held to what it must have met.
+pub const SEEDS_JUDGED: u64 = 2_000;
+
+/// Times that each kind of fault must be felt then to mean something, and uploads be left by processes that were killed.
+const FELT_MIN: u64 = 200;
+
+/// Faults that must be felt in a seed, on the average: less is another simulation.
+const FAULTS_A_SEED_MIN: u64 = 20;
+
+/// Times that a process must be killed in each operation.
+const KILLED_MIN: u64 = 5;
+
+/// Of a hundred uploads that killed processes left, so many must be aborted by others. Of the rest most became objects, or nobody comes back to them.
+const SWEPT_PERCENT_MIN: u64 = 75;
+
 /// Of so many seeds one is run twice.
 const TWICE_EVERY: u64 = 20;
 
@@ -181,13 +196,55 @@ impl SimulationReport {
         }
     }
 
-    /// Faults of a scope that were felt less often than so many times.
-    pub fn felt_less_than(&self, times: u64, scope: Scope) -> Vec<(Fault, u64)> {
-        Fault::of(scope).map(|fault| (fault, self.by_fault.of(fault))).filter(|(_, count)| *count < times).collect()
+    /// What a run of every fault met too seldom to show anything. Of what each seed meets by chance alone, only long runs are judged.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut short = Vec::new();
+        if self.faults < self.seeds * FAULTS_A_SEED_MIN {
+            short.push(format!("only {} faults were felt in {} seeds", self.faults, self.seeds));
+        }
+        if self.seeds < SEEDS_JUDGED {
+            return short;
+        }
+        let felt = Fault::of(Scope::Every).map(|fault| (fault, self.by_fault.of(fault)));
+        short.extend(felt.filter(|(_, times)| *times < FELT_MIN).map(|(fault, times)| format!("{fault:?} was felt {times} times")));
+        let killed = OPERATIONS.iter().map(|op| (op, self.crashes.get(op).copied().unwrap_or_default()));
+        short.extend(
+            killed.filter(|(_, times)| *times < KILLED_MIN).map(|(op, times)| format!("processes were killed {times} times in {op}")),
+        );
+        let UploadCounts { orphaned, swept, .. } = self.uploads;
+        if orphaned < FELT_MIN || swept * 100 < orphaned * SWEPT_PERCENT_MIN {
+            short.push(format!("killed processes left {orphaned} uploads, of which others aborted {swept}"));
+        }
+        short
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each fault felt, each operation met and uploads swept just often enough.
+    fn sufficient() -> SimulationReport {
+        let mut report = SimulationReport { seeds: SEEDS_JUDGED, faults: SEEDS_JUDGED * FAULTS_A_SEED_MIN, ..SimulationReport::default() };
+        Fault::of(Scope::Every).for_each(|fault| (0..FELT_MIN).for_each(|_| report.by_fault.add(fault)));
+        report.crashes = OPERATIONS.iter().map(|op| (*op, KILLED_MIN)).collect();
+        report.uploads = UploadCounts { orphaned: FELT_MIN, swept: FELT_MIN * SWEPT_PERCENT_MIN / 100, left: 0 };
+        report
     }
 
-    /// Operations in which processes were killed less often than so many times.
-    pub fn killed_less_than(&self, times: u64) -> Vec<(&'static str, u64)> {
-        OPERATIONS.iter().map(|op| (*op, self.crashes.get(op).copied().unwrap_or_default())).filter(|(_, count)| *count < times).collect()
+    #[test]
+    fn a_long_run_that_meets_anything_too_seldom_is_found() {
+        assert_eq!(sufficient().shortfalls(), [""; 0]);
+        let damaged = |damage: &dyn Fn(&mut SimulationReport)| {
+            let mut report = sufficient();
+            damage(&mut report);
+            report.shortfalls()
+        };
+        assert_eq!(damaged(&|r| r.faults -= 1).len(), 1);
+        assert_eq!(damaged(&|r| r.by_fault = Tally::default()).len(), Fault::of(Scope::Every).count());
+        assert_eq!(damaged(&|r| drop(r.crashes.remove(OPERATIONS[0]))).len(), 1);
+        assert_eq!(damaged(&|r| r.uploads.swept -= 1), ["killed processes left 200 uploads, of which others aborted 149"]);
+        assert_eq!(damaged(&|r| r.uploads = UploadCounts { orphaned: 199, swept: 199, left: 0 }).len(), 1);
+        assert_eq!(damaged(&|r| (r.seeds, r.crashes) = (400, BTreeMap::new())), [""; 0], "a short run need not meet everything");
     }
 }

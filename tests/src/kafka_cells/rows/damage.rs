@@ -73,7 +73,7 @@ pub(super) fn list(cells: &mut Cells) {
                 ten_batches(bench, codec);
                 damage(bench, 110, kind, ALWAYS);
                 bench.expect_stop(code).await?;
-                bench.compare_stopped().await
+                bench.compare_stopped(100).await
             })
         });
         let becomes = if can_go_on { "a gap of exactly that batch" } else { "its end cannot be found, so the lane halts all the same" };
@@ -85,7 +85,7 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.settings.on_gap = CONTINUE;
                 if !can_go_on {
                     bench.expect_stop(SILENT).await?;
-                    return bench.compare_stopped().await;
+                    return bench.compare_stopped(100).await;
                 }
                 bench.reach_end().await?;
                 let expected = bench.expected();
@@ -174,7 +174,7 @@ fn places(cells: &mut Cells) {
                 }
                 damage(bench, 110, Damage::Checksum, ALWAYS);
                 bench.expect_stop(HALTED).await?;
-                bench.compare_stopped().await
+                bench.compare_stopped(100).await
             })
         },
     );
