@@ -4,8 +4,8 @@
 #   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO and Helm, Python for the readers, promtool and
 #                         systemd-analyze for deploy/, Chromium for the console
 #
-# By the system's package manager as root or with passwordless sudo; else, given Docker, the whole script again in a
-# container that is root; else one line that says what to install.
+# By the system's package manager as root or with passwordless sudo; else, or for what it does not have (Ubuntu: Chromium), given Docker,
+# the whole script again in a container that is root; else one line that says what to install.
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 have() { command -v "$1" > /dev/null 2>&1; }
@@ -38,7 +38,7 @@ missing() {
     have flock || lacking+=(util-linux)
     have promtool || lacking+=(prometheus)
     have systemd-analyze || lacking+=(systemd)
-    have chromium && have chromedriver || lacking+=(chromium chromium-driver)
+    have_browser || lacking+=("$(browser_packages)")
   fi
   echo "${lacking[*]}"
 }
@@ -47,14 +47,44 @@ missing() {
 java_package() {
   local version
   for version in 25 21 17; do
-    if apt-cache policy "openjdk-$version-jre-headless" 2> /dev/null | grep -q 'Candidate: [^(]'; then break; fi
+    if offered "openjdk-$version-jre-headless"; then break; fi
   done
   echo "openjdk-$version-jre-headless"
 }
 
+have_browser() { { have chromium || have chromium-browser; } && have chromedriver; }
+
+# Chromium and its driver by the names that the release has them under, or Debian's if it has neither.
+browser_packages() {
+  local browser driver
+  while read -r browser driver; do
+    if offered "$browser" "$driver"; then echo "$browser $driver"; return 0; fi
+  done <<< $'chromium chromium-driver\nchromium-browser chromium-chromedriver'
+  echo chromium chromium-driver
+}
+
+# offered PACKAGE...: whether the release has them all. Ubuntu's packages of Chromium are transitional: they hold nothing and fetch a snap, which
+# neither a container nor a machine without snapd can have.
+offered() {
+  local package
+  for package in "$@"; do
+    apt-cache policy "$package" 2> /dev/null | grep 'Candidate: [^(]' > /dev/null || return 1
+    if apt-cache show --no-all-versions "$package" 2> /dev/null | grep -i '^Description.*transitional.*snap' > /dev/null; then return 1; fi
+  done
+}
+
+# unoffered PACKAGE...: those that the release does not have.
+unoffered() {
+  local package lacking=()
+  for package in "$@"; do
+    offered "$package" || lacking+=("$package")
+  done
+  echo "${lacking[*]}"
+}
+
 need() {
   have cargo || { echo "install Rust first: rustup with its default toolchain is enough" >&2; exit 1; }
-  local packages root=()
+  local packages lacking root=()
   packages=$(missing "$1")
   [ -n "$packages" ] || { own_go "$1"; return 0; }
   if have apt-get; then
@@ -63,16 +93,27 @@ need() {
   if [ ${#root[@]} -gt 0 ]; then
     say "installing: $packages"
     "${root[@]}" apt-get update -qq
-    packages=$(missing "$1") # which Java there is, is known only now
+    packages=$(missing "$1") # which Java and which browser there are, is known only now
+    # shellcheck disable=SC2086
+    lacking=$(unoffered $packages)
+    [ -z "$lacking" ] || elsewhere "$lacking"
     # shellcheck disable=SC2086
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages > /dev/null
-  elif have docker && docker info > /dev/null 2>&1; then
-    in_container
   else
-    echo "please install, then run this again: $packages (Debian's names; Java 17 or newer, Go 1.24 or newer)" >&2
-    exit 1
+    elsewhere "$packages"
   fi
   own_go "$1"
+}
+
+# elsewhere PACKAGES: what the package manager may not or cannot install. The script again in a container, given Docker; else one line.
+elsewhere() {
+  local snap=
+  if have docker && docker info > /dev/null 2>&1; then in_container; fi
+  case " $1 " in
+    *" chromium "*) snap="; Ubuntu's Chromium: snap install chromium, and chromium.chromedriver in the PATH as chromedriver" ;;
+  esac
+  echo "please install, then run this again: $1 (Debian's names; Java 17 or newer, Go 1.24 or newer$snap)" >&2
+  exit 1
 }
 
 # Runs the calling script in a container of the pinned Rust with this clone and the cache in it. It is root there, so `need` goes on.

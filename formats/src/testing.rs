@@ -8,6 +8,9 @@ use crate::parquet::TIMESTAMP_MAX;
 use crate::proof::{GapCause, LaneId, Missing, Proof};
 use crate::record::{HeadersBuf, RecordView, TimestampType};
 
+/// A time in the year 34089, as microseconds taken for milliseconds are.
+pub(crate) const YEAR_34089: i64 = 1_013_600_000_000_000;
+
 /// A record that owns its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
@@ -72,7 +75,7 @@ pub(crate) fn oddities() -> Vec<Record> {
         Record { headers: with_headers(vec![(b"ok", Some(b"\xff\xfe")), (b"\xff\xfe", None), (b"", Some(b""))]), ..base.clone() },
         Record { headers: with_headers(vec![("é".as_bytes(), Some(b"\x00"))]), ..base.clone() },
     ];
-    for timestamp in [-1, 0, 1, TIMESTAMP_MAX, TIMESTAMP_MAX + 1, 1_011_779_000_000_000, i64::MIN, i64::MAX] {
+    for timestamp in [-1, 0, 1, TIMESTAMP_MAX, TIMESTAMP_MAX + 1, YEAR_34089, i64::MIN, i64::MAX] {
         for timestamp_type in [TimestampType::None, TimestampType::Create, TimestampType::Append] {
             all.push(Record { timestamp, timestamp_type, ..base.clone() });
         }
@@ -184,7 +187,7 @@ fn timestamp() -> impl Strategy<Value = (i64, TimestampType)> {
         Just(i64::MAX),
         Just(253_402_300_799_999),
         Just(253_402_300_800_000),
-        Just(1_011_779_000_000_000),
+        Just(YEAR_34089),
         any::<i64>()
     ];
     let kind = prop_oneof![Just(TimestampType::None), Just(TimestampType::Create), Just(TimestampType::Append)];

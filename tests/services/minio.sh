@@ -3,7 +3,8 @@
 #   minio.sh up    --dir DIR [--policy] [--owner PID]
 #                                   starts it and waits until it serves; port and data stay the same from start to start; with
 #                                   --owner it ends when that process does; with --policy every request is first put to
-#                                   policy.py, which refuses the actions listed in DIR/deny (one a line, `s3:PutObject`)
+#                                   policy.py, which refuses the actions listed in DIR/deny (one a line, `s3:PutObject`) and
+#                                   writes what it was asked to DIR/asked (`action key`)
 #   minio.sh down  --dir DIR        SIGTERM
 #   minio.sh kill  --dir DIR        SIGKILL
 #   minio.sh stop  --dir DIR        SIGSTOP: a store that hangs
@@ -79,7 +80,8 @@ policy_address() {
     mkdir -p "$dir/policy"
     touch "$dir/deny"
     rm -f "$dir/policy/address"
-    nohup python3 "$here/policy.py" --deny "$dir/deny" --address-file "$dir/policy/address" > "$dir/policy/log" 2>&1 < /dev/null &
+    nohup python3 "$here/policy.py" --deny "$dir/deny" --asked "$dir/asked" --address-file "$dir/policy/address" \
+      > "$dir/policy/log" 2>&1 < /dev/null &
     echo $! > "$dir/policy/pid"
     for _ in $(seq 200); do [ -s "$dir/policy/address" ] && break; sleep 0.05; done
   fi
@@ -135,7 +137,7 @@ case $cmd in
   where) echo "$bin" ;;
   build) once "$cache/minio.lock" build ;;
   *)
-    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

@@ -1,9 +1,10 @@
 """Decides MinIO's requests (its "policy plugin"): all are allowed but the actions that a file lists at that moment.
 
-policy.py --deny FILE --address-file FILE
+policy.py --deny FILE --asked FILE --address-file FILE
 
 FILE of --deny holds one action a line (`s3:PutObject`); an optional second word limits it to keys with that prefix. A test revokes
-and grants a permission by writing the file. Ends when the address file is removed.
+and grants a permission by writing the file. FILE of --asked gets a line `action key` for each request, so that a test can count them.
+Ends when the address file is removed.
 """
 
 import argparse
@@ -26,8 +27,11 @@ def denied(path: str, action: str, key: str) -> bool:
 def main() -> None:
     args = argparse.ArgumentParser()
     args.add_argument("--deny", required=True)
+    args.add_argument("--asked", required=True)
     args.add_argument("--address-file", required=True)
     args = args.parse_args()
+    # One unbuffered write a line: requests are served side by side.
+    log = open(args.asked, "ab", buffering=0)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -35,7 +39,9 @@ def main() -> None:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked = json.loads(body).get("input", {}) if body else {}
-            allow = not denied(args.deny, asked.get("action", ""), asked.get("object", ""))
+            action, key = asked.get("action", ""), asked.get("object", "")
+            log.write(f"{action} {key}\n".encode())
+            allow = not denied(args.deny, action, key)
             answer = json.dumps({"result": allow}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

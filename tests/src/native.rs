@@ -23,8 +23,14 @@ pub(crate) enum Refusal {
     Other(String),
 }
 
-/// Queues one record, copied.
-pub(crate) fn produce<C: ProducerContext>(producer: &BaseProducer<C>, topic: &str, partition: i32, record: &Record) -> Result<(), Refusal> {
+/// Queues one record, copied. Its delivery report carries `ticket`.
+pub(crate) fn produce<C: ProducerContext<DeliveryOpaque = usize>>(
+    producer: &BaseProducer<C>,
+    topic: &str,
+    partition: i32,
+    record: &Record,
+    ticket: usize,
+) -> Result<(), Refusal> {
     let topic = CString::new(topic).expect("a topic's name has no NUL");
     let memory = |bytes: Option<&Vec<u8>>| sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
         // An empty vector's pointer is not null, which is what tells empty from null.
@@ -43,6 +49,8 @@ pub(crate) fn produce<C: ProducerContext>(producer: &BaseProducer<C>, topic: &st
         unit(kind::RD_KAFKA_VTYPE_KEY, sys::rd_kafka_vu_s__bindgen_ty_1 { mem: memory(record.key.as_ref()) }),
         unit(kind::RD_KAFKA_VTYPE_TIMESTAMP, sys::rd_kafka_vu_s__bindgen_ty_1 { i64_: record.timestamp }),
         unit(kind::RD_KAFKA_VTYPE_HEADERS, sys::rd_kafka_vu_s__bindgen_ty_1 { headers }),
+        // A number in the place of a pointer: nobody follows it.
+        unit(kind::RD_KAFKA_VTYPE_OPAQUE, sys::rd_kafka_vu_s__bindgen_ty_1 { ptr: ptr::without_provenance_mut(ticket) }),
     ];
     // SAFETY: the client lives as long as `producer`; every unit holds what its type says, and the bytes they point to live until
     // the call returns, by when librdkafka has copied them (MSG_F_COPY). It takes the headers only when it succeeds.

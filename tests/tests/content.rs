@@ -1,21 +1,17 @@
 //! The main job at size: half a million records of every kind from a real Kafka into a real MinIO, read back by programs that share no
-//! code with Catchment. Every visible record is there exactly once, byte for byte; aborted ones are absent.
+//! code with Catchment. Every visible record is there exactly once, byte for byte as the generator made it; aborted ones are absent.
 //!
 //! One topic serves all tests, each under a rule and a prefix of its own. Layouts, start forms and the like are tried on small topics in
 //! `settings.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT};
-use catchment_tests::generate::{Filled, Plan, Profile, fill};
-use catchment_tests::oracle::Truth;
+use catchment_tests::generate::{Filled, Plan, Profile, Record, fill};
+use catchment_tests::oracle::{Place as At, Stored, Truth, record_hash};
 use catchment_tests::readers::{Objects, assert_parquet_equals, assert_raw_equals, decode_raw};
 use catchment_tests::services::{Kafka, Minio};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use sha2::{Digest, Sha256};
 
 const PARTITIONS: i32 = 6;
@@ -23,21 +19,46 @@ const PARTITIONS: i32 = 6;
 /// Records that are sent. About one in fifteen is aborted, and half a million must remain.
 const RECORDS: u64 = 560_000;
 
-/// A topic, what was sent to it, and what it shows.
+/// The type of a timestamp that the producer has set.
+const CREATE_TIME: i8 = 0;
+
+/// A topic, what was sent to it, and what it shows: as it was made, not as any client of Kafka reads it.
 struct Content {
     bed: Bed,
+    plan: Plan,
     filled: Filled,
     truth: Truth,
+}
+
+/// Every visible record as the generator makes it, by partition and offset. Only its place is what Kafka said, to whoever sent it.
+fn made(plan: &Plan, filled: &Filled) -> impl Iterator<Item = (At, Record)> {
+    let mut places = filled.places.clone();
+    places.sort_unstable();
+    places.into_iter().map(|(place, sequence)| (place, plan.profile.record(plan.seed, &plan.topic, place.0, sequence)))
+}
+
+/// Fails unless the client that is the oracle of most tests reads what was made.
+fn assert_same(made: &Truth, read: &Truth) {
+    let mut seen = Stored::default();
+    read.places().for_each(|place| seen.push(place, read.hash(place).expect("a place of its own")));
+    made.assert_equals(&seen, "the broker's log as it was made");
+    assert!(made == read, "the bare values too");
 }
 
 impl Content {
     fn new(plan: impl Fn(&str) -> Plan) -> Self {
         let bed = Bed::new(Kafka::shared().bootstrap(), PARTITIONS, Place::minio(Minio::shared()));
-        let filled = fill(bed.broker(), &plan(&bed.topic));
-        let truth = bed.truth();
-        assert_eq!(truth.len() as u64, filled.visible, "the broker shows what was committed");
+        let plan = plan(&bed.topic);
+        let filled = fill(bed.broker(), &plan);
+        assert_eq!(filled.places.len() as u64, filled.visible, "the broker has told the place of each");
         assert!(filled.aborted > 0, "there are aborted records to be left out");
-        Self { bed, filled, truth }
+        let truth = Truth::of(made(&plan, &filled).map(|(place, record)| {
+            let headers = record.headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref()));
+            let hash = record_hash(place, (record.timestamp, CREATE_TIME), record.key.as_deref(), record.value.as_deref(), headers);
+            (place, hash, record.value)
+        }));
+        assert_same(&truth, &bed.truth());
+        Self { bed, plan, filled, truth }
     }
 
     /// The large topic, filled once: five codecs, a transactional producer with aborts, all kinds of records.
@@ -94,7 +115,7 @@ fn raw_bytes_without_framing_are_the_topics() {
     let view = decode_raw(large.objects(), &prefix, "none", out.path());
     assert_eq!(view.value_bytes, large.filled.value_bytes);
     let found = std::fs::read_to_string(out.path()).expect("the decoder wrote it");
-    assert_eq!(found, value_digests(large.bed.broker(), &large.bed.topic));
+    assert_eq!(found, value_digests(&large.plan, &large.filled));
 }
 
 #[test]
@@ -107,28 +128,10 @@ fn raw_lines_are_the_topics_values() {
 }
 
 /// What the raw decoder must write of values that cannot be told apart: a line `partition -1 hash`, the hash over all bytes.
-fn value_digests(bootstrap: &str, topic: &str) -> String {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "catchment-test-values")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .create()
-        .expect("a consumer can be made");
-    let mut list = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        list.add_partition_offset(topic, partition, Offset::Beginning).expect("the beginning is an offset");
-    }
-    consumer.assign(&list).expect("partitions can be assigned");
-    let mut open: BTreeSet<i32> = (0..PARTITIONS).collect();
-    let mut digests: BTreeMap<i32, Sha256> = open.iter().map(|p| (*p, Sha256::new())).collect();
-    while !open.is_empty() {
-        match consumer.poll(Duration::from_secs(60)).expect("the broker is not silent") {
-            Ok(message) => digests.entry(message.partition()).or_default().update(message.payload().unwrap_or_default()),
-            Err(KafkaError::PartitionEOF(partition)) => drop(open.remove(&partition)),
-            Err(e) => panic!("cannot read {topic}: {e}"),
-        }
+fn value_digests(plan: &Plan, filled: &Filled) -> String {
+    let mut digests: BTreeMap<i32, Sha256> = (0..PARTITIONS).map(|p| (p, Sha256::new())).collect();
+    for ((partition, _), record) in made(plan, filled) {
+        digests.entry(partition).or_default().update(record.value.unwrap_or_default());
     }
     let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     digests.into_iter().map(|(partition, digest)| format!("{partition} -1 {}\n", hex(digest))).collect()

@@ -229,3 +229,46 @@ fn a_config_file_with_a_wrong_secret_keeps_the_program_out_and_the_secret_in() {
         assert!(!directory.path().join("data").exists(), "{way_in}: nothing is written");
     }
 }
+
+#[test]
+fn a_config_file_gets_in_by_each_preset() {
+    let kafka = node();
+    let account = account_keys("PLAIN", kafka.account().0, kafka.account().1);
+    // As a property, which says nothing of whether TLS is wanted, as `tls` would.
+    let trust = format!("properties = {{ \"ssl.ca.location\" = \"{}\" }}", kafka.certificate("ca.pem").display());
+    for (preset, listener, keys) in [
+        ("ckafka", Listener::Sasl, account.clone()),
+        ("redpanda", Listener::Plaintext, String::new()),
+        // These two encrypt by themselves: nothing else here asks for it.
+        ("msk", Listener::Ssl, trust.clone()),
+        ("confluent", Listener::SaslSsl, format!("{account}\n{trust}")),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = rule_file(directory.path(), preset, &way_in(&kafka, listener, &format!("preset = \"{preset}\"\n{keys}")));
+        Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT).assert_code(0);
+        let data = directory.path().join("data");
+        let exit = Program::new(["verify"]).args([&data]).args(["--config", &file, "--kafka", "door"]).run(RUN_LIMIT);
+        exit.assert_code(0);
+        assert!(exit.stdout.contains("1 records, 1 compared with Kafka"), "{preset}: {}", exit.stdout);
+    }
+}
+
+#[test]
+fn a_preset_in_a_config_file_says_what_its_brokers_want() {
+    let kafka = node();
+    let new_protocol = "properties = { \"group.protocol\" = \"consumer\" }";
+    let wrong = account_keys("PLAIN", kafka.account().0, "wrong-canary");
+    for (preset, listener, keys, (code, exit_code), says) in [
+        ("ckafka", Listener::Sasl, wrong.as_str(), ("C0211", 1), "instance#user"),
+        ("ckafka", Listener::Plaintext, new_protocol, ("C0214", 2), "leave group.protocol out"),
+        ("redpanda", Listener::Plaintext, new_protocol, ("C0214", 2), "leave group.protocol out"),
+        ("confluent", Listener::SaslSsl, "", ("C0217", 2), "needs sasl"),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = rule_file(directory.path(), "out", &way_in(&kafka, listener, &format!("preset = \"{preset}\"\n{keys}")));
+        let exit = Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT);
+        exit.assert_code(exit_code);
+        assert!(exit.stderr.contains(&format!("error[{code}]")) && exit.stderr.contains(says), "{preset}: {}", exit.stderr);
+        assert!(!directory.path().join("data").exists(), "{preset}: nothing is written");
+    }
+}

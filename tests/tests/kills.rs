@@ -5,9 +5,10 @@
 //! every version of every key outlive the kills, and so that a request whose client is dead still takes effect, late. Two
 //! instances of one rule; a producer that never stops, with transactions of which every other one is aborted. Each strike
 //! aims at a phase of one lane: the lane's requests are delayed until it is there, its owner gets SIGKILL, and what was hit is
-//! read from the state right after. A run fails unless it has hit
-//! each of its phases as often as its plan says.
+//! read from the state right after. Now and then an instance is asked to leave instead, and comes back. A run fails unless it has hit
+//! each of its phases as often as its plan says, and unless an instance that is gone or asleep had its lanes taken over by the other one.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
@@ -34,8 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a lane may take to come into the phase that is aimed at, before another lane is tried.
 const AIM: Duration = Duration::from_secs(20);
 
-/// A little more than the session timeout of the instances: then the other one takes over.
-const PAST_SESSION: Duration = Duration::from_secs(8);
+/// How long an instance may take to stop.
+const STOP: Duration = Duration::from_secs(15);
 
 /// How late a request may take effect whose client fell asleep, in milliseconds: longer than a session and a recovery.
 const LATE_MS: u64 = 18_000;
@@ -186,22 +187,54 @@ impl Bed {
         self.said.push(exit.stderr);
     }
 
-    /// The instance that has a lane, once the group is stable. An instance is known by the slot that it has locked, a member by its
+    /// Which instance has which lane, once the group is stable. An instance is known by the slot that it has locked, a member by its
     /// static name, which ends with the slot.
-    fn owner(&self, lane: i32) -> Option<usize> {
-        let member = self.watch.owners().remove(&lane)?;
-        self.instances.iter().position(|i| i.as_ref().and_then(slot).is_some_and(|s| is_member_of_slot(&member, &s)))
+    fn owners(&self) -> BTreeMap<i32, usize> {
+        let slots: Vec<_> = self.instances.iter().map(|i| i.as_ref().and_then(slot)).collect();
+        let of = |member: &str| slots.iter().position(|slot| slot.as_ref().is_some_and(|s| is_member_of_slot(member, s)));
+        self.watch.owners().into_iter().filter_map(|(lane, member)| Some((lane, of(&member)?))).collect()
     }
 
     fn await_owner(&self, lane: i32) -> usize {
+        self.await_some(&format!("an owner of lane {lane}"), |bed| bed.owners().remove(&lane))
+    }
+
+    /// Waits for an answer.
+    fn await_some<T>(&self, what: &str, ask: impl Fn(&Self) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(owner) = self.owner(lane) {
-                return owner;
+            if let Some(answer) = ask(self) {
+                return answer;
             }
-            assert!(Instant::now() < deadline, "nobody has lane {lane} of {}: {:?}{}", self.topic, self.watch.owners(), self.stderrs());
+            assert!(Instant::now() < deadline, "{}: no {what}: {:?}{}", self.topic, self.watch.owners(), self.stderrs());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until `heir` has every lane, those of an instance that is gone or sleeps, and then has stored so many windows of this one.
+    fn await_takeover(&self, heir: usize, lane: i32, windows: usize) {
+        let lanes = usize::try_from(self.plan.partitions()).expect("partitions >= 0");
+        self.await_some(&format!("takeover by instance {heir}"), |bed| {
+            let owners = bed.owners();
+            (owners.len() == lanes && owners.values().all(|owner| *owner == heir)).then_some(())
+        });
+        // Nobody else can commit any more: what the group says from here on is the heir's.
+        let starts = RefCell::new(BTreeSet::new());
+        self.await_some(&format!("{windows} windows of lane {lane} by its heir {heir}"), |bed| {
+            starts.borrow_mut().extend(bed.watch.note(lane).map(|n| n.start));
+            (starts.borrow().len() > windows).then_some(())
+        });
+    }
+
+    /// SIGTERM to the owner of a lane, which ends well; the other one takes all lanes over, and gives some back when it returns.
+    fn leave_and_rejoin(&mut self, lane: i32) {
+        let leaver = self.await_owner(lane);
+        let exit = self.instances[leaver].take().expect("the instance runs").terminate(STOP);
+        exit.assert_code(0);
+        self.keep(exit);
+        self.await_takeover(1 - leaver, lane, 1);
+        self.start_all();
+        self.await_some(&format!("lane of instance {leaver}, which is back"), |bed| bed.owners().into_values().find(|o| *o == leaver));
     }
 
     fn stderrs(&self) -> String {
@@ -289,7 +322,7 @@ impl Bed {
         self.store.set_rules(&[]);
         for n in 0..self.instances.len() {
             if let Some(process) = self.instances[n].take() {
-                let exit = process.terminate(Duration::from_secs(15));
+                let exit = process.terminate(STOP);
                 exit.assert_code(0);
                 self.keep(exit);
             }
@@ -512,7 +545,7 @@ fn survives_kills(plan: Plan) {
     let mut bed = Bed::new(plan, env!("CARGO_BIN_EXE_s3server"));
     let producer = Producing::start(&bed);
     bed.start_all();
-    let (mut hits, mut kills, mut misses, mut turn) = (Hits::default(), 0, 0, 0);
+    let (mut hits, mut kills, mut misses, mut turn, mut leaves) = (Hits::default(), 0, 0, 0, 0);
     let phases = plan.phases();
     let rare = |hits: &Hits| phases.iter().copied().min_by_key(|p| hits.of(*p)).expect("there are phases");
     while kills < KILLS_MIN || hits.of(rare(&hits)) < HITS_MIN {
@@ -539,15 +572,25 @@ fn survives_kills(plan: Plan) {
                 }
             }
             // Away for longer than its session: the other one takes its lanes over, and gives some back later.
-            4 => std::thread::sleep(PAST_SESSION),
+            4 => {
+                let heir = bed.instances.iter().position(Option::is_some).expect("one instance was not killed");
+                bed.await_takeover(heir, lane, 1);
+            }
+            // The same by SIGTERM, once both run again.
+            6 | 7 if leaves * 16 < turn => {
+                bed.start_all();
+                bed.leave_and_rejoin(lane);
+                leaves += 1;
+            }
             _ => {}
         }
         bed.start_all();
     }
+    assert!(leaves > 0, "in {turn} turns nobody was asked to leave");
     let struck = began.elapsed();
     let figures = bed.finish(producer);
     report(&format!(
-        "{}: {kills} SIGKILLs in {struck:.0?}, {misses} misses; {figures:?}; 0 lost, 0 duplicated, 0 altered; took {:.0?}\n{hits}",
+        "{}: {kills} SIGKILLs and {leaves} SIGTERMs in {struck:.0?}, {misses} misses; {figures:?}; 0 lost, 0 duplicated, 0 altered; took {:.0?}\n{hits}",
         plan.name,
         began.elapsed()
     ));
@@ -608,17 +651,6 @@ impl Bed {
         self.instance(owner).thaw();
         None
     }
-
-    /// Waits until another instance has stored the frozen one's window and a further one.
-    fn await_successor(&self, lane: i32, frozen: &Note) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut starts = BTreeSet::from([frozen.start]);
-        while starts.len() < 3 {
-            assert!(Instant::now() < deadline, "nobody goes on with lane {lane} after {frozen:?}: {starts:?}{}", self.stderrs());
-            starts.extend(self.watch.note(lane).map(|n| n.start));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 }
 
 /// Two instances, one of which sleeps past its session in each of these ways while the other finishes its windows, and wakes.
@@ -632,18 +664,15 @@ fn survives_sleepers(plan: Plan, sleeps: &[Sleep]) {
         let caught = (0..6).find_map(|_| bed.freeze(sleep, lane));
         let (sleeper, note) = caught.unwrap_or_else(|| panic!("no instance could be caught {sleep:?}{}", bed.stderrs()));
         let slept = Instant::now();
-        bed.await_successor(lane, &note);
+        // The frozen window, and a further one.
+        bed.await_takeover(1 - sleeper, lane, 2);
         if matches!(sleep, Sleep::UnderWay) {
             std::thread::sleep(Duration::from_millis(LATE_MS + 1000).saturating_sub(slept.elapsed()));
         }
         let slept = slept.elapsed();
         bed.instance(sleeper).thaw();
         // It finds that it is no member any more and joins anew: then it has lanes again.
-        let deadline = Instant::now() + PATIENCE;
-        while (0..plan.partitions()).all(|lane| bed.owner(lane) != Some(sleeper)) {
-            assert!(Instant::now() < deadline, "the sleeper of {sleep:?} never got a lane again{}", bed.stderrs());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        bed.await_some(&format!("lane of the sleeper of {sleep:?}, which woke"), |bed| bed.owners().into_values().find(|o| *o == sleeper));
         println!("{}: {sleep:?} for {slept:.1?} at {note:?}", plan.name);
     }
     let figures = bed.finish(producer);

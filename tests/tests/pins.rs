@@ -3,19 +3,23 @@
 //!
 //! The real binary, and the S3 server in this process. The broker is librdkafka's mock cluster, which refuses on demand, as no real
 //! coordinator does; each case has one of its own. The mock does not limit metadata, and keeps too little for a multipart window,
-//! so the case that needs both runs on a real Kafka.
+//! so the cases that need both run on a real Kafka: there also a pin that is too large to be sent at all.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use catchment::limits::INTENT_BYTES_MAX;
+use catchment_formats::parquet::ParquetDecoder;
 use catchment_tests::bed::{Bed, Place, unique};
 use catchment_tests::process::Process;
+use catchment_tests::s3::{Config, Op, Personality};
 use catchment_tests::services::{Kafka, KafkaOptions};
 use rdkafka::error::RDKafkaErrorCode as K;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use serde_json::Value;
 
 /// How long a process may take to come to something: a member that the group disowns waits for its own session, more than once.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -27,6 +31,9 @@ const STOP: Duration = Duration::from_secs(10);
 const REFUSALS: usize = 500;
 
 const RECORDS: u64 = 100;
+
+/// `offset.metadata.max.bytes` of a broker that nobody has configured.
+const BROKER_NOTE_BYTES_MAX: usize = 4_096;
 
 /// Windows close by the clock a second after their first record; sessions are as short as the mock takes them.
 const SETTINGS: [&str; 8] =
@@ -185,6 +192,32 @@ fn a_pin_refused_for_good_stops_the_lane() {
     each(&[&for_the_pin[..], &for_the_principal, &unforeseen].concat(), |error| ends_the_process(error, "none", 1, &["C0403"]));
 }
 
+/// Windows that become multipart uploads, by a member whose name the next run takes over at once.
+const LARGE: [&str; 6] = ["--window", "1h", "--max-bytes", "80MiB", "--instance-id", "member-1"];
+
+/// The window is pinned without its upload, and nothing is visible before that.
+#[track_caller]
+fn assert_pinned_without_upload(bed: &Bed, intent: &Value) {
+    assert!(intent.get("upload").is_none(), "{intent}");
+    let uploads: Vec<_> = bed.place.open_uploads().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(uploads, [intent["key"].as_str().expect("a key")]);
+    assert_eq!(bed.place.data_keys(""), Vec::<String>::new());
+}
+
+/// Whoever has pinned a window without its upload completes that upload all the same.
+fn completes_what_it_pinned_without_its_upload(bed: &Bed) {
+    bed.place.refuse_data();
+    let mut process = bed.backup(&LARGE).spawn();
+    let intent = bed.await_intent(&mut process);
+    assert_pinned_without_upload(bed, &intent);
+    bed.place.accept_data();
+    process.wait_for_stdout(&bed.topic, PATIENCE);
+    process.terminate(STOP).assert_code(0);
+    assert!(bed.place.open_uploads().is_empty(), "the upload became the object");
+    bed.backup_all(&LARGE);
+    bed.assert_complete("pinned without an upload");
+}
+
 #[test]
 fn a_multipart_pin_that_the_broker_finds_too_large_is_sent_without_its_upload() {
     // An intent of this test has some 230 bytes, and 90 more with its upload.
@@ -192,18 +225,38 @@ fn a_multipart_pin_that_the_broker_finds_too_large_is_sent_without_its_upload() 
     let kafka = Kafka::start(KafkaOptions { properties: vec![limit], ..KafkaOptions::default() });
     let mut bed = Bed::new(kafka.bootstrap(), 1, Place::in_process());
     bed.fill_large(300);
-    let large = ["--window", "1h", "--max-bytes", "80MiB"];
-    bed.place.refuse_data();
-    let mut process = bed.backup(&large).spawn();
-    let intent = bed.await_intent(&mut process);
-    assert!(intent.get("upload").is_none(), "{intent}");
-    let uploads: Vec<_> = bed.place.open_uploads().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(uploads, [intent["key"].as_str().expect("a key")]);
-    assert_eq!(bed.place.data_keys(""), Vec::<String>::new());
-    bed.place.accept_data();
-    process.wait_for_stdout(&bed.topic, PATIENCE);
-    process.terminate(STOP).assert_code(0);
-    assert!(bed.place.open_uploads().is_empty(), "the upload became the object");
-    bed.backup_all(&large);
-    bed.assert_complete("pinned without an upload");
+    completes_what_it_pinned_without_its_upload(&bed);
+}
+
+/// A store whose upload ids make an intent larger than any that is sent, and a broker that would take it.
+fn long_upload_ids() -> Bed {
+    let config = Config { upload_id_bytes: INTENT_BYTES_MAX, ..Config::new(Personality::Minio) };
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process_like(config));
+    bed.fill_large(300);
+    bed
+}
+
+#[test]
+fn a_multipart_pin_larger_than_any_that_is_sent_goes_without_its_upload() {
+    completes_what_it_pinned_without_its_upload(&long_upload_ids());
+}
+
+#[test]
+fn a_window_pinned_without_its_upload_is_read_again_when_its_owner_is_dead() {
+    let bed = long_upload_ids();
+    let intent = bed.leave_intent(&LARGE);
+    assert_pinned_without_upload(&bed, &intent);
+    let orphans = bed.place.open_uploads();
+    let note_bytes = intent.to_string().len() + orphans[0].1.len();
+    assert!((INTENT_BYTES_MAX..BROKER_NOTE_BYTES_MAX - 200).contains(&note_bytes), "the broker would have taken it: {note_bytes}");
+    let before = bed.place.server().state().log().len();
+    bed.backup_all(&LARGE);
+    let completed = bed.place.server().state().log().split_off(before).into_iter();
+    let completed: Vec<_> = completed.filter(|r| r.op == Op::CompleteMultipartUpload && intent["key"] == r.key).collect();
+    assert!(completed.len() == 1 && completed[0].upload != Some(orphans[0].1.clone()), "an upload of its own: {completed:?}");
+    let decoder = ParquetDecoder::new(bed.place.get(&completed[0].key)).expect("the pinned format");
+    let range = decoder.proof().range;
+    assert_eq!((Some(range.start), Some(range.end)), (intent["S"].as_i64(), intent["E"].as_i64()), "exactly what was pinned");
+    assert_eq!(bed.place.open_uploads(), orphans, "young ones may be alive");
+    bed.assert_complete("read again");
 }

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::Message;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use super::{Profile, Record, Rng};
 use crate::native::{self, Refusal};
+use crate::oracle::Place;
 
 /// How long a broker may take for anything before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -55,7 +57,12 @@ struct Deliveries {
     /// Set while a transaction is aborted: its records fail on purpose.
     aborting: std::sync::atomic::AtomicBool,
     reason: std::sync::Mutex<Option<String>>,
+    /// Partition, offset and ticket of what was sent with one.
+    places: std::sync::Mutex<Vec<(Place, usize)>>,
 }
+
+/// The ticket of records whose places nobody wants to know.
+const NO_TICKET: usize = usize::MAX;
 
 impl ClientContext for Deliveries {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
@@ -69,14 +76,18 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result
-            && !self.aborting.load(Ordering::Relaxed)
-        {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            self.reason.lock().expect("no holder panics").get_or_insert_with(|| error.to_string());
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        match result {
+            Ok(message) if ticket != NO_TICKET => {
+                self.places.lock().expect("no holder panics").push(((message.partition(), message.offset()), ticket));
+            }
+            Err((error, _)) if !self.aborting.load(Ordering::Relaxed) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.reason.lock().expect("no holder panics").get_or_insert_with(|| error.to_string());
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 }
@@ -119,8 +130,12 @@ impl RecordProducer {
 
     /// Queues one record; waits while the queue is full.
     pub fn send(&self, topic: &str, partition: i32, record: &Record) {
+        self.send_with(topic, partition, record, NO_TICKET);
+    }
+
+    fn send_with(&self, topic: &str, partition: i32, record: &Record, ticket: usize) {
         loop {
-            match native::produce(&self.client, topic, partition, record) {
+            match native::produce(&self.client, topic, partition, record, ticket) {
                 Ok(()) => break,
                 Err(Refusal::QueueFull) => self.client.poll(Duration::from_millis(5)),
                 Err(Refusal::Other(e)) => panic!("cannot send to {topic}/{partition}: {e}"),
@@ -136,6 +151,13 @@ impl RecordProducer {
     pub fn flush(&self) {
         self.client.flush(PATIENCE).unwrap_or_else(|e| panic!("the broker did not take everything: {e}"));
         self.check();
+    }
+
+    /// Where the broker says it has put what was sent with a ticket, since this was asked before.
+    fn take_places(&self) -> Vec<(Place, usize)> {
+        let places = std::mem::take(&mut *self.client.context().places.lock().expect("no holder panics"));
+        assert!(places.iter().all(|((_, offset), _)| *offset >= 0), "the broker took a record and did not say where");
+        places
     }
 
     /// Like [`flush`](Self::flush), with a time limit and an answer instead of a panic: for tests of wrong secrets.
@@ -252,6 +274,14 @@ pub struct Filled {
     pub value_bytes: u64,
     /// The next sequence number of each partition.
     pub next_sequence: Vec<u64>,
+    /// Place and sequence number of each visible record, as the broker told whoever sent it.
+    pub places: Vec<(Place, u64)>,
+}
+
+impl Filled {
+    fn note(&mut self, producer: &RecordProducer) {
+        self.places.extend(producer.take_places().into_iter().map(|(place, sequence)| (place, sequence as u64)));
+    }
 }
 
 /// Records in one run of one codec. Small enough that a run with aborts leaves many transactions in each partition.
@@ -280,13 +310,22 @@ pub fn continue_fill(bootstrap: &str, plan: &Plan, filled: &mut Filled) {
                 producer.begin();
                 send_run(producer, plan, filled, sent, count, if aborted { Outcome::Aborted } else { Outcome::Committed });
                 producer.flush();
-                if aborted { producer.abort() } else { producer.commit() }
+                if aborted {
+                    producer.abort();
+                    drop(producer.take_places());
+                } else {
+                    producer.commit();
+                    filled.note(producer);
+                }
             }
             _ => send_run(&plain[turn], plan, filled, sent, count, Outcome::Plain),
         }
         sent += count;
     }
-    plain.iter().for_each(RecordProducer::flush);
+    for producer in &plain {
+        producer.flush();
+        filled.note(producer);
+    }
 }
 
 fn send_run(producer: &RecordProducer, plan: &Plan, filled: &mut Filled, sent: u64, count: u64, outcome: Outcome) {
@@ -295,8 +334,9 @@ fn send_run(producer: &RecordProducer, plan: &Plan, filled: &mut Filled, sent: u
         let partition = i32::try_from(n % partitions).expect("a partition fits");
         let next = &mut filled.next_sequence[partition.unsigned_abs() as usize];
         let record = plan.profile.record(plan.seed, &plan.topic, partition, *next);
+        let ticket = usize::try_from(*next).expect("a count fits");
         *next += 1;
-        producer.send(&plan.topic, partition, &record);
+        producer.send_with(&plan.topic, partition, &record, ticket);
         if outcome == Outcome::Aborted {
             filled.aborted += 1;
         } else {

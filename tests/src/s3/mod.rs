@@ -88,6 +88,8 @@ pub struct Config {
     pub cos_metadata: bool,
     /// Whether uploads that were completed are listed like open ones, as old ones without parts, and an abort of one takes its object.
     pub lists_completed: bool,
+    /// Bytes of an upload's id, at least.
+    pub upload_id_bytes: usize,
     /// Numbers the versions of objects among the events of a test.
     pub order: Order,
 }
@@ -108,6 +110,7 @@ impl Config {
             cos_crc: true,
             cos_metadata: false,
             lists_completed: false,
+            upload_id_bytes: 0,
             order: Order::default(),
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn create(state: &State, incoming: &Incoming) -> Result<Reply, Refusa
     }
     store.serial += 1;
     let id = format!("upload-{}-{:08x}", store.serial, fastrand::u32(..));
+    let id = format!("{id:-<0$}", state.config.upload_id_bytes);
     let has_checksums = incoming.header("x-amz-checksum-algorithm").is_some();
     let upload = Upload { key: key.clone(), metadata, has_checksums, parts: BTreeMap::new(), initiated: SystemTime::now() };
     store.uploads.insert(id.clone(), upload);

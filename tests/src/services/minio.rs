@@ -1,5 +1,6 @@
 //! A real MinIO server.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::{Server, shared_dir};
@@ -110,6 +111,20 @@ impl Minio {
         let (file, new) = (dir.join("deny"), dir.join("deny.new"));
         assert!(file.exists(), "this server has no policy: use Minio::start_with_policy()");
         std::fs::write(&new, actions.join("\n")).and_then(|()| std::fs::rename(&new, &file)).expect("the policy file is writable");
+    }
+
+    /// How often each key was to be written so far, by one PUT, by a part or by what begins and ends an upload: the store's own count of the
+    /// requests that need `s3:PutObject`.
+    ///
+    /// # Panics
+    /// If the server was not started by [`start_with_policy`](Self::start_with_policy).
+    pub fn writes(&self) -> BTreeMap<String, u64> {
+        let asked = std::fs::read_to_string(self.server().dir.join("asked")).expect("only a server with a policy knows what it was asked");
+        let mut writes = BTreeMap::new();
+        for key in asked.lines().filter_map(|line| line.strip_prefix("s3:PutObject ")) {
+            *writes.entry(key.to_owned()).or_default() += 1;
+        }
+        writes
     }
 
     fn server(&self) -> &Server {
