@@ -158,9 +158,16 @@ impl<'a> Bench<'a> {
         self.broker.with(|cluster| cluster.groups.session_max = Some(session));
     }
 
-    /// The next heartbeat of a static member is answered so late.
-    pub(crate) fn answer_heartbeat_late(&self, instance: &'static str, by: Duration) {
-        self.broker.with(|cluster| cluster.add_fault(kafka::Fault::once(When::Member(ApiKey::Heartbeat, instance), Act::AnswerLate(by))));
+    /// The coordinator says nothing to a static member any more, neither to its heartbeats nor to its commits.
+    pub(crate) fn keep_unaware(&self, instance: &'static str) {
+        for api in [ApiKey::Heartbeat, ApiKey::OffsetCommit] {
+            self.broker.with(|cluster| cluster.add_fault(kafka::Fault::always(When::Member(api, instance), Act::Silence)));
+        }
+    }
+
+    /// The coordinator answers everybody again.
+    pub(crate) fn tell_everybody(&self) {
+        self.broker.with(Cluster::end_faults);
     }
 
     /// A backup of all topics to their ends by a static member.

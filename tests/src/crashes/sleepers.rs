@@ -7,7 +7,7 @@
 //!
 //! Who has slept past its session knows so when it wakes: its client revokes every lane within milliseconds, and what it was about to send is sent only if
 //! it is faster than that. How much it sent is counted, and nothing is demanded of it. So that requests of a process without its lanes surely come, some
-//! points are also met by one that [does not know](Waking::Unaware): the coordinator has ended its session early, and answers its next heartbeat late. It
+//! points are also met by one that [does not know](Waking::Unaware): the coordinator has ended its session early, and says nothing to it until it has sent. It
 //! must be seen to send what it was about to publish, in every class. A guard of class A or B refuses it, since the object stands; in class C it is
 //! written a second time, with the same bytes.
 
@@ -43,9 +43,6 @@ const LONG_SESSION: Duration = Duration::from_secs(240);
 
 /// When the coordinator gives up a member that says nothing, whatever the member believes.
 const SHORT_SESSION: Duration = Duration::from_secs(3);
-
-/// How late a heartbeat is answered of who does not know yet: many times what a request takes.
-const IGNORANCE: Duration = Duration::from_secs(2);
 
 /// Points behind which a request that publishes is the next thing that a lane does, but for the record beside a raw object. Not `publish-sent`: the request
 /// may have been done before its process fell asleep.
@@ -270,10 +267,14 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     found.slept = true;
     left.verdict(&bench)?;
     if cell.waking == Waking::Unaware {
-        bench.answer_heartbeat_late("member-1", IGNORANCE);
+        bench.keep_unaware("member-1");
     }
     let requests = bench.store_state().log().len();
     sleeper.thaw();
+    if cell.waking == Waking::Unaware {
+        await_publishing(&bench, requests);
+        bench.tell_everybody();
+    }
     let woken = sleeper.wait(PATIENCE);
     if woken.code() != Some(0) {
         return Err(format!("the sleeper ended with {}: {}", woken.status, tail(&woken.stderr)));
@@ -285,6 +286,14 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     found.compared = bench.compare()?;
     found.rewritten = bench.rewritten();
     cell.judge(found.sent, found.rewritten)
+}
+
+/// Waits until a data object was to be published after so many requests; whether one was is judged later.
+fn await_publishing(bench: &Bench<'_>, requests: usize) {
+    let deadline = Instant::now() + PATIENCE / 4;
+    while Instant::now() < deadline && !bench.store_state().log()[requests..].iter().any(is_publishing) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Whether a request is one that makes a data object visible.

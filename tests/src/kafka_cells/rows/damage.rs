@@ -19,6 +19,15 @@ const CONTINUE: &str = "{ corrupt_batch = \"continue\" }";
 /// The client says nothing of what it cannot read, and nothing arrives: where the damage ends is not known, so no gap can be listed.
 const SILENT: u16 = 432;
 
+/// What is committed when the lane halts at once: the window that was open before the batch is dropped with the lane.
+const WINDOWS_BEFORE: i64 = 50;
+
+/// The same where the lane waits in silence first: the windows before the batch close by their age meanwhile.
+const ALL_BEFORE: i64 = 100;
+
+/// The same where the first half of the batch can be read.
+const HALF_OF_IT: i64 = 112;
+
 /// Kinds of damage, with the codec of the damaged batch; the code with which the lane halts, and whether the rule can have it go on.
 const KINDS: [(&str, Damage, Codec, u16, bool); 13] = [
     ("bit", Damage::Bit, Codec::None, HALTED, true),
@@ -35,6 +44,15 @@ const KINDS: [(&str, Damage, Codec, u16, bool); 13] = [
     ("batch-huge", Damage::BatchLength(1 << 20), Codec::None, SILENT, false),
     ("bomb", Damage::Bomb, Codec::Zstd, HALTED, true),
 ];
+
+/// What is committed when the lane has halted with this code.
+fn committed(kind: Damage, code: u16) -> i64 {
+    match (kind, code) {
+        (Damage::RecordLength, _) => HALF_OF_IT,
+        (_, SILENT) => ALL_BEFORE,
+        _ => WINDOWS_BEFORE,
+    }
+}
 
 /// Ten batches of 25 records.
 fn ten_batches(bench: &Bench, codec: Codec) {
@@ -66,14 +84,16 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.compare().await
             })
         });
-        let what =
-            format!("{kind:?} ({}) in the fifth batch for good: the lane halts with C0{code}, what lies before is stored", codec.name());
+        let what = format!(
+            "{kind:?} ({}) in the fifth batch for good: the lane halts with C0{code}, the windows that closed before are stored",
+            codec.name()
+        );
         cells.add("K15", format!("k15.{id}.halts"), what, move |bench| {
             Box::pin(async move {
                 ten_batches(bench, codec);
                 damage(bench, 110, kind, ALWAYS);
                 bench.expect_stop(code).await?;
-                bench.compare_stopped(100).await
+                bench.compare_stopped(committed(kind, code)).await
             })
         });
         let becomes = if can_go_on { "a gap of exactly that batch" } else { "its end cannot be found, so the lane halts all the same" };
@@ -85,7 +105,7 @@ pub(super) fn list(cells: &mut Cells) {
                 bench.settings.on_gap = CONTINUE;
                 if !can_go_on {
                     bench.expect_stop(SILENT).await?;
-                    return bench.compare_stopped(100).await;
+                    return bench.compare_stopped(committed(kind, SILENT)).await;
                 }
                 bench.reach_end().await?;
                 let expected = bench.expected();
@@ -174,7 +194,7 @@ fn places(cells: &mut Cells) {
                 }
                 damage(bench, 110, Damage::Checksum, ALWAYS);
                 bench.expect_stop(HALTED).await?;
-                bench.compare_stopped(100).await
+                bench.compare_stopped(WINDOWS_BEFORE).await
             })
         },
     );
