@@ -77,8 +77,7 @@ pub(crate) fn create<C: ConsumerContext>(properties: &ClientProperties, context:
     for (key, value) in properties.iter() {
         config.set(key, value);
     }
-    // Without this, `debug` would be heard until the client is made and no longer.
-    config.set_log_level(if properties.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+    config.set_log_level(RDKafkaLogLevel::Info);
     BaseConsumer::from_config_and_context(&config, context).map_err(|e| client_error(&e))
 }
 

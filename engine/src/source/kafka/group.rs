@@ -14,7 +14,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -69,28 +69,12 @@ type GroupClient = BaseConsumer<GroupContext>;
 pub(crate) struct GroupContext {
     shared: Shared,
     assignments: Arc<Assignments>,
-    /// How often the coordinator did not know the heartbeat of KIP-848, as long as it has assigned nothing.
-    unserved: AtomicU32,
 }
-
-/// Why librdkafka gives the coordinator up, in its own words, where that does not know KIP-848. It then looks for the coordinator again, without end,
-/// and says so in this line alone.
-const NO_HEARTBEAT: &str = "ConsumerGroupHeartbeatRequest not supported by broker";
-
-/// How often it must say so until it is believed: a second and more apart. Once could be a connection that was not quite up.
-const UNSERVED_MIN: u32 = 3;
-
-/// What the counter of refusals says once a coordinator has assigned partitions, and so does serve.
-const SERVED: u32 = u32::MAX;
 
 impl ClientContext for GroupContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if message.contains(NO_HEARTBEAT) {
-            // On a thread of librdkafka's, which must not wait for leases: the control thread sees to it.
-            let _ = self.unserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| (times != SERVED).then(|| times + 1));
-        }
         Shared::log(level, facility, message);
     }
 
@@ -142,7 +126,6 @@ impl GroupContext {
         } else {
             client.assign(&list)?;
         }
-        self.unserved.store(SERVED, Ordering::Relaxed);
         self.assignments.assign(named);
         Ok(())
     }
@@ -206,7 +189,7 @@ impl KafkaGroup {
         let group_id = group_id.to_owned();
         let properties = config.group_properties(&group_id, &membership, member.as_deref())?;
         let assignments = Arc::new(Assignments::default());
-        let context = GroupContext { shared: cluster.shared(), assignments: Arc::clone(&assignments), unserved: AtomicU32::new(0) };
+        let context = GroupContext { shared: cluster.shared(), assignments: Arc::clone(&assignments) };
         let client = Arc::new(create(&properties, context)?);
         let (work, commits) = mpsc::channel(COMMITS);
         let (events, receiver) = mpsc::channel(EVENTS);
@@ -339,7 +322,7 @@ impl Control {
             if let Some(Err(e)) = polled {
                 self.note(&e);
             }
-            if !failed && let Some((code, reason)) = self.fatal_error() {
+            if !failed && let Some((code, reason)) = self.client.client().fatal_error() {
                 failed = true;
                 self.assignments.fail(fatal(code, &reason));
             }
@@ -354,12 +337,6 @@ impl Control {
             });
         }
         self.close();
-    }
-
-    fn fatal_error(&self) -> Option<(K, String)> {
-        let is_unserved = (UNSERVED_MIN..SERVED).contains(&self.client.context().unserved.load(Ordering::Relaxed));
-        let unserved = is_unserved.then(|| (K::UnsupportedFeature, NO_HEARTBEAT.to_owned()));
-        unserved.or_else(|| self.client.client().fatal_error())
     }
 
     /// Leases first, then the committer, then the client.
@@ -396,7 +373,7 @@ fn fatal(code: K, reason: &str) -> Error {
                 .because(reason)
                 .help("stop the other process, or give each its own property group.instance.id")
         }
-        // Of all that the group client sends, only the heartbeat of KIP-848 is fatal where a broker does not know it or has it switched off.
+        // Only the heartbeat of KIP-848 is fatal where a broker does not know it.
         K::UnsupportedFeature | K::UnsupportedVersion => {
             Error::new(MEMBERSHIP_REFUSED, ErrorKind::Invalid, "these brokers do not serve group.protocol=consumer (KIP-848)")
                 .because(reason)

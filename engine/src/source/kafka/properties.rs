@@ -187,13 +187,7 @@ impl KafkaSettings {
         }
         match membership.protocol {
             Protocol::Classic(assignor) => p.set("partition.assignment.strategy", assignor.name()),
-            Protocol::Consumer => {
-                p.set("group.protocol", "consumer");
-                // Only a debug line says that a broker does not serve it.
-                let debug =
-                    p.get("debug").filter(|given| !given.is_empty()).map_or_else(|| "cgrp".to_owned(), |given| format!("{given},cgrp"));
-                p.set("debug", debug);
-            }
+            Protocol::Consumer => p.set("group.protocol", "consumer"),
         }
         // Its partitions are paused from the start; should one ever be fetched, it stays small.
         p.set("queued.min.messages", 1);

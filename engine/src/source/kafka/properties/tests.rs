@@ -70,9 +70,7 @@ fn the_group_client_carries_the_membership() {
     let p = group(&with(&[("partition.assignment.strategy", "cooperative-sticky")]));
     assert_eq!((p.get("group.instance.id"), p.get("partition.assignment.strategy")), (None, Some("cooperative-sticky")));
     let p = group(&with(&[("group.protocol", "consumer")]));
-    assert_eq!((p.get("group.protocol"), p.get("partition.assignment.strategy"), p.get("debug")), (Some("consumer"), None, Some("cgrp")));
-    let p = group(&with(&[("group.protocol", "consumer"), ("debug", "broker")]));
-    assert_eq!(p.get("debug"), Some("broker,cgrp"), "both are heard");
+    assert_eq!((p.get("group.protocol"), p.get("partition.assignment.strategy")), (Some("consumer"), None));
     let p = group(&with(&[("group.instance.id", "")]));
     assert_eq!(p.get("group.instance.id"), None);
 }
