@@ -37,7 +37,7 @@ use super::client::{Shared, create};
 use super::cluster::{KafkaCluster, TopicPattern, blocking};
 use super::committer::{self, Request, Work};
 use super::deadline::Deadline;
-use super::errors::{GROUP_FAILED, INSTANCE_FENCED, MEMBERSHIP_REFUSED, client_error};
+use super::errors::{GROUP_FAILED, INSTANCE_FENCED, client_error};
 use super::membership::MemberName;
 use super::native;
 use super::slot::{self, Slot};
@@ -367,22 +367,15 @@ impl Control {
 }
 
 fn fatal(code: K, reason: &str) -> Error {
-    match code {
-        K::FencedInstanceId => {
-            Error::new(INSTANCE_FENCED, ErrorKind::Fenced, "another process has joined the group under this static member's name")
-                .because(reason)
-                .help("stop the other process, or give each its own property group.instance.id")
-        }
-        // Only the heartbeat of KIP-848 is fatal where a broker does not know it.
-        K::UnsupportedFeature | K::UnsupportedVersion => {
-            Error::new(MEMBERSHIP_REFUSED, ErrorKind::Invalid, "these brokers do not serve group.protocol=consumer (KIP-848)")
-                .because(reason)
-                .help("leave group.protocol out, or use brokers of Kafka 4.0 or newer")
-        }
-        _ => Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client failed for good")
+    if code == K::FencedInstanceId {
+        Error::new(INSTANCE_FENCED, ErrorKind::Fenced, "another process has joined the group under this static member's name")
+            .because(reason)
+            .help("stop the other process, or give each its own property group.instance.id")
+    } else {
+        Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client failed for good")
             .with("code", format!("{code:?}"))
             .because(reason)
-            .help("start again: what is committed is kept, and the rule goes on from there"),
+            .help("start again: what is committed is kept, and the rule goes on from there")
     }
 }
 
