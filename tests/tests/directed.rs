@@ -204,7 +204,7 @@ async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_one_in_an
 /// Raw windows of several parts, which a record beside them proves: `[20, 25)` is pinned, and the process is dead before it has written that.
 async fn pinned_without_record() -> Directed {
     let raw = Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None };
-    let mut directed = Directed::planned(Plan { encoding: raw, part_bytes: 256, ..Directed::plan() }, 20);
+    let mut directed = Directed::planned(Plan { encoding: raw, part_bytes: 64, ..Directed::plan() }, 20);
     directed.start().await;
     directed.pass(30).await;
     directed.append(20);
