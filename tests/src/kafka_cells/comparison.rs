@@ -37,7 +37,7 @@ impl Bench {
     }
 
     /// The same where the group has something left to do.
-    pub(crate) async fn compare_unfinished(&mut self, mut expected: Expected, gaps: &[(i32, i64, i64, &str)]) -> Check {
+    async fn compare_unfinished(&mut self, mut expected: Expected, gaps: &[(i32, i64, i64, &str)]) -> Check {
         for (partition, from, to, _) in gaps {
             expected.without(*partition, *from, *to);
         }
@@ -49,6 +49,11 @@ impl Bench {
     pub(crate) async fn compare_stopped(&mut self, end: i64) -> Check {
         let mut expected = self.expected();
         expected.without(0, end, i64::MAX);
+        self.compare_stopped_with(expected, end).await
+    }
+
+    /// The same where the log does not show any more what was stored.
+    pub(crate) async fn compare_stopped_with(&mut self, expected: Expected, end: i64) -> Check {
         let commit = self.group(|group| group.offsets.get(TOPIC, 0).cloned());
         undone(end, commit.as_ref()).map_or(Ok(()), Err)?;
         self.compare_unfinished(expected, &[]).await

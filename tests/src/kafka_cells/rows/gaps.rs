@@ -285,7 +285,7 @@ fn recreation(cells: &mut Cells) {
                 bench.await_committed().await?;
                 recreate(bench, 600);
                 run.must_fail(421).await?;
-                bench.compare_with(old, &[]).await
+                bench.compare_stopped_with(old, 300).await
             })
         },
     );
@@ -316,7 +316,7 @@ fn recreation(cells: &mut Cells) {
                 bench.reach_end().await?;
                 recreate(bench, 100);
                 bench.expect_stop(423).await?;
-                bench.compare_with(old, &[]).await
+                bench.compare_stopped_with(old, 200).await
             })
         },
     );

@@ -43,7 +43,7 @@ fn truncation(cells: &mut Cells) {
             bench.reach_end().await?;
             rewrite(bench, 200, 0);
             bench.expect_stop(423).await?;
-            bench.compare_with(expected, &[]).await
+            bench.compare_stopped_with(expected, 300).await
         })
     });
     for (id, accept) in [("accepted", true), ("continued", false)] {
@@ -82,7 +82,7 @@ fn truncation(cells: &mut Cells) {
                 bench.reach_end().await?;
                 rewrite(bench, 200, 300);
                 bench.expect_stop(423).await?;
-                bench.compare_with(expected, &[]).await
+                bench.compare_stopped_with(expected, 300).await
             })
         },
     );
@@ -169,7 +169,7 @@ fn behind_markers(cells: &mut Cells) {
                 let expected = bench.expected();
                 rewrite(bench, 200, 300);
                 bench.expect_stop(423).await?;
-                bench.compare_with(expected, &[]).await
+                bench.compare_stopped_with(expected, 311).await
             })
         },
     );
@@ -183,7 +183,7 @@ fn behind_markers(cells: &mut Cells) {
                 let expected = bench.expected();
                 rewrite(bench, 305, 100);
                 bench.expect_stop(423).await?;
-                bench.compare_with(expected, &[]).await
+                bench.compare_stopped_with(expected, 311).await
             })
         },
     );
