@@ -15,6 +15,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use catchment::crash::Point;
+use catchment::limits::PIN_AGE_MAX;
 use catchment::store::GuardClass;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -33,7 +34,7 @@ const CELLS_AT_ONCE: usize = 32;
 const SLEEPERS: u32 = (13 + 19) * 3;
 
 /// Sleepers that do not know that their session is over: 2 points and 5 before a request that publishes, in classes A, B, C.
-const UNAWARE: u32 = (2 + 5) * 3;
+const UNAWARE: u32 = (2 + 4) * 3;
 
 /// How long a process may take to fall asleep, and another one to take over and to end.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -45,9 +46,11 @@ const LONG_SESSION: Duration = Duration::from_secs(240);
 const SHORT_SESSION: Duration = Duration::from_secs(3);
 
 /// Points behind which a request that publishes is the next thing that a lane does, but for the record beside a raw object. Not `publish-sent`: the request
-/// may have been done before its process fell asleep.
-const BEFORE_PUBLISHING: [Point; 5] =
-    [Point::AfterPin, Point::BeforeRecord, Point::AfterRecord, Point::BeforePublish, Point::BeforeLateComplete];
+/// may have been done before its process fell asleep. Not `before-late-complete`: who finds a pin renews it first.
+const BEFORE_PUBLISHING: [Point; 4] = [Point::AfterPin, Point::BeforeRecord, Point::AfterRecord, Point::BeforePublish];
+
+/// Who has slept longer renews its pin before it publishes, and is told then.
+const SENDS_WITHIN: Duration = PIN_AGE_MAX.saturating_sub(Duration::from_secs(5));
 
 /// Points between pin and tidy: those of a process that pins, and those of one that finds a pin.
 const POINTS: [Point; 19] = [
@@ -175,15 +178,16 @@ impl Cell {
     }
 
     /// Whether what its process did after waking is what the protocol and the store's guard let it do.
-    fn judge(&self, sent: u64, rewritten: u64) -> Result<(), String> {
+    fn judge(&self, asleep: Duration, sent: u64, rewritten: u64) -> Result<(), String> {
         if self.class != GuardClass::C && rewritten > 0 {
             return Err(format!("a guard of class {:?} let {rewritten} second writes of what stood through", self.class));
         }
-        if self.waking == Waking::Unaware && sent == 0 {
+        let must_send = self.waking == Waking::Unaware && asleep < SENDS_WITHIN;
+        if must_send && sent == 0 {
             return Err("it was about to publish and sent nothing".to_owned());
         }
         // The same upload cannot be completed twice.
-        let writes_again = self.waking == Waking::Unaware && self.class == GuardClass::C && self.form.sending == Sending::Put;
+        let writes_again = must_send && self.class == GuardClass::C && self.form.sending == Sending::Put;
         if writes_again && rewritten == 0 {
             return Err("nothing guards the object, and what was sent did not write it again".to_owned());
         }
@@ -255,6 +259,7 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
         }
     };
     await_asleep(&mut sleeper)?;
+    let fell_asleep = Instant::now();
     let left = Left::now(&bench);
     // It ends only when it has every lane, which it has only when the sleeper's session is over.
     let successor = bench.program("member-2").run(PATIENCE);
@@ -270,6 +275,7 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
         bench.keep_unaware("member-1");
     }
     let requests = bench.store_state().log().len();
+    let asleep = fell_asleep.elapsed();
     sleeper.thaw();
     if cell.waking == Waking::Unaware {
         await_publishing(&bench, requests);
@@ -285,7 +291,7 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     found.sent = log.iter().filter(|r| is_publishing(r)).count() as u64;
     found.compared = bench.compare()?;
     found.rewritten = bench.rewritten();
-    cell.judge(found.sent, found.rewritten)
+    cell.judge(asleep, found.sent, found.rewritten)
 }
 
 /// Waits until a data object was to be published after so many requests; whether one was is judged later.
@@ -344,10 +350,12 @@ mod tests {
     fn who_does_not_know_must_publish_and_only_without_a_guard_is_it_written_again() {
         let cell =
             |sending, class, waking| Cell { point: Point::BeforePublish, form: Form { sending, format: Format::Raw }, class, waking };
-        let judged = |sending, class, waking, sent, rewritten| cell(sending, class, waking).judge(sent, rewritten).is_ok();
+        let judged = |sending, class, waking, sent, rewritten| cell(sending, class, waking).judge(Duration::ZERO, sent, rewritten).is_ok();
         for class in CLASSES {
             assert!(judged(Sending::Put, class, Waking::Late, 0, 0), "its lanes were faster gone");
             assert!(!judged(Sending::Put, class, Waking::Unaware, 0, 0), "nothing was sent");
+            let renewed = cell(Sending::Put, class, Waking::Unaware).judge(PIN_AGE_MAX, 0, 0);
+            assert_eq!(renewed, Ok(()), "its pin was too old to publish by");
             assert_eq!(judged(Sending::Put, class, Waking::Unaware, 1, 1), class == GuardClass::C);
             assert_eq!(judged(Sending::Put, class, Waking::Unaware, 1, 0), class != GuardClass::C);
             assert_eq!(judged(Sending::Put, class, Waking::Late, 1, 1), class == GuardClass::C);
