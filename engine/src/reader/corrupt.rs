@@ -8,9 +8,8 @@
 //! The position behind a batch is committed with the record before it, as the last one that was read. Whoever goes on there opens the partition behind
 //! that record, so that the leader's epochs are compared, meets the batch again, and moves on to the position ([`LaneReader::pass_known`]).
 //!
-//! What it does not tell apart: a batch that a later leader has whole again, in a later epoch than the record before it, and a log that was cut there
-//! and written anew; and two corrupt batches with good ones between them, where the search's doubling steps meet the second; the good ones
-//! are then listed as missing too.
+//! What it does not tell apart: a batch that a later leader has whole again, and a log that was cut there and written anew; and two corrupt batches with good
+//! ones between them, where the search's doubling steps meet the second: the good ones are then listed as missing too.
 
 use catchment_formats::{GapCause, Missing};
 

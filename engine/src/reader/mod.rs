@@ -241,7 +241,7 @@ impl LaneReader {
             return self.take_answer(stage);
         }
         let step = match self.queue.peek()? {
-            QueueEvent::Record(record, epoch) if record.offset < self.written_anew_from && self.last.may_precede(epoch) => {
+            QueueEvent::Record(record, _) if record.offset < self.written_anew_from => {
                 Step::Fault(written_anew(record.offset, self.began_at, self.last))
             }
             QueueEvent::Record(record, epoch) if record.offset < self.position => Step::Skip(LastRead::of(record.offset, epoch)),

@@ -199,12 +199,6 @@ impl LastRead {
         (self.epoch >= 0).then_some(self)
     }
 
-    /// Whether a record of this leader epoch may have been written by a later leader than that of the last record that was read. In a log that was
-    /// cut, all are.
-    pub fn may_precede(self, epoch: i32) -> bool {
-        epoch < 0 || self.epoch < 0 || epoch > self.epoch
-    }
-
     /// What a note must say, because the commit's own leader epoch cannot.
     pub fn before(self, position: i64) -> Option<Self> {
         self.known().filter(|last| last.end < position)

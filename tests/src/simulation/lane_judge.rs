@@ -2,7 +2,7 @@
 
 use catchment::intent::{CommitNote, note_hash};
 use catchment::invariants::{Extent, Sight, gapless, missing_pinned, missing_within, no_duplicate, no_loss, one_intent, pinned_first};
-use catchment_formats::{Missing, OffsetRange};
+use catchment_formats::{GapCause, Missing, OffsetRange};
 
 use super::ledger::{KnownEpochs, Lane};
 use super::legacy::Legacy;
@@ -136,12 +136,21 @@ impl<'a> LaneJudge<'a> {
         let (lane, mut violations) = (self.lane, Vec::new());
         for noted in self.notes.iter().filter(|noted| noted.order < until) {
             let by_then = &extents[..orders.partition_point(|order| *order < noted.order)];
-            let showed = |range: OffsetRange| lane.showed(range.start..range.end, noted.order);
+            // A hole that was read before the log was cut, and is committed behind that, has a record now: the next object lists it.
+            let is_listed = |offset| self.lists_cut(offset) && lane.was_cut(offset);
+            let shows = |offset| !is_listed(offset) && lane.showed(offset..offset + 1, noted.order);
+            let showed = |range: OffsetRange| (range.start..range.end).any(shows);
             violations.extend(no_loss(noted.offset, start, by_then, showed).map(|violation| (noted.order, violation)));
         }
         for (order, violation) in violations {
             self.find(format_args!("commit {order}: {violation} ({violation:?})"));
         }
+    }
+
+    /// Whether an object lists an offset as lost by a truncation.
+    fn lists_cut(&self, offset: i64) -> bool {
+        let mut listed = self.objects.iter().flat_map(|object| &object.proof.missing);
+        listed.any(|gap| gap.cause() == GapCause::Truncation && gap.covers(offset))
     }
 
     /// NoLoss in the end, by all that is due, whenever it was written: of the last commit up to `until` that the group has not forgotten.

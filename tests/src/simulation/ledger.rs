@@ -142,7 +142,9 @@ impl Lane {
             GapCause::CorruptBatch => {
                 let is_shown = |offset| self.due(offset).is_some_and(|due| due.taken != Some(Taken::Compaction));
                 let is_corrupt = |offset| !is_shown(offset) || self.was_empty(offset) || self.is_in_or_between_corrupt(offset, gap);
-                self.corrupt.iter().any(|(batch, order)| batch.start < gap.1 && gap.0 < batch.end && *order < at) && offsets.all(is_corrupt)
+                // What it lists of holes beside the batch is nobody's.
+                self.corrupt.iter().any(|(batch, order)| batch.start <= gap.1 && gap.0 <= batch.end && *order < at)
+                    && offsets.all(is_corrupt)
             }
             GapCause::TopicRecreated | GapCause::OperatorSkip => false,
         }

@@ -41,6 +41,7 @@ mod supervisor;
 pub mod uploads;
 pub mod verdict;
 pub mod vitals;
+pub mod went_back;
 pub mod world;
 
 use std::collections::BTreeMap;
