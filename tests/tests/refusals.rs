@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use catchment_tests::bed::{Bed, Place, RUN_LIMIT};
+use catchment_tests::admin::Admin;
+use catchment_tests::bed::{Bed, Place, RUN_LIMIT, unique};
 use catchment_tests::process::{Exit, Program};
 use catchment_tests::services::{Kafka, Minio};
 
@@ -106,6 +107,21 @@ fn flags_that_do_not_exist_or_do_not_fit() {
 fn a_static_member_with_cooperative_sticky() {
     let more = ["--instance-id", "one", "-X", "partition.assignment.strategy=cooperative-sticky"];
     assert_backup_refused(&bed(), &more, 2, "C0214", &["cooperative-sticky", "cause:"]);
+}
+
+#[test]
+fn the_new_group_protocol_with_an_old_broker() {
+    let kafka = Kafka::shared_v3();
+    let topic = unique("old");
+    Admin::new(kafka.bootstrap()).create_topic(&topic, 1, &[]);
+    let mut bed = Bed::of_topic(kafka.bootstrap(), &topic, 1, Place::minio(Minio::shared()));
+    bed.fill(100);
+    let exit = bed.backup(&["-X", "group.protocol=consumer", "--until-end"]).run(RUN_LIMIT);
+    assert_refused(&exit, 2, "C0214", &["group.protocol=consumer", "cause:", "leave group.protocol out"]);
+    assert_eq!(bed.place.data_keys(""), Vec::<String>::new());
+    assert_eq!(bed.admin.group_offset(&bed.group(), &bed.topic, 0), None, "nothing is committed");
+    bed.backup_all(&[]);
+    bed.assert_complete("with the old protocol");
 }
 
 #[test]

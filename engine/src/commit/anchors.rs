@@ -87,6 +87,7 @@ impl Lane {
     /// No committed offset: resume from the anchor if there is one, else begin where the owner record says.
     pub(super) async fn start_without_offset(&mut self) -> Result<(), Exit> {
         let anchor = self.read_anchor(&self.anchor_key()).await?;
+        self.note_anchored(anchor.as_ref());
         let mut last = None;
         let begin = match anchor {
             Some(anchor) if !self.claim.is_same_topic(&anchor.topic_id) => return Err(self.topic_recreated().into()),
@@ -121,7 +122,7 @@ impl Lane {
             return Ok(end);
         }
         let anchor = self.read_anchor(&self.anchor_key()).await?;
-        Ok(self.note_anchored(anchor))
+        Ok(self.note_anchored(anchor.as_ref()))
     }
 
     /// The same, if the store answers at once.
@@ -130,7 +131,7 @@ impl Lane {
             return self.anchored;
         }
         match control::read(&*self.env.store, &self.anchor_key()).await {
-            Ok(anchor) => Some(self.note_anchored(anchor)),
+            Ok(anchor) => Some(self.note_anchored(anchor.as_ref())),
             Err(e) => {
                 tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor could not be read, and is not written");
                 None
@@ -138,7 +139,7 @@ impl Lane {
         }
     }
 
-    fn note_anchored(&mut self, anchor: Option<Anchor>) -> i64 {
+    fn note_anchored(&mut self, anchor: Option<&Anchor>) -> i64 {
         let end = anchor.filter(|anchor| self.claim.is_same_topic(&anchor.topic_id)).map_or(-1, |anchor| anchor.end);
         self.anchored = Some(end);
         end

@@ -50,9 +50,7 @@ impl Lane {
             return Ok(true);
         }
         // What is listed as missing from here on is not to be completed.
-        if self.may_sweep() {
-            self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
-        }
+        self.give_up(&intent.key, &upload).await?;
         Ok(false)
     }
 

@@ -3,9 +3,10 @@
 //! The three places exist because metadata is fixed when a multipart upload is created, files have none, and raw objects have no
 //! footer. Whoever asks gets one answer; none means that the object cannot prove whose it is.
 
-use catchment_formats::Proof;
 use catchment_formats::parquet::{TailProof, read_proof_from_tail};
+use catchment_formats::{Counts, Digest, GapCause, LaneId, Missing, OffsetRange, Proof};
 
+use crate::intent::Intent;
 use crate::store::key::{ControlKeys, Layout};
 use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectInfo, ObjectStore, StoreError, StoreErrorKind, StoreResult};
 
@@ -34,6 +35,30 @@ fn fits_metadata(text: &str) -> bool {
 pub fn needs_record(proof: &Proof, multipart: bool, store_has_metadata: bool) -> bool {
     let is_raw = proof.encoding.starts_with("raw.");
     is_raw && (multipart || !store_has_metadata || metadata(proof).is_empty())
+}
+
+/// Whether somebody who publishes what an intent pins may write a record beside it. What its records are is not known; what is known is the longest
+/// proof that they can give, with one range more for what was lost behind the pin.
+pub fn may_need_record(intent: &Intent, lane: &LaneId, store_has_metadata: bool) -> bool {
+    let lost = Missing(i64::MAX, i64::MAX, GapCause::TopicRecreated);
+    let longest = Proof {
+        lane: lane.clone(),
+        range: OffsetRange::new(intent.start, intent.end),
+        missing: intent.missing.iter().copied().chain([lost]).collect(),
+        counts: Counts {
+            records: u64::MAX,
+            null_values: u64::MAX,
+            value_bytes: u64::MAX,
+            key_bytes: u64::MAX,
+            header_bytes: u64::MAX,
+            timestamp_min: Some(i64::MIN),
+            timestamp_max: Some(i64::MIN),
+        },
+        digest: Digest { values: u64::MAX, rest: u64::MAX },
+        encoding: intent.enc.clone(),
+        size: Some(u64::MAX),
+    };
+    needs_record(&longest, intent.upload.is_some(), store_has_metadata)
 }
 
 /// The key of the record beside an object.
@@ -101,9 +126,10 @@ pub async fn recorded(store: &dyn ObjectStore, layout: &Layout, object_key: &str
 
 #[cfg(test)]
 mod tests {
-    use catchment_formats::{Counts, Digest, Encoding, GapCause, LaneId, Missing, OffsetRange, segment_encoder};
+    use catchment_formats::{Encoding, segment_encoder};
 
     use super::*;
+    use crate::intent::{CommitNote, UploadNote};
     use crate::store::memory::MemoryStore;
     use crate::store::{Guard, Payload};
 
@@ -155,6 +181,24 @@ mod tests {
         assert!(needs_record(&proof("raw.none.none.v1"), true, true), "metadata is fixed before the proof is known");
         assert!(needs_record(&proof("raw.none.none.v1"), false, false));
         assert!(needs_record(&with_missing("raw.none.none.v1", 100), false, true), "it does not fit");
+    }
+
+    /// A record that comes late is awaited before another one is written; who has none is not waited for.
+    #[test]
+    fn an_intent_tells_whether_there_may_be_a_record() {
+        let intent = |enc: &str, ranges: usize| {
+            let text = r#"{"v":1,"S":10,"E":20,"key":"k","enc":"ENC","t":"0","d":"0","at":0,"nonce":"n"}"#.replace("ENC", enc);
+            let Ok(CommitNote::Intent(intent)) = CommitNote::parse(&text) else { panic!("an intent") };
+            Intent { missing: vec![Missing(i64::MAX - 1, i64::MAX, GapCause::CorruptBatch); ranges], ..*intent }
+        };
+        let raw = intent("raw.none.none.v1", 0);
+        assert!(!may_need_record(&raw, &lane(), true) && may_need_record(&raw, &lane(), false));
+        assert!(!may_need_record(&intent("parquet.zstd1.v1", 16), &lane(), false), "it has a footer");
+        let upload = Some(UploadNote { id: "u".into(), parts: 2, bytes: 9, digest: "d".into() });
+        assert!(may_need_record(&Intent { upload, ..raw }, &lane(), true), "metadata is fixed before the proof is known");
+        let long = LaneId { topic: "t".repeat(249), ..lane() };
+        assert!(!may_need_record(&intent("raw.none.none.v1", 8), &long, true));
+        assert!(may_need_record(&intent("raw.none.none.v1", 40), &long, true), "what it lists may not fit");
     }
 
     #[tokio::test]

@@ -294,16 +294,23 @@ impl Lane {
         })
     }
 
+    /// Sees to it that an upload which an intent names is not completed any more. Where an abort may take an object's bytes, only waiting helps.
+    pub(super) async fn give_up(&self, object_key: &str, upload: &UploadNote) -> Result<(), Exit> {
+        if !self.may_sweep() {
+            return Ok(());
+        }
+        self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(object_key, &upload.id)).await
+    }
+
     /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published. So must its
     /// record, where it has one, in every class: nothing guards that.
     pub(super) async fn outwait_full_copy(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
-        if let Some(upload) = intent.upload.as_ref().filter(|_| self.may_sweep()) {
-            // Without this the upload could still be completed behind the smaller object. Where an abort may take an object's bytes, only waiting helps.
-            self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await?;
+        if let Some(upload) = &intent.upload {
+            // Without this the upload could still be completed behind the smaller object.
+            self.give_up(&intent.key, upload).await?;
         }
-        let is_raw = intent.enc.starts_with("raw.");
-        let has_record = is_raw && (intent.upload.is_some() || !self.env.store.limits().metadata);
-        if self.env.rule.has_atomic_guards() && !has_record {
+        let may_have_record = proof::may_need_record(intent, &self.lane_of(intent), self.env.store.limits().metadata);
+        if self.env.rule.has_atomic_guards() && !may_have_record {
             return Ok(None);
         }
         // A clock that was ahead when the window was pinned must not make this longer than a request can take.

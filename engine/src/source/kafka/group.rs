@@ -38,7 +38,8 @@ use super::cluster::{KafkaCluster, TopicPattern, blocking};
 use super::committer::{self, Request, Work};
 use super::deadline::Deadline;
 use super::errors::{GROUP_FAILED, INSTANCE_FENCED, client_error};
-use super::membership::MemberName;
+use super::heartbeat::{FirstHeartbeat, unserved};
+use super::membership::{MemberName, Protocol};
 use super::native;
 use super::slot::{self, Slot};
 
@@ -201,6 +202,7 @@ impl KafkaGroup {
             work: work.clone(),
             events,
             ends: Arc::clone(&ends),
+            joins: (membership.protocol == Protocol::Consumer).then(FirstHeartbeat::awaited),
             committer: None,
             _slot: slot,
         };
@@ -281,6 +283,8 @@ struct Control {
     work: mpsc::Sender<Work>,
     events: mpsc::Sender<GroupEvent>,
     ends: Arc<AtomicBool>,
+    /// While a membership of KIP-848 has not been seen to stand.
+    joins: Option<FirstHeartbeat>,
     committer: Option<JoinHandle<()>>,
     /// Held until the client is closed: the name is in use until then.
     _slot: Option<Slot>,
@@ -322,9 +326,9 @@ impl Control {
             if let Some(Err(e)) = polled {
                 self.note(&e);
             }
-            if !failed && let Some((code, reason)) = self.client.client().fatal_error() {
+            if !failed && let Err(error) = self.check() {
                 failed = true;
-                self.assignments.fail(fatal(code, &reason));
+                self.assignments.fail(error);
             }
             if !failed {
                 self.assignments.renew();
@@ -337,6 +341,19 @@ impl Control {
             });
         }
         self.close();
+    }
+
+    /// Whether the client can go on.
+    fn check(&mut self) -> Result<(), Error> {
+        if let Some((code, reason)) = self.client.client().fatal_error() {
+            return Err(fatal(code, &reason));
+        }
+        if let Some(joins) = &mut self.joins
+            && joins.is_answered(&self.client)?
+        {
+            self.joins = None;
+        }
+        Ok(())
     }
 
     /// Leases first, then the committer, then the client.
@@ -355,7 +372,10 @@ impl Control {
         }
     }
 
-    fn note(&self, error: &KafkaError) {
+    fn note(&mut self, error: &KafkaError) {
+        if let Some(joins) = &mut self.joins {
+            joins.note_error();
+        }
         let code = error.rdkafka_error_code().unwrap_or(K::Fail);
         match code {
             K::GroupAuthorizationFailed | K::TopicAuthorizationFailed | K::UnknownTopicOrPartition => {
@@ -367,15 +387,18 @@ impl Control {
 }
 
 fn fatal(code: K, reason: &str) -> Error {
-    if code == K::FencedInstanceId {
-        Error::new(INSTANCE_FENCED, ErrorKind::Fenced, "another process has joined the group under this static member's name")
-            .because(reason)
-            .help("stop the other process, or give each its own property group.instance.id")
-    } else {
-        Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client failed for good")
+    match code {
+        K::FencedInstanceId => {
+            Error::new(INSTANCE_FENCED, ErrorKind::Fenced, "another process has joined the group under this static member's name")
+                .because(reason)
+                .help("stop the other process, or give each its own property group.instance.id")
+        }
+        // Of all that the group client sends, only the heartbeat of KIP-848 is fatal where a broker has it switched off.
+        K::UnsupportedFeature | K::UnsupportedVersion => unserved(reason),
+        _ => Error::new(GROUP_FAILED, ErrorKind::Retryable, "the group client failed for good")
             .with("code", format!("{code:?}"))
             .because(reason)
-            .help("start again: what is committed is kept, and the rule goes on from there")
+            .help("start again: what is committed is kept, and the rule goes on from there"),
     }
 }
 

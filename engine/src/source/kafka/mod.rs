@@ -23,6 +23,7 @@ mod deadline;
 pub mod errors;
 mod fetching;
 mod group;
+mod heartbeat;
 pub mod limits;
 pub mod membership;
 mod native;

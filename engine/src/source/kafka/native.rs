@@ -1,7 +1,7 @@
 //! Calls into librdkafka that the safe crate lacks, or that lose something there.
 //!
 //! Audited unsafe, with [`queue`](super::queue) and [`admin`]: commits with a result per partition, committed offsets with epoch and any
-//! metadata, metadata without a panic on names that are not UTF-8. Every function takes a client by reference, so the client
+//! metadata, metadata without a panic on names that are not UTF-8, the member's epoch. Every function takes a client by reference, so the client
 //! outlives the call; every native object made here is destroyed here. All calls block.
 #![expect(unsafe_code, reason = "librdkafka calls that the crate lacks; each block says why it holds")]
 
@@ -116,6 +116,20 @@ pub(crate) fn list<'a>(entries: impl IntoIterator<Item = (&'a TopicPartition, &'
         }
     }
     list
+}
+
+/// The epoch, or the generation, of the member; 0 or less until it has joined. Waits for the client's own thread, not for a broker.
+pub(crate) fn member_epoch<C: ConsumerContext>(client: &BaseConsumer<C>) -> i32 {
+    // SAFETY: the client outlives the call. What is given is null or an object of its own, which is read and destroyed here, once.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata(client.client().native_ptr());
+        if metadata.is_null() {
+            return -1;
+        }
+        let epoch = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        epoch
+    }
 }
 
 /// What an OffsetCommit brought: the request's own error, and one for each partition.
