@@ -5,13 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode as K;
-use regex::Regex;
 
 use crate::config::KafkaSettings;
 use crate::error::{Error, ErrorKind};
@@ -19,31 +17,23 @@ use crate::source::{LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, To
 use crate::store::BoxFuture;
 
 use super::client::{Reader, ReaderContext, Shared};
-use super::deadline::Deadline;
-use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
+use super::errors::{Diagnostics, REQUEST_FAILED};
 use super::fetching::{Fetching, ReadShare};
+use super::first_contact::first_contact;
 use super::limits::FetchLimits;
+use super::native;
 use super::native::admin::{self, OffsetSpec};
-use super::native::{self, Broker};
 use super::queue;
+use super::topics::{TopicPattern, check_topic_name, select};
 use super::unfolding::Unfolding;
-
-/// How long the first contact may take. Shorter: a slow network fails at start. Longer: a wrong address is noticed late.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long one question may take; the callers repeat. Shorter: a slow login fails. Longer: a broker that is gone is noticed late, and
 /// librdkafka spends a core while an admin call waits for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a TCP connection to an advertised address may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// How often the topics that are read are looked at. Shorter: more metadata requests. Longer: records of a topic that was made anew
 /// may be read for that long as if they were the old one's.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How many advertised addresses are tried at the start; the rest shows in use.
-const PROBES_MAX: usize = 16;
 
 /// A cluster to read from.
 pub struct KafkaCluster {
@@ -72,44 +62,6 @@ pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send 
             // The runtime is going down, and this task with it.
             Err(_) => std::future::pending().await,
         },
-    }
-}
-
-/// Refuses names that no Kafka topic can have.
-///
-/// # Errors
-/// `C0216`.
-pub fn check_topic_name(name: &str) -> Result<(), Error> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.bytes().all(legal) {
-        return Ok(());
-    }
-    Err(Error::new(BAD_TOPIC, ErrorKind::Invalid, "not a legal topic name")
-        .with("topic", format!("{name:?}"))
-        .help("names have 1 to 249 of A-Z a-z 0-9 . _ -; a regular expression starts with ^"))
-}
-
-/// What names topics: a name, or a regular expression with a leading `^`.
-#[derive(Clone, Debug)]
-pub(crate) enum TopicPattern {
-    Name(String),
-    Matching { regex: Regex, with_internal: bool },
-}
-
-impl TopicPattern {
-    pub(crate) fn parse(pattern: &str) -> Result<Self, Error> {
-        if !pattern.starts_with('^') {
-            check_topic_name(pattern)?;
-            return Ok(Self::Name(pattern.to_owned()));
-        }
-        // The anchor holds for every branch: `^a|b` takes what begins with a or with b.
-        match Regex::new(&format!("^(?:{})", &pattern[1..])) {
-            Ok(regex) => Ok(Self::Matching { regex, with_internal: pattern.starts_with("^_") }),
-            Err(e) => Err(Error::new(BAD_TOPIC, ErrorKind::Invalid, "not a regular expression")
-                .with("topic", pattern)
-                .because(e)
-                .help("a topic is a regular expression only with a leading ^; docs/config.md has examples")),
-        }
     }
 }
 
@@ -264,102 +216,6 @@ fn watch_topics(cluster: &Arc<KafkaCluster>) -> Result<(), Error> {
     }
 }
 
-fn select(all: &[(String, i32, K)], patterns: &[TopicPattern]) -> Result<Vec<String>, Error> {
-    let names = || all.iter().map(|(name, ..)| name.as_str());
-    let mut selected: Vec<&str> = Vec::new();
-    for pattern in patterns {
-        match pattern {
-            TopicPattern::Name(name) => {
-                selected.push(names().find(|n| n == name).ok_or_else(|| unknown_topic(name, names()))?);
-            }
-            // The broker's own topics are backed up only when the pattern asks for such names.
-            TopicPattern::Matching { regex, with_internal } => selected
-                .extend(names().filter(|n| regex.is_match(n) && (*with_internal || !n.starts_with("__")) && check_topic_name(n).is_ok())),
-        }
-    }
-    selected.sort_unstable();
-    selected.dedup();
-    Ok(selected.into_iter().map(str::to_owned).collect())
-}
-
-fn unknown_topic<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Error {
-    let similar: Vec<&str> = others.filter(|o| o.contains(name) || name.contains(o)).take(3).collect();
-    let error = Error::new(UNKNOWN_TOPIC, ErrorKind::NotFound, "the topic does not exist, or this principal may not describe it")
-        .with("topic", name);
-    error.help(match similar.is_empty() {
-        true => "check the name, and that this principal may describe the topic; a regular expression begins with ^".to_owned(),
-        false => format!("did you mean {}?", similar.join(", ")),
-    })
-}
-
-/// Waits for the first answer, and checks that an advertised broker can be reached.
-fn first_contact(client: &BaseConsumer<ReaderContext>, heard: &Diagnostics, config: &KafkaSettings) -> Result<String, Error> {
-    let deadline = Deadline::after(CONNECT_TIMEOUT);
-    let metadata = loop {
-        match native::metadata(client, deadline.left().min(Duration::from_secs(1))) {
-            Ok(metadata) => break metadata,
-            Err(code) if heard.is_hopeless() || deadline.has_passed() => return Err(heard.explain(config, "connecting", code)),
-            // Refused at once: do not ask in a tight loop.
-            Err(_) => crate::clock::block_for(Duration::from_millis(100)),
-        }
-    };
-    probe_advertised(&metadata.brokers, config)?;
-    let cluster_id = client.client().fetch_cluster_id(deadline.left().max(Duration::from_secs(5)));
-    heard.clear();
-    // Brokers before 0.10.1 have none; then the lane's identity rests on rule, topic and partition alone.
-    Ok(cluster_id.unwrap_or_default())
-}
-
-/// The bootstrap address answered; does any address that the cluster advertises? One that was a bootstrap address has.
-fn probe_advertised(brokers: &[Broker], config: &KafkaSettings) -> Result<(), Error> {
-    let advertised = |b: &Broker| format!("{}:{}", b.host, b.port);
-    if brokers.is_empty() || brokers.iter().any(|b| config.brokers.contains(&advertised(b))) {
-        return Ok(());
-    }
-    let probes: Vec<_> = brokers
-        .iter()
-        .take(PROBES_MAX)
-        .map(|b| {
-            let (host, port) = (b.host.clone(), u16::try_from(b.port).unwrap_or_default());
-            (b, std::thread::spawn(move || probe(&host, port)))
-        })
-        .collect();
-    let mut first_failure = None;
-    let mut reached = false;
-    for (broker, thread) in probes {
-        match thread.join() {
-            Ok(Err(reason)) if first_failure.is_none() => {
-                first_failure = Some(advertised_unreachable(&format!("{}/{}", advertised(broker), broker.id), &reason));
-            }
-            Ok(Err(reason)) => {
-                tracing::warn!(broker = broker.id, advertised = advertised(broker), "advertised address not reachable: {reason}")
-            }
-            // A probe that panicked says nothing about the network.
-            Ok(Ok(())) | Err(_) => reached = true,
-        }
-    }
-    match first_failure {
-        Some(failure) if !reached => Err(failure),
-        Some(failure) => {
-            tracing::warn!("{failure}");
-            Ok(())
-        }
-        None => Ok(()),
-    }
-}
-
-fn probe(host: &str, port: u16) -> Result<(), String> {
-    let addresses = (host, port).to_socket_addrs().map_err(|e| format!("cannot resolve {host}: {e}"))?;
-    let mut last = format!("{host} has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, PROBE_TIMEOUT) {
-            Ok(_) => return Ok(()),
-            Err(e) => last = format!("connect to {address}: {e}"),
-        }
-    }
-    Err(last)
-}
-
 /// Looks offsets up, and tells a partition that does not exist from one without a leader: librdkafka has one code for both.
 fn look_up(client: &BaseConsumer<ReaderContext>, partitions: &[TopicPartition], spec: OffsetSpec) -> Result<Vec<native::Row>, K> {
     match admin::list_offsets(client, partitions, spec, REQUEST_TIMEOUT) {
@@ -484,41 +340,5 @@ impl Source for KafkaCluster {
 
     fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>> {
         Box::pin(async move { self.select(vec![TopicPattern::parse(pattern)?]).await })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn illegal_topic_names_are_refused() {
-        let long = "x".repeat(250);
-        for name in ["", ".", "..", "a b", "a\0b", "a/b", "ä", long.as_str()] {
-            assert_eq!(check_topic_name(name).unwrap_err().code, BAD_TOPIC, "{name:?}");
-        }
-        for name in ["a", "A.b_c-1", "...", &long[..249]] {
-            check_topic_name(name).unwrap();
-        }
-    }
-
-    #[test]
-    fn patterns_select_by_their_beginning() {
-        let all: Vec<_> = ["orders", "orders.x", "xorders", "b", "__consumer_offsets"].map(|n| (n.to_owned(), 1, K::NoError)).into();
-        let select = |pattern: &str| select(&all, &[TopicPattern::parse(pattern).unwrap()]).unwrap();
-        assert_eq!(select("^orders"), ["orders", "orders.x"]);
-        assert_eq!(select("^orders$|b"), ["b", "orders"]);
-        assert_eq!(select("^.*"), ["b", "orders", "orders.x", "xorders"]);
-        assert_eq!(select("^__.*"), ["__consumer_offsets"]);
-        assert!(select("^none").is_empty());
-        assert_eq!(TopicPattern::parse("^(").unwrap_err().code, BAD_TOPIC);
-    }
-
-    #[test]
-    fn a_topic_that_does_not_exist_is_named_with_its_neighbours() {
-        let all = [("orders.v1".to_owned(), 1, K::NoError)];
-        let error = select(&all, &[TopicPattern::parse("orders").unwrap()]).unwrap_err();
-        assert_eq!((error.code, error.kind), (UNKNOWN_TOPIC, ErrorKind::NotFound));
-        assert!(error.help.unwrap().contains("orders.v1"));
     }
 }

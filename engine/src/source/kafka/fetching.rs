@@ -18,7 +18,7 @@ use super::client::{Reader, Shared};
 use super::errors::{Diagnostics, OPEN_FAILED};
 use super::limits::{Assumed, FetchLimits};
 use super::native;
-use super::queue::OpenPartitions;
+use super::opening::OpenPartitions;
 use super::unfolding::Unfolding;
 
 /// How often clients are looked after without being asked to: those that queues have left are closed.
