@@ -20,7 +20,9 @@ use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaGroup, ReadShare};
 use crate::source::{GroupEvent, Source, TopicInfo, TopicPartition};
+use crate::store::key::Layout;
 use crate::store::open::{GivenCredentials, OpenOptions, open};
+use crate::store::probe::GuardClasses;
 use crate::store::url::below;
 use crate::store::{ObjectStore, RequestObserver, StoreError, probe};
 use crate::topics::TopicClaims;
@@ -174,14 +176,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
     let OpenedStore { store, requests } = opened;
     let Room { seat, turn } = room;
     let layout = plan.to.layout.to_layout()?;
-    let fetch_bytes = || *seat.fetch_bytes().borrow();
-    let cluster = KafkaCluster::connect(kafka_settings(plan), ReadShare { bytes: fetch_bytes(), partitions: 1 }).await?;
-    let topics = matching_topics(&*cluster, &plan.topics).await?;
-    let infos = described(&*cluster, &topics).await?;
-    let partitions = partitions_of(&infos);
-    let count = u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX);
-    seat.set_partitions(count)?;
-    cluster.resize(ReadShare { bytes: fetch_bytes(), partitions: count });
+    let Found { cluster, topics, infos, partitions } = find(plan, &seat).await?;
     // From here on it may be the store that is waited for, which is no matter of others.
     drop(turn);
     let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
@@ -189,29 +184,8 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
     let now_ms = clock.wall_ms();
     let classes = probe::classes(&store, u64::try_from(now_ms).unwrap_or_default()).await.map_err(|e| store_error(&*store, e))?;
     let joined = KafkaGroup::join(&cluster, &plan.rule, &plan.group, &plan.topics).await?;
-    let rule = Rule {
-        name: plan.rule.clone(),
-        group: plan.group.clone(),
-        encoding: plan.encoding,
-        destination_hash: Rule::hash_destination(&*store, &layout),
-        layout,
-        window: WindowPolicy {
-            every_ms: i64::try_from(plan.window.every.as_millis()).unwrap_or(i64::MAX),
-            by: plan.window.by,
-            bytes_max: plan.max_bytes.bytes(),
-        },
-        on_gap: plan.on_gap,
-        accept: plan.options.accept.clone(),
-        upload_deadline: plan.upload_deadline.to_duration(),
-        classes,
-    };
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = match seat.is_alone() {
-        true => Threads::for_machine(partitions.len(), cores, is_unlimited()),
-        false => Threads::for_one_of(seat.sharers(), partitions.len(), cores),
-    };
     let pipeline = Pipeline::start(Parts {
-        rule,
+        rule: rule(plan, &*store, layout, classes),
         source: Arc::clone(&cluster) as Arc<dyn Source>,
         group: joined.group,
         store: Arc::clone(&store),
@@ -220,8 +194,8 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
         claims: TopicClaims::new(plan.start.clone().resolved(now_ms), topics.clone()),
         until,
         requests,
+        threads: threads(&seat, partitions.len()),
         memory: seat,
-        threads,
     })?;
     pipeline.env().claims.claim_all(pipeline.env(), &topics).await?;
     observer.started(&Started {
@@ -233,6 +207,54 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
         partitions: partitions.len(),
     });
     Ok(Running { pipeline, events: joined.events, handle: joined.handle, cluster })
+}
+
+/// What a plan means on its cluster.
+struct Found {
+    cluster: Arc<KafkaCluster>,
+    topics: Vec<String>,
+    infos: Vec<TopicInfo>,
+    partitions: Vec<TopicPartition>,
+}
+
+/// Connects, looks for the topics, and takes the memory that their partitions need.
+async fn find(plan: &BackupPlan, seat: &Seat) -> Result<Found> {
+    let fetch_bytes = || *seat.fetch_bytes().borrow();
+    let cluster = KafkaCluster::connect(kafka_settings(plan), ReadShare { bytes: fetch_bytes(), partitions: 1 }).await?;
+    let topics = matching_topics(&*cluster, &plan.topics).await?;
+    let infos = described(&*cluster, &topics).await?;
+    let partitions = partitions_of(&infos);
+    let count = u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX);
+    seat.set_partitions(count)?;
+    cluster.resize(ReadShare { bytes: fetch_bytes(), partitions: count });
+    Ok(Found { cluster, topics, infos, partitions })
+}
+
+fn rule(plan: &BackupPlan, store: &dyn ObjectStore, layout: Layout, classes: GuardClasses) -> Rule {
+    Rule {
+        name: plan.rule.clone(),
+        group: plan.group.clone(),
+        encoding: plan.encoding,
+        destination_hash: Rule::hash_destination(store, &layout),
+        layout,
+        window: WindowPolicy {
+            every_ms: i64::try_from(plan.window.every.as_millis()).unwrap_or(i64::MAX),
+            by: plan.window.by,
+            bytes_max: plan.max_bytes.bytes(),
+        },
+        on_gap: plan.on_gap,
+        accept: plan.options.accept.clone(),
+        upload_deadline: plan.upload_deadline.to_duration(),
+        classes,
+    }
+}
+
+fn threads(seat: &Seat, partitions: usize) -> Threads {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match seat.is_alone() {
+        true => Threads::for_machine(partitions, cores, is_unlimited()),
+        false => Threads::for_one_of(seat.sharers(), partitions, cores),
+    }
 }
 
 /// A store, and the counters of its requests.

@@ -21,7 +21,7 @@ use crate::commit::sights::Sights;
 use crate::consumer::ConsumerCommand;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind};
-use crate::intent::CommitNote;
+use crate::intent::{CommitNote, Intent};
 use crate::lane::LaneLease;
 use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
@@ -194,10 +194,8 @@ impl Lane {
 
     async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
         let (run, mut events) = self.start_run(&resume).await?;
-        let began_at = resume.position;
         let _abandon = AbandonOnDrop(Arc::clone(&run));
-        let mut pinned = resume.intent;
-        let mut assembly = Assembly::new(pinned.as_ref());
+        let mut following = Following::new(run, resume);
         let mut pressure = self.env.shared.seat.pressed();
         let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
@@ -205,48 +203,60 @@ impl Lane {
             let event = tokio::select! {
                 biased;
                 () = housekeeping => {
-                    self.keep_house(pinned.is_some()).await?;
+                    self.keep_house(following.pinned.is_some()).await?;
                     house_due = self.env.clock.steady() + HOUSE_INTERVAL;
                     continue;
                 }
                 event = events.recv() => event.ok_or_else(|| Exit::Restart("the run ended without a word".into()))?,
                 Ok(()) = pressure.changed() => {
-                    assembly.ship_early(self).await?;
+                    following.assembly.ship_early(self).await?;
                     continue;
                 }
             };
-            match event {
-                SegmentEvent::Part(part, directory_ms) => assembly.add(self, part, directory_ms).await?,
-                SegmentEvent::Sealed(sealed) => {
-                    self.history.has_read |= sealed.proof.counts.records > 0;
-                    let done = std::mem::replace(&mut assembly, Assembly::new(None));
-                    self.commit_segment(done, *sealed, pinned.take()).await?;
-                    run.sealed.fetch_sub(1, Ordering::Relaxed);
-                    self.wake_consumer();
-                    if events.is_empty() || self.untidied_for() > TIDY_DELAY_MAX || self.history.strays.have_replaced() {
-                        self.tidy_and_sweep().await?;
-                    }
-                    self.keep_anchor().await?;
-                }
-                SegmentEvent::Empty { position, last } => {
-                    self.position = self.position.max(position);
-                    self.last = last.within(0, self.position);
-                    self.untidied.get_or_insert(self.env.clock.steady());
-                    self.tidy().await?;
-                }
-                SegmentEvent::Gap(gap) => self.tell_gap(gap),
-                SegmentEvent::Fault { fault, position } => {
-                    self.history.has_read |= position > began_at;
-                    return Err(self.on_fault(fault, position, pinned.as_ref()).await);
-                }
-                SegmentEvent::Finished => {
-                    self.sweep_at_end().await;
-                    self.tidy_window().await?;
-                    self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
-                    return Ok(());
-                }
+            if matches!(event, SegmentEvent::Finished) {
+                return self.finish().await;
             }
+            self.on_event(&mut following, event, || events.is_empty()).await?;
         }
+    }
+
+    /// One event of a run that goes on.
+    async fn on_event(&mut self, following: &mut Following, event: SegmentEvent, is_last: impl Fn() -> bool) -> Result<(), Exit> {
+        match event {
+            SegmentEvent::Part(part, directory_ms) => following.assembly.add(self, part, directory_ms).await?,
+            SegmentEvent::Sealed(sealed) => {
+                self.history.has_read |= sealed.proof.counts.records > 0;
+                let done = std::mem::replace(&mut following.assembly, Assembly::new(None));
+                self.commit_segment(done, *sealed, following.pinned.take()).await?;
+                following.run.sealed.fetch_sub(1, Ordering::Relaxed);
+                self.wake_consumer();
+                if is_last() || self.untidied_for() > TIDY_DELAY_MAX || self.history.strays.have_replaced() {
+                    self.tidy_and_sweep().await?;
+                }
+                self.keep_anchor().await?;
+            }
+            SegmentEvent::Empty { position, last } => {
+                self.position = self.position.max(position);
+                self.last = last.within(0, self.position);
+                self.untidied.get_or_insert(self.env.clock.steady());
+                self.tidy().await?;
+            }
+            SegmentEvent::Gap(gap) => self.tell_gap(gap),
+            SegmentEvent::Fault { fault, position } => {
+                self.history.has_read |= position > following.began_at;
+                return Err(self.on_fault(fault, position, following.pinned.as_ref()).await);
+            }
+            SegmentEvent::Finished => {}
+        }
+        Ok(())
+    }
+
+    /// The run has read all that was asked for.
+    async fn finish(&mut self) -> Result<(), Exit> {
+        self.sweep_at_end().await;
+        self.tidy_window().await?;
+        self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
+        Ok(())
     }
 
     /// Step 6 after a window that was settled.
@@ -365,6 +375,21 @@ impl Lane {
         };
         self.env.metrics.window(&window);
         self.env.reporter.window(&window);
+    }
+}
+
+/// What a lane holds of the run that it follows.
+struct Following {
+    run: Arc<Run>,
+    began_at: i64,
+    /// The window that was pinned before, until it is read again.
+    pinned: Option<Intent>,
+    assembly: Assembly,
+}
+
+impl Following {
+    fn new(run: Arc<Run>, resume: Resume) -> Self {
+        Self { run, began_at: resume.position, assembly: Assembly::new(resume.intent.as_ref()), pinned: resume.intent }
     }
 }
 

@@ -8,6 +8,7 @@
 //! Memory is bounded by the number of objects read at a time, each spooled to a temporary file above 8 MiB, plus a line for each
 //! object listed. Nothing is ever written to the store.
 
+mod comparison;
 pub mod control;
 pub mod kafka;
 pub mod lanes;
