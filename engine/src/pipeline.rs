@@ -14,6 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::builder::Builder;
 use crate::clock::Clock;
@@ -193,7 +194,8 @@ impl Pipeline {
                     Some(GroupEvent::Assigned(leases)) => {
                         env.source.expect_partitions(self.lanes.len() + leases.len());
                         for lease in leases {
-                            self.lanes.spawn(driver::run(Arc::clone(&self.env), lease));
+                            let span = lane_span(&self.env.rule.name, &lease.tp);
+                            self.lanes.spawn(driver::run(Arc::clone(&self.env), lease).instrument(span));
                         }
                     }
                     Some(GroupEvent::Fatal(error)) => return Outcome::Failed(error),
@@ -294,6 +296,11 @@ impl Pipeline {
         }
         let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join()))).await;
     }
+}
+
+/// What every message of a lane is about, so that a line of a log can be told from those of other lanes and rules.
+fn lane_span(rule: &str, tp: &TopicPartition) -> tracing::Span {
+    tracing::error_span!("lane", rule, topic = &*tp.topic, partition = tp.partition)
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

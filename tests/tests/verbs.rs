@@ -611,6 +611,15 @@ fn messages_are_one_json_object_a_line_if_asked() {
     let backup = Backup::make(&["--log-format", "json"]);
     let messages = json_messages(&backup.exit.stderr);
     assert!(messages.iter().any(|message| message == "backup runs"), "{messages:?}");
+    let told = backup.exit.stdout.lines().map(|line| {
+        let window = parsed(line);
+        assert!(
+            window["rule"].is_string() && window["topic"].is_string() && window["partition"].is_i64() && window["window"].is_string(),
+            "{line}"
+        );
+        (window["key"].as_str().unwrap_or_default().to_owned(), window["bytes"].as_u64().unwrap_or_default())
+    });
+    assert_eq!(told.collect::<BTreeMap<_, _>>(), backup.objects(), "{}", backup.exit.stdout);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use clap::builder::TypedValueParser;
 use tokio::sync::watch;
 
 use super::metrics::{MetricsServer, WithMetrics};
-use super::progress::Progress;
+use super::progress::{Manner, Progress};
 use super::{Outcome, words};
 use crate::config::{
     Accept, BackupPlan, ByteSize, CodecKind, Config, FormatKind, FramingKind, Given, LayoutKind, OnStop, Overrides, Preset, RuleSettings,
@@ -220,11 +220,11 @@ impl BackupArgs {
     }
 }
 
-pub(super) fn main(args: BackupArgs, quiet: bool) -> Outcome {
+pub(super) fn main(args: BackupArgs, manner: Manner) -> Outcome {
     #[cfg(feature = "crash-points")]
-    return run_with_store(args.into_plan()?, quiet, crate::crash::store);
+    return run_with_store(args.into_plan()?, manner, crate::crash::store);
     #[cfg(not(feature = "crash-points"))]
-    run_with_store(args.into_plan()?, quiet, |store| store)
+    run_with_store(args.into_plan()?, manner, |store| store)
 }
 
 /// Runs a backup until it is told to stop, has reached the end it was asked to reach, or cannot go on, into a store that `wrap`
@@ -232,7 +232,7 @@ pub(super) fn main(args: BackupArgs, quiet: bool) -> Outcome {
 ///
 /// # Errors
 /// What ended it.
-pub(super) fn run_with_store(plan: BackupPlan, quiet: bool, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
+pub(super) fn run_with_store(plan: BackupPlan, manner: Manner, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
     crate::alloc::verify()?;
     crate::descriptors::provide()?;
     crate::alloc::hold_down(plan.budget.bytes());
@@ -242,7 +242,7 @@ pub(super) fn run_with_store(plan: BackupPlan, quiet: bool, wrap: impl FnOnce(Ar
         .enable_all()
         .build()
         .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "the runtime cannot be started").because(e))?;
-    let progress = Arc::new(Progress::new(quiet)?);
+    let progress = Arc::new(Progress::new(&plan.rule, manner)?);
     let ended = runtime.block_on(async {
         let mut stop = stop_on_signal()?;
         let observer: Arc<dyn Observer> = match plan.metrics {

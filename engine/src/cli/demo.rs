@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::backup::{BackupArgs, run_with_store};
 use super::held::HeldStore;
+use super::progress::Manner;
 use super::{Outcome, verify};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Span;
@@ -70,9 +71,9 @@ pub(super) fn main(args: DemoArgs) -> Outcome {
 }
 
 /// Runs the demo's worker.
-pub(super) fn worker(args: WorkerArgs, quiet: bool) -> Outcome {
+pub(super) fn worker(args: WorkerArgs, manner: Manner) -> Outcome {
     let plan = args.backup.into_plan()?;
-    run_with_store(plan, quiet, move |store| match args.hold {
+    run_with_store(plan, manner, move |store| match args.hold {
         Some(file) => Arc::new(HeldStore::new(store, file)),
         None => store,
     })

@@ -12,7 +12,7 @@ pub(super) fn start(args: &GlobalArgs, colored: bool) {
     // A second start in one process (tests) keeps the first log.
     let _ = match args.log_format {
         LogFormat::Text => log.compact().try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
     };
 }
 

@@ -32,6 +32,7 @@ mod usage;
 mod verify;
 
 use output::{ColorChoice, LogFormat};
+use progress::Manner;
 
 /// What a verb ends with: an exit code, or the errors to show.
 pub type Outcome = Result<ExitCode, Vec<Error>>;
@@ -96,7 +97,8 @@ pub fn run() -> ExitCode {
     let colored = cli.global.color.on_stderr();
     let format = cli.global.log_format;
     logging::start(&cli.global, colored);
-    match dispatch(cli.verb, cli.global.quiet > 0) {
+    let manner = Manner { quiet: cli.global.quiet > 0, form: format };
+    match dispatch(cli.verb, manner) {
         Ok(code) => code,
         Err(errors) => {
             for error in &errors {
@@ -107,11 +109,11 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(verb: Verb, quiet: bool) -> Outcome {
+fn dispatch(verb: Verb, manner: Manner) -> Outcome {
     match verb {
         Verb::Demo(args) => demo::main(args),
-        Verb::DemoWorker(args) => demo::worker(*args, quiet),
-        Verb::Backup(args) => backup::main(*args, quiet),
+        Verb::DemoWorker(args) => demo::worker(*args, manner),
+        Verb::Backup(args) => backup::main(*args, manner),
         Verb::Verify(args) => verify::main(&args),
         Verb::Ls(args) => ls::main(&args),
         Verb::Show(args) => show::main(&args),

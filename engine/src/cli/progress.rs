@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::Level;
 
+use super::output::LogFormat;
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::report::{LaneNote, Reporter, WindowCommitted};
 use crate::runtime::{Observer, Started};
@@ -33,17 +34,28 @@ fn is_worth_a_line(failures: u64) -> bool {
     failures.is_power_of_two()
 }
 
+/// How a backup is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// No moving line.
+    pub quiet: bool,
+    /// The form of messages and lines.
+    pub form: LogFormat,
+}
+
 /// Something to show.
 #[derive(Debug)]
 enum Shown {
     Window { line: String, summary: String },
-    Message(Level, String),
+    Message(Level, TopicPartition, String),
     End,
 }
 
 /// The observer of the command line.
 #[derive(Debug)]
 pub(super) struct Progress {
+    rule: String,
+    form: LogFormat,
     queue: Sender<Shown>,
     queued_max: usize,
     dropped: Arc<AtomicU64>,
@@ -62,22 +74,24 @@ struct Totals {
 
 /// Where things are shown. One thread has it.
 struct Screen {
+    rule: String,
+    form: LogFormat,
     lines: Option<Box<dyn Write + Send>>,
     bar: Option<ProgressBar>,
 }
 
 impl Screen {
-    fn of_process(quiet: bool) -> Self {
+    fn of_process(rule: &str, Manner { quiet, form }: Manner) -> Self {
         let stdout = std::io::stdout();
         let lines = (!stdout.is_terminal()).then(|| Box::new(stdout) as Box<dyn Write + Send>);
-        Self { lines, bar: (std::io::stderr().is_terminal() && !quiet).then(moving_line) }
+        Self { rule: rule.to_owned(), form, lines, bar: (std::io::stderr().is_terminal() && !quiet).then(moving_line) }
     }
 
     fn show(&mut self, queue: &Receiver<Shown>, dropped: &AtomicU64) {
         loop {
             match queue.recv() {
                 Ok(Shown::Window { line, summary }) => self.window(&line, summary),
-                Ok(Shown::Message(level, text)) => self.message(level, &text),
+                Ok(Shown::Message(level, tp, text)) => self.shown(|| say(&self.rule, self.form, level, &tp, &text)),
                 Ok(Shown::End) | Err(_) => break,
             }
             if queue.is_empty() {
@@ -100,12 +114,8 @@ impl Screen {
         }
     }
 
-    fn message(&self, level: Level, text: &str) {
-        let say = || match level {
-            Level::ERROR => tracing::error!("{text}"),
-            Level::WARN => tracing::warn!("{text}"),
-            _ => tracing::info!("{text}"),
-        };
+    /// A message, with the moving line out of its way.
+    fn shown(&self, say: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(say),
             None => say(),
@@ -115,8 +125,21 @@ impl Screen {
     fn mention(&self, dropped: &AtomicU64) {
         match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
-            n => self.message(Level::WARN, &format!("{n} lines were not shown: the output is read too slowly; nothing else was lost")),
+            n => self.shown(|| tracing::warn!("{n} lines were not shown: the output is read too slowly; nothing else was lost")),
         }
+    }
+}
+
+/// A message about a lane. A reader of JSON has what it is about in keys of its own, others before the text.
+fn say(rule: &str, form: LogFormat, level: Level, tp: &TopicPartition, text: &str) {
+    let (topic, partition) = (&*tp.topic, tp.partition);
+    match (form, level) {
+        (LogFormat::Json, Level::ERROR) => tracing::error!(rule, topic, partition, "{text}"),
+        (LogFormat::Json, Level::WARN) => tracing::warn!(rule, topic, partition, "{text}"),
+        (LogFormat::Json, _) => tracing::info!(rule, topic, partition, "{text}"),
+        (LogFormat::Text, Level::ERROR) => tracing::error!("{tp}: {text}"),
+        (LogFormat::Text, Level::WARN) => tracing::warn!("{tp}: {text}"),
+        (LogFormat::Text, _) => tracing::info!("{tp}: {text}"),
     }
 }
 
@@ -132,12 +155,12 @@ fn moving_line() -> ProgressBar {
 }
 
 impl Progress {
-    /// Shows on this process's stdout and stderr; `quiet`: no moving line.
+    /// Shows on this process's stdout and stderr.
     ///
     /// # Errors
     /// C0120 if the thread cannot be started.
-    pub(super) fn new(quiet: bool) -> Result<Self> {
-        Self::on(Screen::of_process(quiet), QUEUED_MAX)
+    pub(super) fn new(rule: &str, manner: Manner) -> Result<Self> {
+        Self::on(Screen::of_process(rule, manner), QUEUED_MAX)
     }
 
     fn on(mut screen: Screen, queued_max: usize) -> Result<Self> {
@@ -146,6 +169,7 @@ impl Progress {
         let (alive, shown) = crossbeam_channel::bounded(0);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&dropped);
+        let (rule, form) = (screen.rule.clone(), screen.form);
         let show = move || {
             let _alive: Sender<()> = alive;
             screen.show(&waiting, &count);
@@ -153,7 +177,7 @@ impl Progress {
         std::thread::Builder::new().name("screen".into()).spawn(show).map_err(|e| {
             Error::new(codes::THREAD, ErrorKind::Retryable, "a thread cannot be started").because(e).help("check ulimit -u")
         })?;
-        Ok(Self { queue, queued_max, dropped, shown, totals: Mutex::default() })
+        Ok(Self { rule, form, queue, queued_max, dropped, shown, totals: Mutex::default() })
     }
 
     fn show(&self, shown: Shown) {
@@ -178,8 +202,8 @@ impl Progress {
         self.totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn message(&self, text: String) {
-        self.show(Shown::Message(Level::WARN, text));
+    fn message(&self, level: Level, tp: &TopicPartition, text: String) {
+        self.show(Shown::Message(level, tp.clone(), text));
     }
 }
 
@@ -196,17 +220,25 @@ impl Observer for Progress {
     }
 }
 
-fn line_of(window: &WindowCommitted) -> String {
-    format!(
-        "{} {} {} records {} bytes {} in {} ms {}\n",
-        window.tp,
-        window.range,
-        window.records,
-        window.bytes,
-        window.reason.as_str(),
-        window.delay_ms,
-        window.key
-    )
+/// A window as a line of stdout.
+fn line_of(rule: &str, form: LogFormat, window: &WindowCommitted) -> String {
+    let (tp, reason) = (&window.tp, window.reason.as_str());
+    if form == LogFormat::Json {
+        let line = serde_json::json!({
+            "rule": rule,
+            "topic": &*tp.topic,
+            "partition": tp.partition,
+            "window": window.range.to_string(),
+            "records": window.records,
+            "bytes": window.bytes,
+            "reason": reason,
+            "delay_ms": window.delay_ms,
+            "key": window.key,
+        });
+        return format!("{line}\n");
+    }
+    let WindowCommitted { range, records, bytes, delay_ms, key, .. } = window;
+    format!("{tp} {range} {records} records {bytes} bytes {reason} in {delay_ms} ms {key}\n")
 }
 
 impl Reporter for Progress {
@@ -225,7 +257,7 @@ impl Reporter for Progress {
             window.range
         );
         drop(totals);
-        self.show(Shown::Window { line: line_of(window), summary });
+        self.show(Shown::Window { line: line_of(&self.rule, self.form, window), summary });
     }
 
     fn lane(&self, tp: &TopicPartition, note: LaneNote<'_>) {
@@ -238,27 +270,35 @@ impl Reporter for Progress {
                 if worth {
                     let told = Error::from(error.clone());
                     let next = told.help.unwrap_or_default();
-                    self.message(format!("{tp}: waiting for the store: {}: {error}; {next}", told.code));
+                    self.message(Level::WARN, tp, format!("waiting for the store: {}: {error}; {next}", told.code));
                 }
             }
-            LaneNote::Restarted(why) => self.message(format!("{tp}: starting again: {why}")),
+            LaneNote::Restarted(why) => self.message(Level::WARN, tp, format!("starting again: {why}")),
             LaneNote::Recovering(intent) => {
-                let text = format!("{tp}: finishing the pinned window [{}, {}) as {}", intent.start, intent.end, intent.key);
-                self.show(Shown::Message(Level::INFO, text));
+                let text = format!("finishing the pinned window [{}, {}) as {}", intent.start, intent.end, intent.key);
+                self.message(Level::INFO, tp, text);
             }
             LaneNote::Gap(gap) => {
-                self.message(format!("{tp}: GAP {} is missing ({}); it is listed in the next object", gap.range(), gap.cause().as_str()));
+                self.message(
+                    Level::WARN,
+                    tp,
+                    format!("GAP {} is missing ({}); it is listed in the next object", gap.range(), gap.cause().as_str()),
+                );
             }
             LaneNote::ResumedFromAnchor { anchor, position } => {
-                self.message(format!("{tp}: the group had no offset; going on at {position}, found from the anchor at {anchor}"));
+                self.message(
+                    Level::WARN,
+                    tp,
+                    format!("the group had no offset; going on at {position}, found from the anchor at {anchor}"),
+                );
             }
             LaneNote::AwaitingLog { position, log_end } => {
-                self.message(format!("{tp}: waiting until the log, which ends at {log_end}, has passed {position}"));
+                self.message(Level::WARN, tp, format!("waiting until the log, which ends at {log_end}, has passed {position}"));
             }
             LaneNote::Outwaiting(left) => {
-                self.message(format!("{tp}: a full copy of the pinned window may still arrive; waiting {} s", left.as_secs()));
+                self.message(Level::WARN, tp, format!("a full copy of the pinned window may still arrive; waiting {} s", left.as_secs()));
             }
-            LaneNote::Stopped(error) => self.show(Shown::Message(Level::ERROR, format!("{tp}: stopped: {error}"))),
+            LaneNote::Stopped(error) => self.message(Level::ERROR, tp, format!("stopped: {error}")),
             LaneNote::Finished => tracing::debug!("{tp}: read to its end"),
         }
     }
@@ -313,7 +353,8 @@ mod tests {
         let (open, gate) = crossbeam_channel::bounded(0);
         let taken = Arc::new(Mutex::new(String::new()));
         let lines = Some(Box::new(Slow { gate, taken: Arc::clone(&taken) }) as Box<dyn Write + Send>);
-        let progress = Progress::on(Screen { lines, bar: None }, 10).unwrap();
+        let screen = Screen { rule: "r".into(), form: LogFormat::Text, lines, bar: None };
+        let progress = Progress::on(screen, 10).unwrap();
         // Would stand still for ever if this thread waited for the reader.
         (0..100).for_each(|start| progress.window(&window(start)));
         let dropped = progress.dropped.load(Ordering::Relaxed);
@@ -330,11 +371,13 @@ mod tests {
     fn a_store_that_is_waited_for_is_named_with_its_code_and_the_next_step() {
         let (queue, waiting) = crossbeam_channel::bounded(10);
         let (_alive, shown) = crossbeam_channel::bounded(0);
-        let progress = Progress { queue, queued_max: 10, dropped: Arc::default(), shown, totals: Mutex::default() };
+        let (rule, form) = ("r".to_owned(), LogFormat::Text);
+        let progress = Progress { rule, form, queue, queued_max: 10, dropped: Arc::default(), shown, totals: Mutex::default() };
         let error = StoreError::new(StoreErrorKind::Denied, "PutObject", "k", "HTTP 403 AccessDenied");
         progress.lane(&tp(), LaneNote::Waiting(&error));
-        let Ok(Shown::Message(Level::WARN, text)) = waiting.try_recv() else { panic!("a message") };
-        for part in ["orders/3: waiting for the store", "C0301", "AccessDenied", "grant PutObject"] {
+        let Ok(Shown::Message(Level::WARN, about, text)) = waiting.try_recv() else { panic!("a message") };
+        assert_eq!(about, tp());
+        for part in ["waiting for the store", "C0301", "AccessDenied", "grant PutObject"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -35,7 +35,7 @@ impl Lane {
         if self.anchor_written.is_none_or(|at| now.saturating_sub(at) >= ANCHOR_INTERVAL) {
             crash::point(Point::BeforeAnchor);
             match self.write_anchor().await {
-                Err(e) if !must_stand => tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor was not written"),
+                Err(e) if !must_stand => tracing::warn!(error = %e, "the anchor was not written"),
                 answer => {
                     if answer.is_err() {
                         self.until_answered("PutObject", || self.write_anchor()).await?;
@@ -60,7 +60,7 @@ impl Lane {
             Ok(Some(owner)) => Err(foreign_owner(store, keys, &owner).into()),
             Ok(None) => Err(owner_gone(store, keys).into()),
             Err(e) => {
-                tracing::warn!(tp = %self.lease.tp, error = %e, "the owner record could not be read back");
+                tracing::warn!(error = %e, "the owner record could not be read back");
                 Ok(())
             }
         }
@@ -133,7 +133,7 @@ impl Lane {
         match control::read(&*self.env.store, &self.anchor_key()).await {
             Ok(anchor) => Some(self.note_anchored(anchor.as_ref())),
             Err(e) => {
-                tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor could not be read, and is not written");
+                tracing::warn!(error = %e, "the anchor could not be read, and is not written");
                 None
             }
         }
@@ -156,7 +156,7 @@ impl Lane {
             match control::read(&*self.env.store, anchor_key).await {
                 Ok(anchor) => return Ok(anchor),
                 Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied) => {
-                    tracing::warn!(tp = %self.lease.tp, error = %e, "the anchor could not be read yet");
+                    tracing::warn!(error = %e, "the anchor could not be read yet");
                     backoff.wait(&*self.env.clock).await;
                 }
                 Err(e) => return Err(e.into()),

@@ -44,7 +44,7 @@ impl Lane {
             return Ok(());
         }
         self.env.metrics.group_regressions.inc();
-        tracing::error!(tp = %self.lease.tp, from, end, "the group's offset had gone back behind stored objects");
+        tracing::error!(from, end, "the group's offset had gone back behind stored objects");
         (self.position, self.start, self.last) = (end, end, LastRead::unknown(end));
         self.untidied = Some(self.env.clock.steady());
         self.tidy().await?;

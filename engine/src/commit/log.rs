@@ -41,7 +41,7 @@ impl Lane {
                 Ok(bounds) if bounds.end >= offset => short.since = None,
                 Ok(bounds) => self.await_log(&mut short, offset, &bounds, pinned).await?,
                 Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable) => {
-                    tracing::warn!(tp = %self.lease.tp, error = %e, "the partition's extent is not known yet");
+                    tracing::warn!(error = %e, "the partition's extent is not known yet");
                     // A broker that has just come back may lag like a new leader.
                     short.since = None;
                 }

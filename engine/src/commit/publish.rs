@@ -221,7 +221,7 @@ impl Lane {
             }
             if let Err(e) = &answer {
                 self.env.metrics.requests().retry(e.op, e.kind);
-                tracing::warn!(tp = %self.lease.tp, error = %e, next = ?next, "publish");
+                tracing::warn!(error = %e, next = ?next, "publish");
             }
             loop {
                 match next {
@@ -269,7 +269,7 @@ impl Lane {
         if crc64 == payload.crc64() {
             return Ok(());
         }
-        tracing::error!(tp = %self.lease.tp, key = intent.key, "the object that is stored is not what was sent; it is written again");
+        tracing::error!(key = intent.key, "the object that is stored is not what was sent; it is written again");
         let put = || self.env.store.put(&intent.key, payload.clone(), metadata, Guard::Overwrite);
         self.until_answered("PutObject", put).await.map(drop)
     }
@@ -285,7 +285,7 @@ impl Lane {
         let finding = info.as_ref().map_or(Finding::Absent, |_| compare(intent, &self.lane_of(intent), proof.flatten().as_ref()));
         if let Finding::OtherEnd(end) = finding {
             self.env.metrics.adopted_ends.inc();
-            tracing::error!(tp = %self.lease.tp, key = intent.key, pinned = intent.end, stored = end, "an object of the same start has another end");
+            tracing::error!(key = intent.key, pinned = intent.end, stored = end, "an object of the same start has another end");
         }
         Ok((finding, info))
     }

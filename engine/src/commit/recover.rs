@@ -95,7 +95,7 @@ impl Lane {
             match self.env.group.fetch(&self.lease.tp).await {
                 Ok(committed) => return Ok(committed),
                 Err(e) if matches!(e.kind, ErrorKind::Retryable | ErrorKind::Unreachable) => {
-                    tracing::warn!(tp = %self.lease.tp, error = %e, "the group's offset could not be fetched yet");
+                    tracing::warn!(error = %e, "the group's offset could not be fetched yet");
                     backoff.wait(&*self.env.clock).await;
                 }
                 Err(e) => return Err(e.into()),
@@ -277,7 +277,7 @@ impl Lane {
         }
         if encoding.is_none() {
             self.env.metrics.reencoded.inc();
-            tracing::error!(tp = %self.lease.tp, enc = intent.enc, "this build cannot write the intent's encoding; the current one is used");
+            tracing::error!(enc = intent.enc, "this build cannot write the intent's encoding; the current one is used");
         }
         if let Some(upload) = intent.upload.take() {
             // It will not be completed: of no use once the range stands.

@@ -96,7 +96,8 @@ impl LaneReader {
     /// Goes on behind a batch that cannot be read, or begins to search where that is.
     pub(super) fn begin_search(&mut self, log_end: i64, cause: &str, stage: &Stage<'_>) -> Turn {
         let search = CorruptSearch::new(self.position, log_end);
-        tracing::warn!(tp = %self.lease.tp, from = search.from, cause, "a corrupt batch is passed over");
+        let tp = &self.lease.tp;
+        tracing::warn!(topic = %tp.topic, partition = tp.partition, from = search.from, cause, "a corrupt batch is passed over");
         self.search = Some(search);
         self.pursue_search(stage)
     }

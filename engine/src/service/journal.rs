@@ -1,7 +1,8 @@
 //! Writes down what rules report, on a thread of its own.
 //!
-//! Place in the flow: between the [observers](super::observer), whose threads must not wait, and the [state](super::state). The queue is bounded: if
-//! the disk is too slow, entries are dropped and counted, and the log says so; the objects say the same for ever.
+//! Place in the flow: between the [observers](super::observer), whose threads must not wait, and the [state](super::state). What is written is also said
+//! on stderr. The queue is bounded: if the disk, or who reads stderr, is too slow, entries are dropped and counted, and the log says so; the objects say
+//! the same for ever.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ impl Writer {
     }
 
     fn write(&mut self, entries: &[Entry]) {
+        entries.iter().for_each(say);
         if let Err(e) = self.state.write(entries) {
             tracing::warn!(error = %e, entries = entries.len(), "what rules reported could not be written down");
         }
@@ -118,6 +120,27 @@ impl Writer {
     }
 }
 
+/// The same as a message of the process: who keeps its stderr has everything there, too.
+fn say(entry: &Entry) {
+    match entry {
+        Entry::Window(rule, w) => {
+            let window = format!("[{}, {})", w.start, w.end);
+            let (topic, partition, key) = (w.topic.as_str(), w.partition, w.key.as_str());
+            tracing::info!(rule, topic, partition, window, key, records = w.records, bytes = w.bytes, reason = w.reason, "stored");
+        }
+        // Its line says it.
+        Entry::Gap(..) => {}
+        Entry::Line(rule, line) => {
+            let (topic, partition, code) = (line.topic.as_deref(), line.partition, line.code.as_deref());
+            match line.level.as_str() {
+                "error" => tracing::error!(rule, topic, partition, code, "{}", line.text),
+                "warn" => tracing::warn!(rule, topic, partition, code, "{}", line.text),
+                _ => tracing::info!(rule, topic, partition, code, "{}", line.text),
+            }
+        }
+    }
+}
+
 fn rule_of(entry: &Entry) -> &str {
     match entry {
         Entry::Window(rule, _) | Entry::Gap(rule, _) | Entry::Line(rule, _) => rule,
@@ -126,8 +149,70 @@ fn rule_of(entry: &Entry) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::{LogLine, Origin};
+    use super::super::state::{LogLine, Origin, StoredWindow};
     use super::*;
+
+    /// The messages of a call as `--log-format json` has them.
+    fn heard(call: impl FnOnce()) -> Vec<serde_json::Value> {
+        #[derive(Clone, Default)]
+        struct Ear(Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Ear {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let ear = Ear::default();
+        let written = Arc::clone(&ear.0);
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || ear.clone()).finish();
+        tracing::subscriber::with_default(log, call);
+        let bytes = written.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_said_names_rule_topic_partition_and_window() {
+        let line = LogLine {
+            id: 0,
+            at_ms: 1,
+            level: "warn".into(),
+            topic: Some("t".into()),
+            partition: Some(3),
+            code: Some("C0301".into()),
+            text: "waiting".into(),
+        };
+        let window = StoredWindow {
+            id: 0,
+            version: 1,
+            topic: "t".into(),
+            partition: 3,
+            start: 5,
+            end: 9,
+            key: "k".into(),
+            bytes: 7,
+            records: 4,
+            reason: "clock".into(),
+            late: 0,
+            delay_ms: 1,
+            at_ms: 1,
+        };
+        let lines = heard(|| {
+            say(&Entry::Line("r".into(), line));
+            say(&Entry::Window("r".into(), window));
+        });
+        for line in &lines {
+            assert_eq!(
+                (line["rule"].as_str(), line["topic"].as_str(), line["partition"].as_i64()),
+                (Some("r"), Some("t"), Some(3)),
+                "{line}"
+            );
+        }
+        assert_eq!((&lines[0]["level"], &lines[0]["code"], &lines[0]["message"]), (&"WARN".into(), &"C0301".into(), &"waiting".into()));
+        assert_eq!((&lines[1]["window"], &lines[1]["records"], &lines[1]["key"]), (&"[5, 9)".into(), &4.into(), &"k".into()));
+    }
 
     #[test]
     fn what_was_handed_over_is_written_when_a_flush_returns() {
