@@ -146,8 +146,7 @@ impl Bench {
     /// Every page that needs no cluster and no store, as it is answered.
     async fn pages(&self, language: &str) -> Vec<(String, Answer)> {
         self.with_a_rule().await;
-        let mut pages = Vec::new();
-        for path in [
+        let plain = [
             "/console",
             "/console?done=created",
             "/console?q=none",
@@ -167,11 +166,10 @@ impl Bench {
             "/console/errors",
             "/console/rules/none",
             "/console/nothing",
-        ] {
-            pages.push((path.to_owned(), self.get(path, language).await));
-        }
+        ];
+        let plain = plain.map(async |path| (path.to_owned(), self.get(path, language).await));
         let draft = "name=clicks&store=s&every=5m&kind=parquet&codec=zstd&source=k&topics=clicks&start=earliest&layout=hive&prefix=x";
-        for (path, form) in [
+        let forms = [
             ("/console/add", "step=1&go=next&name=Bad&every=3d".to_owned()),
             ("/console/add", format!("step=1&go=next&{draft}")),
             ("/console/add", format!("step=2&go=next&{draft}")),
@@ -184,10 +182,15 @@ impl Bench {
             ("/console/sources", "name=&brokers=".to_owned()),
             ("/console/sources/k/test", String::new()),
             ("/console/stores", "name=t&url=nonsense".to_owned()),
-        ] {
+        ];
+        let forms = forms.map(async |(path, form)| {
             let form = format!("csrf={}&{form}", self.csrf);
-            pages.push((format!("{path} {form}"), self.ask("POST", path, &[("accept-language", language)], &form).await));
-        }
+            (format!("{path} {form}"), self.ask("POST", path, &[("accept-language", language)], &form).await)
+        });
+        // All at once: those that ask the cluster wait until it is clear that nobody answers there.
+        let (plain, forms) = (futures_util::future::join_all(plain), futures_util::future::join_all(forms));
+        let (mut pages, forms) = tokio::join!(plain, forms);
+        pages.extend(forms);
         pages.push((
             "/console/login".to_owned(),
             self.ask("GET", "/console/login", &[("cookie", ""), ("accept-language", language)], "").await,
