@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::rules_service::{PATIENCE, RulesService};
 
+pub mod offered;
+pub mod row;
 pub mod table;
 
 /// How an action is executed.

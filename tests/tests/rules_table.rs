@@ -11,7 +11,9 @@ use std::time::Instant;
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::rules_service::{PATIENCE, RulesService};
 use catchment_tests::services::Kafka;
-use catchment_tests::three_ways::table::{Before, Check, Console, EDITED, ELSEWHERE, FRESH, FRESH_OPEN, Row, rows};
+use catchment_tests::three_ways::offered::offered;
+use catchment_tests::three_ways::row::{Before, Check, Console, Row};
+use catchment_tests::three_ways::table::{EDITED, ELSEWHERE, FRESH, FRESH_OPEN, rows};
 use catchment_tests::three_ways::{Answer, ThreeWays, Way, as_html, escaped};
 use crc_fast::CrcAlgorithm;
 use serde_json::{Value, json};
@@ -360,37 +362,6 @@ fn outcomes(scene: &Scene) -> BTreeMap<&'static str, BTreeMap<Way, Value>> {
     done.into_inner().expect("no holder panics")
 }
 
-/// Everything that the API, the command line and the console offer.
-fn offered(scene: &Scene) -> BTreeSet<String> {
-    let api = scene.ways.ask("GET /openapi.json", "").json();
-    let calls = api["paths"].as_object().expect("paths").iter().flat_map(|(path, item)| {
-        let methods = item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase());
-        methods.map(move |method| format!("{method} {path}"))
-    });
-    let command = catchment::cli::command();
-    let rule = command.find_subcommand("rule").expect("there is `catchment rule`");
-    let commands = rule.get_subcommands().map(|command| format!("rule {}", command.get_name()));
-    calls.chain(commands).chain(forms()).collect()
-}
-
-/// The addresses of the console's forms, by its templates.
-fn forms() -> BTreeSet<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/templates/console");
-    let entries = std::fs::read_dir(&directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
-    let texts = entries.map(|entry| std::fs::read_to_string(entry.expect("a template").path()).expect("a template"));
-    let mut forms = BTreeSet::new();
-    for text in texts {
-        for form in text.split("<form ").skip(1).filter(|form| form.starts_with("method=\"post\"")) {
-            let action = form.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form has an action");
-            let action = action.replace("{{ name }}", "{name}").replace("{{ c.name }}", "{name}");
-            let bases = if action.contains("{{ base }}") { vec!["/console/sources", "/console/stores"] } else { vec![""] };
-            forms.extend(bases.into_iter().map(|base| format!("form {}", action.replace("{{ base }}", base))));
-        }
-    }
-    assert!(forms.len() >= 15, "the templates have forms: {forms:?}");
-    forms
-}
-
 #[test]
 fn every_action_comes_to_the_same_by_command_line_api_and_console() {
     let began = Instant::now();
@@ -412,7 +383,7 @@ fn every_action_comes_to_the_same_by_command_line_api_and_console() {
     }
     scene.ways.form("/console/logout", "/console/logout", &[]);
     assert_eq!(scene.ways.page("/console").status, 303, "nobody is logged in any more");
-    let (offered, executed) = (offered(&scene), scene.ways.executed());
+    let (offered, executed) = (offered(&scene.ways), scene.ways.executed());
     let elsewhere: BTreeSet<String> = ELSEWHERE.iter().map(|(what, _)| (*what).to_owned()).collect();
     let missing: Vec<&String> = offered.iter().filter(|what| !executed.contains(*what) && !elsewhere.contains(*what)).collect();
     assert!(missing.is_empty(), "the table lacks {missing:?}");

@@ -4,89 +4,10 @@
 //! takes), `{out}` (a new file), `{dir}`, and of the rule that is only looked at `{key}`, `{directory}` and `{piece}` of an object, `{key%}` and
 //! `{directory%}` escaped for a query.
 
-/// An action.
-#[derive(Clone, Copy, Debug)]
-pub struct Row {
-    /// Its name.
-    pub action: &'static str,
-    /// What stands before it.
-    pub before: Before,
-    /// The text of `{file}`.
-    pub file: &'static str,
-    /// `catchment rule ...`
-    pub command: &'static [&'static str],
-    /// Method and path, and the body if it has one.
-    pub call: (&'static str, &'static str),
-    /// The same in the console.
-    pub console: Console,
-    /// Of a list that is answered, only the element of this name; empty: all of it.
-    pub only: &'static str,
-    /// What must come to the same.
-    pub after: &'static [Check],
-}
-
-/// What stands before an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Before {
-    /// Nothing.
-    Nothing,
-    /// A new rule.
-    Rule,
-    /// A new rule that is paused.
-    Paused,
-    /// A new rule in its second version.
-    Edited,
-    /// A new rule that has read every record into a window that stays open.
-    Open,
-    /// A new rule that has stored every record.
-    Stored,
-    /// A new connection.
-    Source,
-    /// A new store.
-    Store,
-    /// What is there already, of this name, and is only looked at; the rule if the name is empty.
-    Standing(&'static str),
-}
-
-/// An action in the console.
-#[derive(Clone, Copy, Debug)]
-pub enum Console {
-    /// A form with these fields, which leads to another page.
-    Form(&'static str, &'static [(&'static str, &'static str)]),
-    /// A form with these fields, whose page shows for each thing that the API answers this text.
-    Asks(&'static str, &'static [(&'static str, &'static str)], &'static str),
-    /// A page that shows for each thing that the API answers this text.
-    Shows(&'static str, &'static str),
-    /// The same answer at another address.
-    Same(&'static str),
-    /// It has no such thing, for this reason.
-    None(&'static str),
-}
-
-/// What must come to the same.
-#[derive(Clone, Copy, Debug)]
-pub enum Check {
-    /// What was answered, but for these keys.
-    Answer(&'static [&'static str]),
-    /// The rule in this state, its versions, its audit.
-    Rule(&'static str),
-    /// The same of the rule's copy.
-    Copy,
-    /// That there is no rule, and the audit of the one that was.
-    NoRule,
-    /// The ranges of the rule's windows, and why they were closed.
-    Windows,
-    /// What the verification found.
-    Verified,
-    /// The connection or store at this path, and the audit of its name.
-    Connection(&'static str),
-    /// That the audit has this action.
-    Noted(&'static str),
-}
-
-use Before::{Edited, Nothing, Open, Paused, Rule, Source, Standing, Store, Stored};
-use Check::{Answer, Connection, NoRule, Noted, Verified, Windows};
-use Console::{Asks, Form, Same, Shows};
+use super::row::Before::{Edited, Nothing, Open, Paused, Rule, Source, Standing, Store, Stored};
+use super::row::Check::{Answer, Connection, NoRule, Noted, Verified, Windows};
+use super::row::Console::{Asks, Form, Same, Shows};
+use super::row::{Check, Console, Row, row};
 
 /// What the fresh rules are.
 pub const FRESH: &str =
@@ -96,8 +17,7 @@ pub const FRESH: &str =
 pub const FRESH_OPEN: &str = r#"{"name":"{name}","source":{"topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"24h","by":"arrival"},"instance_id":"none"}"#;
 
 /// What an edit makes of one.
-pub const EDITED: &str =
-    r#"{"source":{"topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"2s"},"instance_id":"none"}"#;
+pub const EDITED: &str = r#"{"source":{"topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"2s"},"instance_id":"none"}"#;
 
 const EDITED_FILE: &str = "[rule.{name}]\nsource = { topics = [\"{topic}\"] }\nto = { prefix = \"{name}/\" }\nwindow = { every = \"2s\" }\ninstance_id = \"none\"\n";
 
@@ -129,27 +49,6 @@ macro_rules! draft {
             $($more,)*
         ]
     };
-}
-
-const fn row(
-    action: &'static str,
-    before: Before,
-    command: &'static [&'static str],
-    call: (&'static str, &'static str),
-    console: Console,
-    after: &'static [Check],
-) -> Row {
-    Row { action, before, file: "", command, call, console, only: "", after }
-}
-
-impl Row {
-    const fn with_file(self, file: &'static str) -> Self {
-        Self { file, ..self }
-    }
-
-    const fn only(self, only: &'static str) -> Self {
-        Self { only, ..self }
-    }
 }
 
 const RULES: &[Row] = &[
@@ -365,17 +264,11 @@ const LOOKS: &[Row] = &[
         Shows("/console/health?rule={name}", "<code>{action}</code>"),
         &[Answer(&[])],
     ),
-    row(
-        "copy-state",
-        Nothing,
-        &["copy-state"],
-        ("POST /state/copy", ""),
-        Form("/console/health/copy", &[]),
-        &[Noted("copy the state")],
-    ),
+    row("copy-state", Nothing, &["copy-state"], ("POST /state/copy", ""), Form("/console/health/copy", &[]), &[Noted("copy the state")]),
 ];
 
-const TYPED_ONCE: &str = "the console shows no secret and so has none to send again; create another connection there, and edit the rules that should use it";
+const TYPED_ONCE: &str =
+    "the console shows no secret and so has none to send again; create another connection there, and edit the rules that should use it";
 
 const CONNECTIONS: &[Row] = &[
     row("sources", Standing("k"), &["sources"], ("GET /sources", ""), Shows("/console/sources", "<code>{name}</code>"), &[Answer(&[])])
@@ -499,5 +392,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 /// What there is and is not in the table, each with the reason.
-pub const ELSEWHERE: [(&str, &str); 1] =
-    [("GET /rules/{name}/log/follow", "it has no end: tests/tests/api.rs and tests/tests/rules_actions.rs follow it, as does the console's log")];
+pub const ELSEWHERE: [(&str, &str); 1] = [(
+    "GET /rules/{name}/log/follow",
+    "it has no end: tests/tests/api.rs and tests/tests/rules_actions.rs follow it, as does the console's log",
+)];
