@@ -25,6 +25,7 @@ pub mod commit;
 pub mod config;
 pub mod consumer;
 pub mod crash;
+pub mod definition;
 pub mod descriptors;
 pub mod error;
 #[cfg(feature = "kafka")]

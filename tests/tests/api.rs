@@ -88,12 +88,17 @@ fn every_refusal_is_a_problem_with_a_code_and_a_next_step() {
     is("GET /api/v1/rules/%ff", &Value::Null, 400, "C0619");
     is("GET /api/v1/rules/r/log?limit=0", &Value::Null, 400, "C0619");
     is("GET /api/v1/rules/r/log?limit=x", &Value::Null, 400, "C0619");
+    is("GET /api/v1/rules/r/log?after=1&before=9", &Value::Null, 400, "C0619");
     is("GET /api/v1/rules/r/windows?befor=3", &Value::Null, 400, "C0619");
     is("GET /api/v1/rules/r/file?key=../state.db", &Value::Null, 400, "C0619");
     is("GET /api/v1/rules/r/file/content?key=x", &Value::Null, 403, "C0620");
     is("POST /api/v1/rules/r/resume", &json!({ "accept": ["all"] }), 400, "C0619");
     is("POST /api/v1/rules/r/rollback", &json!({}), 400, "C0619");
     is("GET /api/v1/rules/r/verify", &Value::Null, 404, "C0502");
+    is("DELETE /api/v1/rules/none", &Value::Null, 404, "C0602");
+    is("GET /api/v1/sources/none", &Value::Null, 404, "C0612");
+    is("PUT /api/v1/stores/none", &json!({ "url": "file:///x/" }), 404, "C0612");
+    is("PUT /api/v1/sources/k", &json!({ "brokers": ["h:1"] }), 404, "C0612");
     is("PATCH /api/v1/rules/r", &Value::Null, 405, "C0617");
     is("GET /api/v1/nothing", &Value::Null, 404, "C0607");
     is("GET /nothing", &Value::Null, 404, "C0607");
@@ -121,6 +126,60 @@ fn every_refusal_is_a_problem_with_a_code_and_a_next_step() {
     assert_eq!(ask(&service, "GET /readyz", &Value::Null).status, 200);
     let shown = ask(&service, "GET /api/v1/rules/r", &Value::Null);
     assert_eq!(shown.header("etag"), Some("\"1\""));
+}
+
+#[test]
+fn a_deletion_says_what_goes_and_what_stays() {
+    let mut bed = bed();
+    bed.fill(25);
+    let mut service = RulesService::start(&bed);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, "window = { every = \"1s\" }\nto = { prefix = \"kept/\" }")]);
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    service.await_window(&topic, 1);
+    let deleted = ask(&service, &format!("DELETE /api/v1/rules/{topic}"), &Value::Null);
+    assert_eq!((deleted.status, &deleted.body["rule"], &deleted.body["goes"]["versions"]), (200, &json!(topic), &json!(1)));
+    assert!(deleted.body["goes"]["windows"].as_u64().is_some_and(|windows| windows >= 1), "{}", deleted.body);
+    let objects = deleted.body["stays"]["objects"].as_str().expect("an address");
+    assert!(objects.split('?').next().is_some_and(|address| address.ends_with("/kept/")), "{objects}");
+    assert_eq!(deleted.body["stays"]["group"], bed.group());
+    assert!(!bed.place.data_keys("kept/").is_empty());
+}
+
+#[test]
+fn a_connection_is_edited_from_the_version_that_was_seen_and_leads_no_rule_elsewhere() {
+    let bed = bed();
+    let service = RulesService::start(&bed);
+    let token = format!("Bearer {}", service.token());
+    let put = |version: &str, body: &Value| {
+        ask_with(&service, "PUT /api/v1/sources/more", &[("Authorization", &token), ("If-Match", version)], &body.to_string())
+    };
+    let login = json!({ "mechanism": "PLAIN", "username": "u", "password": "hush-canary" });
+    let made = ask(&service, "POST /api/v1/sources", &json!({ "name": "more", "brokers": [bed.broker()], "sasl": login }));
+    assert_eq!((made.status, made.header("etag")), (201, Some("\"1\"")), "{}", made.body);
+    let shown = ask(&service, "GET /api/v1/sources/more", &Value::Null);
+    assert_eq!((shown.header("etag"), &shown.body["body"]["sasl"]["password"]), (Some("\"1\""), &json!("***")));
+    // Sent back as it was shown, it keeps its secret.
+    let mut body = shown.body["body"].clone();
+    body["sasl"]["username"] = json!("v");
+    let edited = put("\"1\"", &body);
+    assert_eq!((edited.status, edited.header("etag"), &edited.body["body"]["sasl"]["username"]), (200, Some("\"2\""), &json!("v")));
+    let stale = put("\"1\"", &body);
+    assert_eq!((stale.status, stale.code()), (412, "C0604"));
+    let rule = json!({ "name": "r", "source": { "kafka": "more", "topics": [bed.topic] }, "instance_id": "none" });
+    assert_eq!(ask(&service, "POST /api/v1/rules", &rule).status, 201);
+    body["properties"] = json!({ "client.id": "x" });
+    assert_eq!(put("\"2\"", &body).status, 200, "settings change under a rule");
+    body["brokers"] = json!(["127.0.0.1:1"]);
+    let moved = put("\"3\"", &body);
+    assert_eq!((moved.status, moved.code()), (409, "C0618"), "{}", moved.body);
+    let nothing_to_keep = put("\"3\"", &json!({ "brokers": [bed.broker()], "tls": { "key_password": "***" } }));
+    assert_eq!((nothing_to_keep.status, nothing_to_keep.code()), (422, "C0105"));
+    let renamed = put("\"3\"", &json!({ "name": "other", "brokers": [bed.broker()] }));
+    assert_eq!((renamed.status, renamed.code()), (422, "C0105"));
+    let audit = ask(&service, "GET /api/v1/audit", &Value::Null);
+    assert!(audit.text.contains("redefine kafka") && !audit.text.contains("hush-canary"), "{}", audit.text);
+    assert_eq!(ask(&service, "GET /api/v1/sources/more", &Value::Null).header("etag"), Some("\"3\""));
 }
 
 #[test]

@@ -160,6 +160,26 @@ fn the_contract_for_scripts_parses() {
 }
 
 #[test]
+fn a_page_of_a_list_is_asked_for_in_one_way_at_a_time() {
+    let parses = |line: &str| Cli::try_parse_from(format!("catchment rule {line}").split_whitespace()).is_ok();
+    for line in [
+        "windows a --before 7 --limit 3",
+        "log a --after 7 --limit 3",
+        "log a --before 7",
+        "log a -f --after 7",
+        "audit --limit 3",
+        "audit a --before 7",
+    ] {
+        assert!(parses(line), "{line}");
+    }
+    for line in
+        ["log a --after 7 --before 9", "log a --follow --limit 3", "log a --follow --before 9", "windows a --after 7", "audit --follow"]
+    {
+        assert!(!parses(line), "{line}");
+    }
+}
+
+#[test]
 fn the_first_error_decides_the_exit_code() {
     use crate::error::{ErrorKind, codes};
     let error = |kind| Error::new(codes::USAGE, kind, "x");

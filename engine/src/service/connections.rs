@@ -1,7 +1,8 @@
 //! Kafka connections and stores that rules name: those of the config file, and those that were created beside them.
 //!
 //! Place in the flow: as [`changes`](super::changes) for rules: the API and the console ask here, the [state](super::state) keeps what comes of it. None is
-//! written over, since rules may rest on it, and none is forgotten that a rule names.
+//! written over by a new one, none is forgotten that a rule names, and an edit leads none that a rule names elsewhere: a rule moves by an edit of its own, at
+//! a window's boundary. Rules that run go on with the settings that they have until they start again.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -26,10 +27,25 @@ pub struct Connection {
     pub origin: Origin,
     /// Its keys with secrets masked; null for one of the config file.
     pub body: Option<Value>,
+    /// The number of its version, from 1; its ETag. Null for one of the config file.
+    pub version: Option<i64>,
 }
 
 fn shown(connection: &StoredConnection) -> Connection {
-    Connection { name: connection.name.clone(), origin: Origin::Api, body: Some(definition::masked(&connection.body)) }
+    let (body, version) = (Some(definition::masked(&connection.body)), Some(connection.version));
+    Connection { name: connection.name.clone(), origin: Origin::Api, body, version }
+}
+
+/// Where a body leads: what rests on it is read or written there.
+fn place(kind: Kind, name: &str, body: &str) -> Result<Vec<String>, Vec<Error>> {
+    let config = Config::parse(&definition::to_toml(kind.section(), name, body)?, "body")?;
+    let brokers = config.kafka.get(name).map(|kafka| kafka.brokers.clone());
+    let url = config.stores.get(name).map(|store| vec![store.url.clone()]);
+    Ok(brokers.or(url).unwrap_or_default())
+}
+
+fn in_use(name: &str, rule: &str, help: &str) -> Error {
+    Error::new(CONNECTION_IN_USE, ErrorKind::Invalid, "a rule names it").with("name", name).with("rule", rule).help(help)
 }
 
 impl Supervisor {
@@ -44,9 +60,18 @@ impl Supervisor {
             Kind::Kafka => base.kafka.keys().collect(),
             Kind::Store => base.stores.keys().collect(),
         };
-        let of_file = names.iter().map(|name| Connection { name: (*name).clone(), origin: Origin::File, body: None });
+        let of_file = names.iter().map(|name| Connection { name: (*name).clone(), origin: Origin::File, body: None, version: None });
         let created = created.iter().filter(|one| one.kind == kind.section() && !names.contains(&&one.name)).map(shown);
         Ok(of_file.chain(created).collect())
+    }
+
+    /// One of a kind.
+    ///
+    /// # Errors
+    /// `C0601`, `C0612`.
+    pub async fn connection(&self, kind: Kind, name: &str) -> Result<Connection> {
+        let found = self.connections(kind).await?.into_iter().find(|one| one.name == name);
+        found.ok_or_else(|| connection_unknown(kind.section(), name))
     }
 
     /// Creates one.
@@ -63,11 +88,43 @@ impl Supervisor {
         if exists {
             return Err(vec![connection_exists(&name)]);
         }
-        Config::parse(&definition::to_toml(kind.section(), &name, &body)?, "body")?;
-        let connection = StoredConnection { kind: kind.section().to_owned(), name, body };
+        place(kind, &name, &body)?;
+        let connection = StoredConnection { kind: kind.section().to_owned(), name, body, version: 1 };
         let (kept, who) = (connection.clone(), who.to_owned());
         self.state().ask(move |state| state.put_connection(&kept, &who, now_ms())).await?;
         Ok(shown(&connection))
+    }
+
+    /// Gives one other settings. One of the config file is changed there.
+    ///
+    /// # Errors
+    /// Every problem of the body; `C0601`, `C0604`, `C0612`; `C0618` if it would lead a rule elsewhere.
+    pub async fn edit_connection(
+        &self,
+        kind: Kind,
+        name: &str,
+        version: Option<i64>,
+        body: Value,
+        who: &str,
+    ) -> Result<Connection, Vec<Error>> {
+        if self.connection(kind, name).await?.origin == Origin::File {
+            return Err(vec![connection_unknown(kind.section(), name)]);
+        }
+        let sought = name.to_owned();
+        let before = self.state().ask(move |state| state.connection(kind.section(), &sought)).await?;
+        let body = definition::body_of(name, definition::unmasked(body, &before.body)?)?;
+        let moves = place(kind, name, &body)? != place(kind, name, &before.body).unwrap_or_default();
+        if let Some(rule) = self.rule_that_names(kind, name).await?.filter(|_| moves) {
+            return Err(vec![in_use(name, &rule, "create another one for the other address, and edit the rules that should use it")]);
+        }
+        let (edited, who) = (name.to_owned(), who.to_owned());
+        let edit = move |state: &State| state.edit_connection((kind.section(), &edited), version, &body, &who, now_ms());
+        Ok(shown(&self.state().ask(edit).await?))
+    }
+
+    async fn rule_that_names(&self, kind: Kind, name: &str) -> Result<Option<String>> {
+        let rules = self.rules().await?.into_iter();
+        Ok(rules.map(|rule| (kind.names_in(&rule.body), rule.name)).find(|(named, _)| named.as_deref() == Some(name)).map(|(_, rule)| rule))
     }
 
     /// Forgets one that no rule names.
@@ -75,11 +132,8 @@ impl Supervisor {
     /// # Errors
     /// `C0601`, `C0612`, `C0618`.
     pub async fn delete_connection(&self, kind: Kind, name: String, who: &str) -> Result<()> {
-        if let Some(rule) = self.rules().await?.into_iter().find(|rule| kind.names_in(&rule.body).as_ref() == Some(&name)) {
-            return Err(Error::new(CONNECTION_IN_USE, ErrorKind::Invalid, "a rule names it")
-                .with("name", &name)
-                .with("rule", &rule.name)
-                .help("edit that rule first"));
+        if let Some(rule) = self.rule_that_names(kind, &name).await? {
+            return Err(in_use(&name, &rule, "edit that rule first"));
         }
         let who = who.to_owned();
         self.state().ask(move |state| state.delete_connection(kind.section(), &name, &who, now_ms())).await

@@ -346,7 +346,8 @@ fn unescape(name: &str) -> Option<String> {
 /// C0315 for one that cannot be a directory in every store.
 pub(crate) fn checked_id(what: &str, id: &str) -> Result<String, Error> {
     let is_id = !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if is_id { Ok(id.to_owned()) } else { Err(invalid(format!("{what} {id:?} has characters outside [A-Za-z0-9._-], or none"))) }
+    let why = || format!("{what} {id:?} has characters outside [A-Za-z0-9._-], or none, or more than 100");
+    if is_id { Ok(id.to_owned()) } else { Err(invalid(why()).help("write the id as the console of the instance shows it")) }
 }
 
 fn invalid(why: impl fmt::Display) -> Error {

@@ -158,9 +158,10 @@ fn parse_file(text: &str, rest: &str) -> Result<StoreUrl, Error> {
     if !rest.starts_with('/') {
         return Err(malformed(text, "the path is not absolute").help(format!("write three slashes: file:///{rest}")));
     }
-    let path = percent_decode(rest).ok_or_else(|| malformed(text, "a % that is not followed by two hex digits, or not UTF-8"))?;
+    let path =
+        percent_decode(rest).ok_or_else(|| malformed(text, "a % that is not followed by two hex digits, or not UTF-8").help(ESCAPES))?;
     if path.contains('\0') {
-        return Err(malformed(text, "a NUL in the path"));
+        return Err(malformed(text, "a NUL in the path").help("write the path without it"));
     }
     if path.split('/').any(|piece| piece == "..") {
         // Two addresses of one directory would be two destinations, and where ".." leads depends on links.
@@ -227,7 +228,7 @@ fn parse_bucket(text: &str, rest: &str, dialect: Dialect) -> Result<BucketUrl, E
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = percent_decode(value).ok_or_else(|| malformed(text, format!("bad escape in {key:?}")))?;
+        let value = percent_decode(value).ok_or_else(|| malformed(text, format!("bad escape in {key:?}")).help(ESCAPES))?;
         if seen.contains(&key) {
             return Err(bad_query(text, format!("{key:?} stands twice")));
         }
@@ -314,15 +315,15 @@ pub fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
 
 /// Normalises a prefix: no leading slash, one trailing slash unless empty.
 fn parse_prefix(text: &str, prefix: &str) -> Result<String, Error> {
-    let prefix = percent_decode(prefix).ok_or_else(|| malformed(text, "bad escape in the prefix"))?;
+    let prefix = percent_decode(prefix).ok_or_else(|| malformed(text, "bad escape in the prefix").help(ESCAPES))?;
     let trimmed = prefix.strip_suffix('/').unwrap_or(&prefix);
     if trimmed.is_empty() && prefix.len() <= 1 {
         return Ok(String::new());
     }
-    super::check_key(trimmed).map_err(|why| malformed(text, why))?;
+    super::check_key(trimmed).map_err(|why| malformed(text, why).help("write a prefix of plain names between slashes"))?;
     // Together with the longest key that a layout makes this must stay below 850 bytes.
     if trimmed.len() > 400 {
-        return Err(malformed(text, "a prefix of more than 400 bytes"));
+        return Err(malformed(text, "a prefix of more than 400 bytes").help("write a shorter one"));
     }
     Ok(format!("{trimmed}/"))
 }
@@ -361,6 +362,9 @@ fn shown(text: &str) -> &str {
         None => address,
     }
 }
+
+/// What to do about an escape that is none.
+const ESCAPES: &str = "write a percent sign as %25, and other bytes as UTF-8";
 
 fn malformed(text: &str, why: impl std::fmt::Display) -> Error {
     Error::new(Code(310), ErrorKind::Invalid, "the store's address is not understood").with("url", shown(text)).because(why)

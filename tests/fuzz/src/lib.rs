@@ -9,6 +9,7 @@ mod framing;
 mod intent;
 mod key_template;
 mod parquet;
+mod rule_body;
 mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +19,9 @@ use std::sync::{Mutex, Once, PoisonError};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, in the order of the data: settings, keys, notes, then objects.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("config", config::run),
+    ("rule_body", rule_body::run),
     ("key_template", key_template::run),
     ("intent", intent::run),
     ("framing", framing::run),

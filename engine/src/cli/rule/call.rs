@@ -75,25 +75,40 @@ impl Call {
 
     /// Makes the call and hands over each server-sent event's data as it comes, until the service ends it.
     pub(super) async fn follow(&self, service: &Service, mut take: impl FnMut(&Value) -> Result<(), Vec<Error>>) -> Result<(), Vec<Error>> {
+        let mut text = Vec::new();
+        self.fetch(service, |bytes| {
+            text.extend_from_slice(bytes);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                if let Some(data) = line.strip_prefix(b"data: ") {
+                    take(&serde_json::from_slice(data).map_err(|e| unreachable(&service.url, &e))?)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes the call and hands over the answer's bytes as they come, until it ends.
+    pub(super) async fn fetch(&self, service: &Service, mut take: impl FnMut(&[u8]) -> Result<(), Vec<Error>>) -> Result<(), Vec<Error>> {
         let (url, request) = self.request(service)?;
         let answer = tokio::time::timeout(TIMEOUT, https::send(request)).await.map_err(|e| unreachable(&url, &e))?;
         let answer = answer.map_err(|e| unreachable(&url, &https::with_sources(&*e)))?;
         let (status, mut body) = (answer.status(), answer.into_body());
-        let mut text = Vec::new();
+        let mut problem = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| unreachable(&url, &e))?;
-            text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            if !status.is_success() {
-                continue;
-            }
-            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = text.drain(..=end).collect();
-                if let Some(data) = line.strip_prefix(b"data: ") {
-                    take(&serde_json::from_slice(data).map_err(|e| unreachable(&url, &e))?)?;
-                }
+            let bytes = frame.data_ref().map_or(&[][..], |data| data);
+            match status.is_success() {
+                true => take(bytes)?,
+                false => problem.extend_from_slice(bytes),
             }
         }
-        if status.is_success() { Ok(()) } else { Err(refusal(status.as_u16(), &serde_json::from_slice(&text).unwrap_or_default()).into()) }
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(refusal(status.as_u16(), &serde_json::from_slice(&problem).unwrap_or_default()).into())
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +71,13 @@ impl Body {
     }
 }
 
+/// The version that the caller has seen, by `If-Match`.
+pub(super) fn seen_version(headers: &HeaderMap) -> Option<i64> {
+    let text = headers.get(IF_MATCH)?.to_str().unwrap_or_default().trim();
+    // No version has the number of what is none: 412, as for any other one that is not current.
+    (text != "*").then(|| text.trim_matches('"').parse().unwrap_or(-1))
+}
+
 /// What one answer lists if it is not told how much, and at most.
 const PAGE: (u32, u32) = (100, 1_000);
 
@@ -94,22 +103,13 @@ impl Before {
     }
 }
 
-/// A page of a list whose oldest entries come first.
+/// From where to go on.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::service) struct After {
-    /// Only entries with a higher number; without it the last ones.
+    /// Only entries with a higher number; without it those that come.
     pub(super) after: Option<i64>,
-    /// How many, at most 1,000; 100 if it is left out.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-}
-
-impl After {
-    pub(super) fn limit(self) -> Result<u32, Problem> {
-        limit(self.limit)
-    }
 }
 
 pub(super) fn limit(given: Option<u32>) -> Result<u32, Problem> {

@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
-use super::extract::{After, Before, OfPath, OfQuery, limit};
-use super::problem::Problem;
+use super::extract::{Before, OfPath, OfQuery, limit};
+use super::problem::{Problem, malformed};
 use super::view::{VersionView, json_of};
 use crate::error::Error;
 use crate::metrics::CONTENT_TYPE as TEXT_TYPE;
 use crate::service::changes::now_ms;
 use crate::service::metrics;
 use crate::service::series::Point;
-use crate::service::state::{Audited, LogLine, StoredGap, StoredWindow};
+use crate::service::state::{Audited, Grave, LogLine, StoredGap, StoredWindow};
 
 /// A rule's versions, oldest first
 #[utoipa::path(get, path = "/rules/{name}/versions", tag = "history", params(("name" = String, Path, description = "The rule")),
@@ -48,16 +48,40 @@ pub(super) async fn gaps(State(service): State<Service>, OfPath(name): OfPath<St
     Ok(json_of(&service.state.ask(move |state| state.rule(&name).and_then(|_| state.gaps(&name))).await?))
 }
 
+/// Which lines to list.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Lines {
+    /// The first lines with a higher number.
+    after: Option<i64>,
+    /// The last lines with a lower number; without either the last ones.
+    before: Option<i64>,
+    /// How many, at most 1,000; 100 if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
 /// Lines of a rule's log, oldest first
-#[utoipa::path(get, path = "/rules/{name}/log", tag = "history", params(("name" = String, Path, description = "The rule"), After),
-    responses((status = 200, description = "The last ones, or those behind a number", body = [LogLine])))]
+#[utoipa::path(get, path = "/rules/{name}/log", tag = "history", params(("name" = String, Path, description = "The rule"), Lines),
+    responses((status = 200, description = "The last ones, or those behind or before a number", body = [LogLine])))]
 pub(super) async fn log(
     State(service): State<Service>,
     OfPath(name): OfPath<String>,
-    OfQuery(page): OfQuery<After>,
+    OfQuery(page): OfQuery<Lines>,
 ) -> Result<Response, Problem> {
-    let limit = page.limit()?;
-    Ok(json_of(&service.state.ask(move |state| state.rule(&name).and_then(|_| state.log(&name, page.after, limit))).await?))
+    let limit = limit(page.limit)?;
+    if page.after.is_some() && page.before.is_some() {
+        return Err(Problem::from(malformed("the query string", "after and before exclude each other")));
+    }
+    let lines = service.state.ask(move |state| {
+        state.rule(&name)?;
+        match page.before {
+            Some(before) => state.log_page(&name, before, Grave::Info, "", limit),
+            None => state.log(&name, page.after, limit),
+        }
+    });
+    Ok(json_of(&lines.await?))
 }
 
 /// How fast a rule has read and how far it was behind, over the last half hour, oldest first

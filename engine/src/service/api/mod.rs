@@ -43,7 +43,7 @@ pub use auth::Token;
 pub(in crate::service) use auth::secret;
 pub(in crate::service) use extract::{OfPath, OfQuery};
 pub use openapi::described;
-pub(in crate::service) use problem::{Problem, malformed, nothing_at_this_path};
+pub(in crate::service) use problem::{Problem, malformed, method_not_taken, nothing_at_this_path};
 
 /// The longest body of a call. A rule has a few hundred bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -108,9 +108,9 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(apply::apply))
         .routes(routes!(apply::diff))
         .routes(routes!(connections::sources, connections::create_source))
-        .routes(routes!(connections::delete_source))
+        .routes(routes!(connections::source, connections::edit_source, connections::delete_source))
         .routes(routes!(connections::stores, connections::create_store))
-        .routes(routes!(connections::delete_store))
+        .routes(routes!(connections::store, connections::edit_store, connections::delete_store))
         .routes(routes!(inspect::test))
         .routes(routes!(inspect::topics))
         .routes(routes!(inspect::topic))

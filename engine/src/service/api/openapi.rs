@@ -52,6 +52,30 @@ impl PartialSchema for NewSource {
 
 impl ToSchema for NewSource {}
 
+/// A Kafka connection: the keys of `[kafka.NAME]`. The mask in the place of a secret keeps the secret that is there.
+#[derive(Debug)]
+pub(super) struct SourceBody;
+
+impl PartialSchema for SourceBody {
+    fn schema() -> RefOr<Schema> {
+        schema(keys::section_schema("kafka"))
+    }
+}
+
+impl ToSchema for SourceBody {}
+
+/// A store: the keys of `[store.NAME]`. The mask in the place of a secret keeps the secret that is there.
+#[derive(Debug)]
+pub(super) struct StoreBody;
+
+impl PartialSchema for StoreBody {
+    fn schema() -> RefOr<Schema> {
+        schema(keys::section_schema("store"))
+    }
+}
+
+impl ToSchema for StoreBody {}
+
 /// A new store: its name and the keys of `[store.NAME]`.
 #[derive(Debug)]
 pub(super) struct NewStore;

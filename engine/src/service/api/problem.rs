@@ -23,7 +23,7 @@ pub(super) const NO_SUCH_METHOD: Code = Code(617);
 pub(super) const MALFORMED: Code = Code(619);
 
 /// What a call that failed is answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::service) struct Problem {
     pub(in crate::service) status: StatusCode,
     pub(in crate::service) errors: Vec<Error>,
@@ -123,7 +123,10 @@ impl IntoResponse for Problem {
         let body = ProblemView { status: self.status.as_u16(), title, first, errors };
         // Plain texts and numbers: nothing that JSON cannot hold.
         let text = serde_json::to_string(&body).unwrap_or_default();
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], text).into_response()
+        let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], text).into_response();
+        // The console makes a page of it.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -139,7 +142,12 @@ pub(in crate::service) fn nothing_at_this_path() -> Error {
 
 /// A method that a path does not take.
 pub(super) async fn no_such_method() -> Problem {
-    Problem::from(Error::new(NO_SUCH_METHOD, ErrorKind::Invalid, "the path does not take this method").help("docs/api.md lists the calls"))
+    Problem::from(method_not_taken("docs/api.md lists the calls"))
+}
+
+/// A path does not take a method.
+pub(in crate::service) fn method_not_taken(help: &str) -> Error {
+    Error::new(NO_SUCH_METHOD, ErrorKind::Invalid, "the path does not take this method").help(help)
 }
 
 /// A body that is not JSON.

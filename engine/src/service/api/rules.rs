@@ -1,15 +1,15 @@
 //! Rules: created, shown, edited, rolled back, cloned, paused, resumed, sealed, deleted, explained.
 
 use axum::extract::State;
-use axum::http::header::{IF_MATCH, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Service;
-use super::extract::{Body, OfPath};
+use super::extract::{Body, OfPath, seen_version};
 use super::openapi::{NewRule, RuleBody};
 use super::problem::{Problem, malformed};
 use super::view::{RuleView, answer, json_of, shown};
@@ -17,7 +17,8 @@ use crate::config::{Accept, is_name};
 use crate::service::changes::now_ms;
 use crate::service::definition;
 use crate::service::inspection::Explained;
-use crate::service::state::Wanted;
+use crate::service::state::{Holdings, Wanted};
+use crate::store::url::below;
 
 /// All rules and what they are doing
 #[utoipa::path(get, path = "/rules", tag = "rules", responses((status = 200, description = "All of them, by name", body = [RuleView])))]
@@ -67,20 +68,40 @@ pub(super) async fn edit(
     Ok(answer(&service, StatusCode::OK, rule))
 }
 
-/// The version that the caller has seen, by `If-Match`.
-fn seen_version(headers: &HeaderMap) -> Option<i64> {
-    let text = headers.get(IF_MATCH)?.to_str().unwrap_or_default().trim();
-    // No version has the number of what is none: 412, as for any other one that is not current.
-    (text != "*").then(|| text.trim_matches('"').parse().unwrap_or(-1))
+/// What a deletion has taken away, and what it has left.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Deleted {
+    /// The rule.
+    rule: String,
+    /// What is not known of it any more, beside its current state and its last verification.
+    goes: Holdings,
+    /// What stays.
+    stays: Staying,
+}
+
+/// What stays of a rule that is deleted, beside the audit.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Staying {
+    /// The address below which its objects lie; null if its last version names a store that is gone.
+    objects: Option<String>,
+    /// The consumer group with its offsets: a rule of the same name goes on there.
+    group: String,
 }
 
 /// Forgets a rule; its objects stay
 #[utoipa::path(delete, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
-    responses((status = 204, description = "It has ended, and is forgotten")))]
+    responses((status = 200, description = "It has ended, and is forgotten: what goes, and what stays", body = Deleted)))]
 pub(super) async fn delete(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let by = service.by();
+    let (by, asked) = (service.by(), name.clone());
+    let goes = service.state.ask(move |state| state.holdings(&asked)).await?;
+    // What names a store that is gone has no plan any more.
+    let plan = service.supervisor.plan_of_rule(&name).await.ok();
     service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let stays = Staying {
+        objects: plan.as_ref().map(|plan| below(&plan.to.store.url, &plan.to.prefix)),
+        group: plan.map_or_else(|| format!("catchment-{name}"), |plan| plan.group),
+    };
+    Ok(json_of(&Deleted { rule: name, goes, stays }))
 }
 
 /// Ends a rule, with its windows closed, until it is resumed

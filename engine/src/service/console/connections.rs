@@ -1,7 +1,7 @@
 //! Kafka connections and stores: listed, tried, created, forgotten.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use super::show;
 use super::words;
 use crate::config::{Mechanism, Preset, Words as _};
 use crate::error::Error;
-use crate::service::api::{OfPath, Service};
+use crate::service::api::{OfPath, OfQuery, Service};
 use crate::service::connections::Connection;
 use crate::service::definition::Kind;
 use crate::service::inspection::Probed;
@@ -199,11 +199,11 @@ async fn delete(service: &Service, p: Page, kind: Kind, name: String) -> Result<
     }
 }
 
-pub(super) async fn sources(State(service): State<Service>, p: Page, Query(done): Query<Done>) -> Result<Response, Refusal> {
+pub(super) async fn sources(State(service): State<Service>, p: Page, OfQuery(done): OfQuery<Done>) -> Result<Response, Refusal> {
     list(&service, p, Kind::Kafka, done).await
 }
 
-pub(super) async fn stores(State(service): State<Service>, p: Page, Query(done): Query<Done>) -> Result<Response, Refusal> {
+pub(super) async fn stores(State(service): State<Service>, p: Page, OfQuery(done): OfQuery<Done>) -> Result<Response, Refusal> {
     list(&service, p, Kind::Store, done).await
 }
 

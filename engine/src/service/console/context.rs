@@ -1,8 +1,9 @@
 //! What every page knows of its call: the language, who is logged in, where it is.
 //!
-//! Place in the flow: a layer around all of the console. It also turns a [refusal](super::refusal) of a handler, which does not know the language, into a page.
+//! Place in the flow: a layer around all of the console. It also turns a [refusal](super::refusal) of a handler, which does not know the language, into a page,
+//! and a problem of whatever it shares with the API as well.
 
-use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{ACCEPT_LANGUAGE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,7 +16,7 @@ use super::catalogue::{Language, Texts};
 use super::refusal::Refusal;
 use super::session::{Session, cookie};
 use crate::https::escaped;
-use crate::service::api::Service;
+use crate::service::api::{OfQuery, Problem, Service};
 use crate::service::web;
 
 /// The cookie that holds the language that was chosen.
@@ -112,7 +113,8 @@ pub(super) async fn provide(State(service): State<Service>, mut request: Request
         request.extensions_mut().insert(session);
     }
     let mut response = next.run(request).await;
-    match response.extensions_mut().remove::<Refusal>() {
+    let refused = response.extensions_mut().remove::<Refusal>();
+    match refused.or_else(|| response.extensions_mut().remove::<Problem>().map(Refusal::from)) {
         Some(refusal) => refusal.page(page),
         None => response,
     }
@@ -150,7 +152,7 @@ pub(super) struct Choice {
 }
 
 /// Remembers a language and goes back to where it was chosen.
-pub(super) async fn choose(Query(choice): Query<Choice>) -> Response {
+pub(super) async fn choose(OfQuery(choice): OfQuery<Choice>) -> Response {
     let back = own_path(choice.back.as_deref().unwrap_or_default());
     match Language::of_tag(&choice.to) {
         Some(language) => {

@@ -1,7 +1,7 @@
 //! The service itself: what runs, what it may show, and who changed what.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use super::words::{self, Badge, STATES};
 use crate::https::escaped;
-use crate::service::api::{Service, history};
+use crate::service::api::{OfQuery, Service, history};
 use crate::service::state::Audited;
 
 /// Entries of a page.
@@ -57,7 +57,7 @@ pub(super) struct Which {
 }
 
 /// Shows the service and its audit.
-pub(super) async fn page(State(service): State<Service>, p: Page, Query(which): Query<Which>) -> Result<Response, Refusal> {
+pub(super) async fn page(State(service): State<Service>, p: Page, OfQuery(which): OfQuery<Which>) -> Result<Response, Refusal> {
     let (rule, before) = (which.rule.unwrap_or_default().trim().to_owned(), which.before.unwrap_or(i64::MAX));
     let of = (!rule.is_empty()).then(|| rule.clone());
     let entries = service.state.ask(move |state| state.audited(of.as_deref(), before, ENTRIES)).await?;

@@ -1,7 +1,7 @@
 //! A rule's log: page by page, filtered, and live where scripts run.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use super::words;
 use crate::https::escaped;
-use crate::service::api::{OfPath, Service};
+use crate::service::api::{OfPath, OfQuery, Service};
 use crate::service::state::{Grave, LogLine};
 
 /// Lines of a page.
@@ -57,7 +57,7 @@ pub(super) async fn page(
     State(service): State<Service>,
     p: Page,
     OfPath(name): OfPath<String>,
-    Query(which): Query<Which>,
+    OfQuery(which): OfQuery<Which>,
 ) -> Result<Response, Refusal> {
     let (level, grave) = match which.level.as_deref() {
         Some("error") => ("error", Grave::Error),

@@ -1,7 +1,7 @@
 //! Logging in with the token, and out.
 
 use askama::Template;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{ORIGIN, RETRY_AFTER, SET_COOKIE};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -13,7 +13,7 @@ use super::forms::Fields;
 use super::refusal::{Refusal, shown};
 use super::session::{Session, clear_cookie, set_cookie};
 use crate::error::{Error, ErrorKind, codes};
-use crate::service::api::Service;
+use crate::service::api::{OfQuery, Service};
 use crate::service::web;
 
 #[derive(Template)]
@@ -31,7 +31,7 @@ pub(super) struct Destination {
 }
 
 /// Asks for the token.
-pub(super) async fn show(p: Page, Query(to): Query<Destination>) -> Response {
+pub(super) async fn show(p: Page, OfQuery(to): OfQuery<Destination>) -> Response {
     let next = own_path(to.next.as_deref().unwrap_or_default());
     if p.logged_in { Redirect::to(&next).into_response() } else { shown(&LoginPage { p, next, problem: None }) }
 }

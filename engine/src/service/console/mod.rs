@@ -90,6 +90,7 @@ fn pages() -> Router<Service> {
         .route("/console/errors", get(reference::page))
         .route("/console/logout", post(login::leave))
         .route("/console/{*rest}", get(refusal::nothing))
+        .method_not_allowed_fallback(refusal::no_such_method)
 }
 
 /// All routes.
@@ -99,6 +100,7 @@ pub(super) fn router(service: &Service) -> Router<Service> {
         .route("/", get(rules::front))
         .route("/console/login", get(login::show).post(login::enter))
         .route("/console/language", get(context::choose))
+        .method_not_allowed_fallback(refusal::no_such_method)
         .layer(from_fn(forms::of_nobody));
     Router::new()
         .merge(guarded)

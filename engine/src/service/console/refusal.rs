@@ -98,3 +98,8 @@ struct RefusalPage {
 pub(super) async fn nothing() -> Refusal {
     Refusal::from(crate::service::api::nothing_at_this_path())
 }
+
+/// A page that is only sent to, and was opened; or one that is only opened, and was sent to.
+pub(super) async fn no_such_method() -> Refusal {
+    Refusal::from(crate::service::api::method_not_taken("open the page that has the button, and press it there"))
+}

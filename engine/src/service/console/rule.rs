@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use super::timeline::{self, Timeline};
 use super::words::{self, Badge};
 use crate::config::{Accept, Words as _};
 use crate::https::escaped;
-use crate::service::api::{OfPath, Service};
+use crate::service::api::{OfPath, OfQuery, Service};
 use crate::service::changes::now_ms;
 use crate::service::definition;
 use crate::service::observer::{RuleState, Status};
@@ -154,7 +154,7 @@ pub(super) async fn page(
     State(service): State<Service>,
     p: Page,
     OfPath(name): OfPath<String>,
-    Query(asked): Query<Asked>,
+    OfQuery(asked): OfQuery<Asked>,
 ) -> Result<Response, Refusal> {
     let kept = kept(&service, name.clone(), asked.before.unwrap_or(i64::MAX)).await?;
     let (status, t, summary) = (service.supervisor.status(&name), p.t, Summary::of(&kept.rule.body));

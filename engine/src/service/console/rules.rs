@@ -1,7 +1,7 @@
 //! The front page: every rule with what it is doing.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{Redirect, Response};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use super::words::{self, Badge, STATES};
 use crate::config::WINDOW_DEFAULT;
-use crate::service::api::Service;
+use crate::service::api::{OfQuery, Service};
 use crate::service::changes::now_ms;
 use crate::service::observer::{RuleState, Status};
 use crate::service::state::{Origin, StoredRule, StoredWindow};
@@ -90,7 +90,7 @@ fn row(t: &Texts, rule: StoredRule, status: Option<&Status>, last: Option<&Store
 }
 
 /// All rules, or those whose names or topics contain a text.
-pub(super) async fn list(State(service): State<Service>, p: Page, Query(filter): Query<Filter>) -> Result<Response, Refusal> {
+pub(super) async fn list(State(service): State<Service>, p: Page, OfQuery(filter): OfQuery<Filter>) -> Result<Response, Refusal> {
     let rules = service
         .state
         .ask(|state| {

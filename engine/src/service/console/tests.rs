@@ -307,6 +307,44 @@ async fn nobody_sees_a_page_or_changes_anything_without_a_session() {
 }
 
 #[tokio::test]
+async fn whatever_is_refused_is_a_page_in_the_language_of_the_reader() {
+    let bench = Bench::new().await;
+    bench.with_a_rule().await;
+    let (of_method, of_form, of_nothing) =
+        ((StatusCode::METHOD_NOT_ALLOWED, "C0617"), (StatusCode::BAD_REQUEST, "C0619"), (StatusCode::NOT_FOUND, "C0602"));
+    for (method, path, (status, code)) in [
+        ("GET", "/console/rules/orders/pause", of_method),
+        ("GET", "/console/rules/orders/rollback", of_method),
+        ("GET", "/console/sources/k/test", of_method),
+        ("GET", "/console/health/copy", of_method),
+        ("GET", "/console/logout", of_method),
+        ("POST", "/console/rules/orders/versions", of_method),
+        ("POST", "/console/nothing", of_method),
+        ("GET", "/console/health?before=x", of_form),
+        ("GET", "/console/rules/orders?before=x", of_form),
+        ("GET", "/console/rules/orders/log?before=x", of_form),
+        ("GET", "/console/rules/orders/log/follow?after=x", of_form),
+        ("GET", "/console/rules/orders/file", of_form),
+        ("GET", "/console/rules/%ff", of_form),
+        ("GET", "/console/language", of_form),
+        ("GET", "/console/rules/none/log/follow", of_nothing),
+        ("GET", "/console/rules/none/series", of_nothing),
+        ("POST", "/console/rules/none/pause", of_nothing),
+    ] {
+        let form = format!("csrf={}", bench.csrf);
+        let answer = bench.ask(method, path, &[("accept-language", "zh-CN")], if method == "POST" { &form } else { "" }).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        assert!(answer.header(header::CONTENT_TYPE).starts_with("text/html"), "{method} {path}: {}", answer.header(header::CONTENT_TYPE));
+        assert!(answer.body.contains("<html lang=\"zh\">") && answer.body.contains(code), "{method} {path}: {}", answer.body);
+    }
+    let right = format!("Bearer {}", bench.token);
+    let call = bench.ask("GET", "/api/v1/rules/none", &[("authorization", &right)], "").await;
+    assert_eq!(call.header(header::CONTENT_TYPE), "application/problem+json", "the API's callers are programs");
+    let stranger = bench.ask("GET", "/console/rules/orders/pause", &[("cookie", "")], "").await;
+    assert_eq!(stranger.status, StatusCode::SEE_OTHER, "whoever is not logged in learns nothing");
+}
+
+#[tokio::test]
 async fn a_session_is_a_cookie_for_no_script_and_no_other_site_and_ends_with_a_word() {
     let bench = Bench::new().await;
     let form = format!("token={}&next={}", bench.token, escaped("/console/rules/orders"));

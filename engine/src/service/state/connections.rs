@@ -1,8 +1,9 @@
 //! Kafka connections and stores that were created beside those of the config file.
 
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::audit::audit;
+use super::rules::outdated;
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
 
@@ -20,6 +21,8 @@ pub struct StoredConnection {
     pub name: String,
     /// Its body, as JSON. May hold secrets.
     pub body: String,
+    /// The number of its version, from 1. Earlier ones are not kept: they hold secrets.
+    pub version: i64,
 }
 
 /// A connection or a store is there already: rules may rest on it.
@@ -42,23 +45,58 @@ impl State {
     /// # Errors
     /// `C0601`.
     pub fn connections(&self) -> Result<Vec<StoredConnection>> {
-        self.select("SELECT kind, name, body FROM connection ORDER BY kind, name", params![], |row| {
-            Ok(StoredConnection { kind: row.get(0)?, name: row.get(1)?, body: row.get(2)? })
-        })
+        self.select("SELECT kind, name, body, version FROM connection ORDER BY kind, name", params![], connection_of)
     }
 
-    /// Keeps a new one. Its body may hold secrets, so the audit has its name alone.
+    /// One of them.
+    ///
+    /// # Errors
+    /// `C0601`, `C0612`.
+    pub fn connection(&self, kind: &'static str, name: &str) -> Result<StoredConnection> {
+        find(&self.db(), kind, name)
+    }
+
+    /// Keeps a new one, in version 1. Its body may hold secrets, so the audit has its name alone.
     ///
     /// # Errors
     /// `C0601`, `C0611`.
     pub fn put_connection(&self, connection: &StoredConnection, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
-            let StoredConnection { kind, name, body } = connection;
-            let made = db.execute("INSERT OR IGNORE INTO connection VALUES (?1, ?2, ?3)", params![kind, name, body]).map_err(failed)?;
+            let StoredConnection { kind, name, body, .. } = connection;
+            let sql = "INSERT OR IGNORE INTO connection (kind, name, body) VALUES (?1, ?2, ?3)";
+            let made = db.execute(sql, params![kind, name, body]).map_err(failed)?;
             if made == 0 {
                 return Err(connection_exists(name));
             }
             audit(db, at_ms, who, &format!("define {kind}"), None, Some(name))
+        })
+    }
+
+    /// Gives one another body, if its current version is `version`. An equal body is no new version.
+    ///
+    /// # Errors
+    /// `C0601`, `C0604`, `C0612`.
+    pub fn edit_connection(
+        &self,
+        (kind, name): (&'static str, &str),
+        version: Option<i64>,
+        body: &str,
+        who: &str,
+        at_ms: i64,
+    ) -> Result<StoredConnection> {
+        self.change(|db| {
+            let standing = find(db, kind, name)?;
+            if version.is_some_and(|version| version != standing.version) {
+                return Err(outdated(kind, name, standing.version));
+            }
+            if standing.body == body {
+                return Ok(standing);
+            }
+            let next = StoredConnection { body: body.to_owned(), version: standing.version + 1, ..standing };
+            let sql = "UPDATE connection SET body = ?3, version = ?4 WHERE kind = ?1 AND name = ?2";
+            db.execute(sql, params![kind, name, body, next.version]).map_err(failed)?;
+            audit(db, at_ms, who, &format!("redefine {kind}"), None, Some(name))?;
+            Ok(next)
         })
     }
 
@@ -77,20 +115,47 @@ impl State {
     }
 }
 
+fn connection_of(row: &Row<'_>) -> rusqlite::Result<StoredConnection> {
+    Ok(StoredConnection { kind: row.get(0)?, name: row.get(1)?, body: row.get(2)?, version: row.get(3)? })
+}
+
+fn find(db: &Connection, kind: &'static str, name: &str) -> Result<StoredConnection> {
+    let sql = "SELECT kind, name, body, version FROM connection WHERE kind = ?1 AND name = ?2";
+    let found = db.query_row(sql, params![kind, name], connection_of).optional().map_err(failed)?;
+    found.ok_or_else(|| connection_unknown(kind, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::state;
     use super::*;
+    use crate::service::state::VERSION_OUTDATED;
 
     #[test]
     fn a_connection_is_not_written_over() {
         let state = state();
-        let connection = StoredConnection { kind: "store".into(), name: "s".into(), body: "{}".into() };
+        let connection = StoredConnection { kind: "store".into(), name: "s".into(), body: "{}".into(), version: 1 };
         state.put_connection(&connection, "me", 1).unwrap();
         assert_eq!(state.put_connection(&connection, "me", 2).unwrap_err().code, CONNECTION_EXISTS);
         assert_eq!(state.connections().unwrap(), [connection]);
         assert_eq!(state.delete_connection("kafka", "s", "me", 3).unwrap_err().code, CONNECTION_UNKNOWN);
         state.delete_connection("store", "s", "me", 3).unwrap();
         assert!(state.connections().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_edited_from_the_version_that_was_seen_and_its_body_is_in_no_audit() {
+        let state = state();
+        let connection = StoredConnection { kind: "store".into(), name: "s".into(), body: "{}".into(), version: 1 };
+        state.put_connection(&connection, "me", 1).unwrap();
+        let edit = |version, body| state.edit_connection(("store", "s"), version, body, "me", 2);
+        assert_eq!(edit(Some(1), "{\"x\":\"hush-canary\"}").unwrap().version, 2);
+        assert_eq!(edit(Some(1), "{}").unwrap_err().code, VERSION_OUTDATED);
+        assert_eq!(edit(None, "{\"x\":\"hush-canary\"}").unwrap().version, 2, "nothing has changed");
+        assert_eq!(state.connection("store", "s").unwrap().body, "{\"x\":\"hush-canary\"}");
+        assert_eq!(state.edit_connection(("kafka", "s"), None, "{}", "me", 3).unwrap_err().code, CONNECTION_UNKNOWN);
+        let audit = state.audited(None, i64::MAX, 9).unwrap();
+        assert_eq!(audit.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["redefine store", "define store"]);
+        assert!(!format!("{audit:?}").contains("hush-canary"));
     }
 }

@@ -23,8 +23,8 @@ pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
 pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
 pub use rules::{
-    Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted, check_origin,
-    rule_exists,
+    Holdings, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
+    check_origin, rule_exists,
 };
 pub use verifications::{StoredVerification, VerificationState};
 
@@ -58,6 +58,7 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX log_rule ON log (rule, id);
     CREATE TABLE verification (rule TEXT PRIMARY KEY, state TEXT NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER, report TEXT, problem TEXT) STRICT;
 ",
+    "ALTER TABLE connection ADD COLUMN version INTEGER NOT NULL DEFAULT 1;",
 ];
 
 /// The state of one service.
@@ -180,7 +181,10 @@ mod tests {
         db.execute_batch(MIGRATIONS[0]).unwrap();
         db.pragma_update(None, "user_version", 1).unwrap();
         db.execute_batch("INSERT INTO rule VALUES ('a', 1, 'paused', 5); INSERT INTO rule_version VALUES ('a', 1, '{}', 5)").unwrap();
-        let rule = State::prepare(db).unwrap().rule("a").unwrap();
+        db.execute_batch("INSERT INTO connection VALUES ('store', 's', '{}')").unwrap();
+        let state = State::prepare(db).unwrap();
+        let rule = state.rule("a").unwrap();
         assert_eq!((rule.wanted, rule.origin, rule.created_ms), (Wanted::Paused, Origin::Api, 5));
+        assert_eq!(state.connections().unwrap()[0].version, 1);
     }
 }

@@ -107,6 +107,19 @@ pub struct StoredVersion {
     pub at_ms: i64,
 }
 
+/// What is kept of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Holdings {
+    /// Versions.
+    pub versions: i64,
+    /// Windows.
+    pub windows: i64,
+    /// Gaps.
+    pub gaps: i64,
+    /// Lines of its log.
+    pub lines: i64,
+}
+
 impl State {
     /// All rules, by name.
     ///
@@ -149,10 +162,7 @@ impl State {
         self.change(|db| {
             let rule = find(db, name)?;
             if version.is_some_and(|version| version != rule.version) {
-                return Err(Error::new(VERSION_OUTDATED, ErrorKind::Invalid, "the rule was changed meanwhile")
-                    .with("rule", name)
-                    .with("version", rule.version)
-                    .help("look at the current version, and make the change again"));
+                return Err(outdated("rule", name, rule.version));
             }
             check_origin(&rule, origin)?;
             if rule.origin != origin {
@@ -215,6 +225,20 @@ impl State {
         // Whoever follows its log learns that there is none.
         self.written.send_modify(|number| *number += 1);
         Ok(())
+    }
+
+    /// How much is kept of a rule, and goes with it.
+    ///
+    /// # Errors
+    /// `C0601`, `C0602`.
+    pub fn holdings(&self, name: &str) -> Result<Holdings> {
+        let db = self.db();
+        find(&db, name)?;
+        let count = |table: &str| {
+            let sql = format!("SELECT count(*) FROM {table} WHERE rule = ?1");
+            db.query_row(&sql, params![name], |row| row.get(0)).map_err(failed)
+        };
+        Ok(Holdings { versions: count("rule_version")?, windows: count("window")?, gaps: count("gap")?, lines: count("log")? })
     }
 
     /// A rule's versions, oldest first.
@@ -281,6 +305,14 @@ fn find(db: &Connection, name: &str) -> Result<StoredRule> {
     })
 }
 
+/// What somebody has seen is not the current version any more.
+pub(super) fn outdated(label: &'static str, name: &str, version: i64) -> Error {
+    Error::new(VERSION_OUTDATED, ErrorKind::Invalid, "it was changed meanwhile")
+        .with(label, name)
+        .with("version", version)
+        .help("look at the current version, and make the change again")
+}
+
 /// There is a rule of this name.
 pub fn rule_exists(name: &str) -> Error {
     Error::new(RULE_EXISTS, ErrorKind::Invalid, "there is a rule of this name")
@@ -322,6 +354,8 @@ mod tests {
         assert_eq!(state.edit("orders", Some(2), "{\"a\":1}", Origin::Api, "me", 5).unwrap().version, 2, "nothing has changed");
         let versions: Vec<_> = state.versions("orders").unwrap().into_iter().map(|v| (v.version, v.body, v.at_ms)).collect();
         assert_eq!(versions, [(1, "{}".to_owned(), 1), (2, "{\"a\":1}".to_owned(), 3)]);
+        assert_eq!(state.holdings("orders").unwrap(), Holdings { versions: 2, windows: 0, gaps: 0, lines: 0 });
+        assert_eq!(state.holdings("none").unwrap_err().code, RULE_UNKNOWN);
         assert_eq!(state.version("orders", 1).unwrap().body, "{}");
         assert_eq!(state.version("orders", 3).unwrap_err().code, VERSION_UNKNOWN);
         assert_eq!(state.rule("none").unwrap_err().code, RULE_UNKNOWN);

@@ -143,7 +143,9 @@ fn parse_segment(template: &str, segment: &str) -> Result<Vec<Piece>, Error> {
     while !rest.is_empty() {
         let (text, field) = match rest.split_once('{') {
             Some((text, after)) => {
-                let (name, after) = after.split_once('}').ok_or_else(|| invalid(template, "a { without its }"))?;
+                let (name, after) = after
+                    .split_once('}')
+                    .ok_or_else(|| invalid(template, "a { without its }").help("for example archive/{topic}/dt={dt}"))?;
                 rest = after;
                 (text, Some(field_of(template, name)?))
             }

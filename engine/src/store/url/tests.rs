@@ -31,6 +31,7 @@ fn parses_every_option() {
 
 #[test]
 fn refuses_with_the_nearest_word() {
+    let long = format!("s3://lake/{}/", "a".repeat(401));
     let cases = [
         ("s4://lake/", "did you mean \"s3\"?"),
         ("s3://lake/?regoin=x", "did you mean \"region\"?"),
@@ -38,6 +39,12 @@ fn refuses_with_the_nearest_word() {
         ("cos://lake/", "<name>-<appid>"),
         ("file://data/", "file:///data/"),
         ("lake/x", "s3://bucket/prefix/"),
+        ("s3://lake/%zz", "%25"),
+        ("s3://lake/?region=%zz", "%25"),
+        ("file:///%zz", "%25"),
+        ("file:///a%00", "without it"),
+        ("s3://lake/a/./b", "plain names"),
+        (long.as_str(), "shorter"),
     ];
     for (text, help) in cases {
         let error = StoreUrl::parse(text).unwrap_err();
