@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::output::{print, print_json};
+use super::remote::RemoteArgs;
 use crate::config::{Accept, NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::https::escaped;
 use crate::text::one_line;
 
-mod call;
+pub(super) mod call;
 
 use call::{Call, Service};
 
@@ -27,12 +28,8 @@ const VERIFY_INTERVAL: Duration = Duration::from_millis(500);
 /// Flags of `rule`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RuleArgs {
-    /// Address of the service
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8520", env = "CATCHMENT_SERVICE")]
-    service: String,
-    /// File with the token: `token` in the service's --state directory
-    #[arg(long, global = true, value_name = "FILE", env = "CATCHMENT_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -193,7 +190,7 @@ struct SetArgs {
 }
 
 /// A name becomes part of an address: nothing else may.
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     if is_name(text) { Ok(text.to_owned()) } else { Err(format!("a name matches {NAME_PATTERN}")) }
 }
 
@@ -309,7 +306,7 @@ fn line(line: &Value) -> String {
 }
 
 pub(super) fn main(args: &RuleArgs) -> Outcome {
-    let service = Service { url: args.service.clone(), token: token(args)? };
+    let service = args.remote.service()?;
     let call = call_of(&args.action)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -349,17 +346,6 @@ fn verified(found: &Value) -> Outcome {
         Some("damaged") => Err(error(codes::VERIFY_DAMAGE, ErrorKind::Corrupt, "the backup is damaged").into()),
         _ => Err(error(codes::COMPARE, ErrorKind::Retryable, "the verification was not finished").into()),
     }
-}
-
-fn token(args: &RuleArgs) -> Result<String> {
-    let failed = |why: String| {
-        Error::new(codes::CONFIG_UNREADABLE, ErrorKind::Invalid, "the token cannot be read")
-            .because(why)
-            .help("name the file `token` in the service's --state directory: --token-file, or CATCHMENT_TOKEN_FILE")
-    };
-    let Some(file) = &args.token_file else { return Err(failed("no file is named".to_owned())) };
-    let text = std::fs::read_to_string(file).map_err(|e| failed(format!("{}: {e}", file.display())))?;
-    Ok(text.trim().to_owned())
 }
 
 #[cfg(test)]
