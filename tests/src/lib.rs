@@ -25,6 +25,7 @@
 //! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
 //! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
+//! | [`tls`] | certificates of its own authority, and a client that shows and trusts what it is told to |
 //! | [`browser`] | a headless Chromium, for the console |
 //! | [`many_rules`] | a service with a thousand rules |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
@@ -63,3 +64,4 @@ pub mod simulation;
 pub mod source;
 pub mod store_conformance;
 pub mod tether;
+pub mod tls;
