@@ -395,7 +395,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_is_removed_while_it_is_verified_does_not_come_in() {
+    async fn a_token_that_is_removed_while_its_hash_is_asked_does_not_come_in() {
+        let (dir, state, tokens) = tokens();
+        let text = tokens.add(&state, "a", "me").await.unwrap();
+        let after = Arc::new(Tokens::of(&dir.path().join("token"), &state).unwrap());
+        let asking = {
+            let after = Arc::clone(&after);
+            tokio::spawn(async move { after.verdict(&text).await })
+        };
+        // There is one thread here: now the hash is being asked, and what comes of it is not looked at before the next await.
+        tokio::task::yield_now().await;
+        after.named().remove("a");
+        assert_eq!(asking.await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_removed_while_it_waits_for_its_turn_does_not_come_in() {
         let (dir, state, tokens) = tokens();
         let text = tokens.add(&state, "a", "me").await.unwrap();
         let after = Arc::new(Tokens::of(&dir.path().join("token"), &state).unwrap());

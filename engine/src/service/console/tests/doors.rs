@@ -66,6 +66,15 @@ async fn a_further_token_opens_both_doors_under_its_name_until_it_is_removed() {
     assert_eq!(bench.api(&bench.token, "DELETE /tokens/ci", "").await.status, StatusCode::NOT_FOUND);
 }
 
+/// A login that was on its way while its token was removed.
+#[tokio::test]
+async fn a_session_of_a_token_that_is_gone_is_none() {
+    let bench = Bench::new().await;
+    let late = bench.service.sessions.begin(Holder::Named("gone".into(), 7), false).unwrap();
+    let cookie = format!("catchment_session={}", late.id);
+    assert_eq!(bench.ask("GET", "/console", &[("cookie", &cookie)], "").await.status, StatusCode::SEE_OTHER);
+}
+
 #[tokio::test]
 async fn wrong_further_tokens_are_counted_and_a_known_one_is_always_heard() {
     let bench = Bench::new().await;
