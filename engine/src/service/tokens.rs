@@ -203,7 +203,7 @@ impl Tokens {
         }
         let Some(name) = name_of(text) else { return Verdict::Wrong };
         // One that is known is another one than this.
-        if !self.named().get(name).is_some_and(|entry| entry.known.is_none()) {
+        if self.named().get(name).is_none_or(|entry| entry.known.is_some()) {
             return Verdict::Wrong;
         }
         let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };

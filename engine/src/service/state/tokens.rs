@@ -86,7 +86,7 @@ mod tests {
         let state = state();
         let first = state.add_token("a", "$h1", "me", 1).unwrap();
         assert_eq!(state.add_token("a", "$h2", "me", 2).unwrap_err().code, TOKEN_EXISTS);
-        assert_eq!(state.tokens().unwrap(), [first.clone()]);
+        assert_eq!(state.tokens().unwrap(), std::slice::from_ref(&first));
         state.remove_token("a", "you", 3).unwrap();
         assert_eq!(state.remove_token("a", "you", 4).unwrap_err().code, TOKEN_UNKNOWN);
         let second = state.add_token("a", "$h1", "me", 5).unwrap();
