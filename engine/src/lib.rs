@@ -54,6 +54,8 @@ pub mod source;
 pub mod stages;
 pub mod store;
 pub mod text;
+#[cfg(all(feature = "kafka", feature = "s3"))]
+mod tls;
 pub mod topics;
 pub mod verify;
 pub mod window;

@@ -26,6 +26,7 @@
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
 //! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
 //! | [`three_ways`] | an action by command line, API and console |
+//! | [`tls`] | certificates of its own authority, and a client that shows and trusts what it is told to |
 //! | [`browser`] | a headless Chromium, for the console |
 //! | [`many_rules`] | a service with a thousand rules |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
@@ -65,3 +66,4 @@ pub mod source;
 pub mod store_conformance;
 pub mod tether;
 pub mod three_ways;
+pub mod tls;

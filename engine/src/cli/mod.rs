@@ -24,10 +24,12 @@ mod metrics;
 mod open;
 mod output;
 mod progress;
+mod remote;
 pub mod render;
 mod rule;
 mod serve;
 mod show;
+mod token;
 mod usage;
 mod verify;
 
@@ -82,6 +84,8 @@ enum Verb {
     Serve(serve::ServeArgs),
     /// Create, look at and change the rules of a service
     Rule(rule::RuleArgs),
+    /// Make, list and remove further tokens of a service
+    Token(token::TokenArgs),
     /// Check a config file, print what is in effect, or print its schema
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
@@ -119,6 +123,7 @@ fn dispatch(verb: Verb, manner: Manner) -> Outcome {
         Verb::Show(args) => show::main(&args),
         Verb::Serve(args) => serve::main(&args),
         Verb::Rule(args) => rule::main(&args),
+        Verb::Token(args) => token::main(&args),
         Verb::Config(args) => config::main(args),
         Verb::Completions(args) => completions::main(&args),
     }

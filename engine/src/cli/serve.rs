@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use axum::serve::ListenerExt as _;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,13 +14,14 @@ use super::Outcome;
 use super::backup::stop_on_signal;
 use crate::config::{BUDGET_MIN, ByteSize};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
-use crate::service::api::{self, Service, Token};
+use crate::service::api::{self, Service};
 use crate::service::changes::By;
 use crate::service::files::{self, Files};
 use crate::service::state::{Origin, STATE_FAILED, State};
 use crate::service::supervisor::Supervisor;
+use crate::service::tokens::Tokens;
 use crate::service::verification::Verifications;
-use crate::service::web::Hosts;
+use crate::service::web::{Hosts, Identity, TlsFiles, TlsListener};
 
 /// The service cannot listen there.
 pub(super) const LISTEN_FAILED: Code = Code(608);
@@ -39,6 +41,15 @@ pub(super) struct ServeArgs {
     /// Answer to this host name, too: one of a proxy or of a container; may be repeated. Names of this machine and the address of --listen are known
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    /// Speak TLS with the certificate of this PEM file, behind it those up to its authority; read again at SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Key of that certificate; a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Let nobody in without a certificate of an authority of this PEM file; the token is wanted too
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// Listen on an address that other machines reach, without TLS: the token goes over the network in clear
     #[arg(long)]
     insecure: bool,
@@ -76,6 +87,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     check_address(args)?;
     check_budget(args)?;
     let (mut stop, hangups) = (stop_on_signal()?, hangups()?);
+    let identity = identity(args)?.map(Arc::new);
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|e| {
         Error::new(LISTEN_FAILED, ErrorKind::Invalid, "the service cannot listen there")
             .with("address", args.listen)
@@ -84,23 +96,31 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     })?;
     let state = open_state(args)?;
     let supervisor = Supervisor::new(Arc::clone(&state), files.base.clone(), args.budget)?;
+    // Before any rule runs: its token may be one that is refused.
+    let service = service(args, state, &supervisor)?;
     take_over(args, &supervisor, &files).await;
     supervisor.start().await?;
-    let service = service(args, state, &supervisor)?;
     let series = Arc::clone(&service.series);
     let app = api::router(service).into_make_service_with_connect_info::<SocketAddr>();
     if let Ok(bound) = listener.local_addr() {
-        tracing::info!("the API is at http://{bound}/api/v1, its token in {}", args.state.join("token").display());
-        tracing::info!("the console is at http://{bound}/console");
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        tracing::info!("the API is at {scheme}://{bound}/api/v1, its token in {}", args.state.join("token").display());
+        tracing::info!("the console is at {scheme}://{bound}/console");
     }
+    let served = async {
+        match identity.clone() {
+            None => axum::serve(listener, app).await,
+            Some(identity) => axum::serve(TlsListener::new(listener, identity).tap_io(|_| ()), app).await,
+        }
+    };
     tokio::select! {
-        served = axum::serve(listener, app) => {
+        served = served => {
             if let Err(e) = served {
                 tracing::error!("the API is served no more: {e}");
             }
         }
         () = series.watch(&supervisor) => {}
-        () = reload_at(args, &supervisor, hangups) => {}
+        () = reload_at(args, &supervisor, identity.as_deref(), hangups) => {}
         _ = stop.wait_for(Option::is_some) => {}
     }
     supervisor.stop().await;
@@ -110,7 +130,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
 /// What handlers share.
 fn service(args: &ServeArgs, state: Arc<State>, supervisor: &Arc<Supervisor>) -> Result<Service> {
     Ok(Service {
-        token: Arc::new(Token::of_file(&args.state.join("token"))?),
+        tokens: Arc::new(Tokens::of(&args.state.join("token"), &state)?),
         verifications: Verifications::new(Arc::clone(&state)),
         inspector: Arc::default(),
         series: Arc::default(),
@@ -118,6 +138,7 @@ fn service(args: &ServeArgs, state: Arc<State>, supervisor: &Arc<Supervisor>) ->
         sessions: Arc::default(),
         hosts: Arc::new(Hosts::new(args.listen.ip(), &args.host)),
         copies: Arc::from(args.state.as_path()),
+        tls: args.tls_cert.is_some(),
         show_values: args.show_values,
         supervisor: Arc::clone(supervisor),
         state,
@@ -125,12 +146,18 @@ fn service(args: &ServeArgs, state: Arc<State>, supervisor: &Arc<Supervisor>) ->
 }
 
 fn check_address(args: &ServeArgs) -> Result<()> {
-    if args.listen.ip().is_loopback() || args.insecure {
+    if args.listen.ip().is_loopback() || args.tls_cert.is_some() || args.insecure {
         return Ok(());
     }
     Err(Error::new(LISTEN_FAILED, ErrorKind::Invalid, "other machines reach this address, and there is no TLS")
         .with("address", args.listen)
-        .help("listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"))
+        .help("name a certificate with --tls-cert and --tls-key, listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"))
+}
+
+/// What TLS is spoken with, if it is.
+fn identity(args: &ServeArgs) -> Result<Option<Identity>> {
+    let (Some(certificate), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) else { return Ok(None) };
+    Identity::of(TlsFiles { certificate, key, client_ca: args.tls_client_ca.clone() }).map(Some)
 }
 
 /// What each rule's `budget` must be too.
@@ -170,8 +197,13 @@ fn hangups() -> Result<Signal> {
 }
 
 /// Reads the files again at each SIGHUP. Files that cannot be read change nothing; a rule that is refused stays as it is, and is named.
-async fn reload_at(args: &ServeArgs, supervisor: &Arc<Supervisor>, mut hangups: Signal) {
+async fn reload_at(args: &ServeArgs, supervisor: &Arc<Supervisor>, identity: Option<&Identity>, mut hangups: Signal) {
     while hangups.recv().await.is_some() {
+        match identity.map(Identity::read_again) {
+            Some(Ok(())) => tracing::info!("the certificates were read again"),
+            Some(Err(e)) => tracing::error!("the certificates were not taken over: {e}"),
+            None => {}
+        }
         match read_files(args) {
             Ok(files) => {
                 supervisor.set_base(files.base.clone());

@@ -76,7 +76,7 @@ pub(super) struct SetArgs {
 }
 
 /// A name becomes part of an address: nothing else may.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn name(text: &str) -> Result<String, String> {
     if is_name(text) { Ok(text.to_owned()) } else { Err(format!("a name matches {NAME_PATTERN}")) }
 }
 

@@ -9,7 +9,7 @@ use hyper::header::{AUTHORIZATION, IF_MATCH};
 use serde_json::Value;
 
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::https;
+use crate::https::{self, Tls};
 
 /// The service cannot be asked.
 const SERVICE_UNREACHABLE: Code = Code(609);
@@ -23,15 +23,16 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_MAX: usize = 64 << 20;
 
 /// Where a service is, and what it wants to be shown.
-#[derive(Clone, Debug)]
-pub(super) struct Service {
-    pub(super) url: String,
-    pub(super) token: String,
+#[derive(Clone)]
+pub(in crate::cli) struct Service {
+    pub(in crate::cli) url: String,
+    pub(in crate::cli) token: String,
+    pub(in crate::cli) tls: Tls,
 }
 
 /// A call to the API.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(in crate::cli) struct Call {
     method: &'static str,
     path: String,
     body: Option<Value>,
@@ -39,16 +40,16 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(method: &'static str, path: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(method: &'static str, path: impl Into<String>) -> Self {
         Self { method, path: path.into(), body: None, version: None }
     }
 
-    pub(super) fn with_body(self, body: Value) -> Self {
+    pub(in crate::cli) fn with_body(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
     }
 
     /// Only if this is the current version of what is changed; none: whatever it is.
-    pub(super) fn if_version(self, version: Option<i64>) -> Self {
+    pub(in crate::cli) fn if_version(self, version: Option<i64>) -> Self {
         Self { version, ..self }
     }
 
@@ -64,9 +65,10 @@ impl Call {
     }
 
     /// Makes the call. Returns the answer, null for an empty one.
-    pub(super) async fn make(&self, service: &Service) -> Result<Value> {
+    pub(in crate::cli) async fn make(&self, service: &Service) -> Result<Value> {
         let (url, request) = self.request(service)?;
-        let answer = tokio::time::timeout(TIMEOUT, https::exchange(request, ANSWER_MAX)).await.map_err(|e| unreachable(&url, &e))?;
+        let answer =
+            tokio::time::timeout(TIMEOUT, https::exchange(request, &service.tls, ANSWER_MAX)).await.map_err(|e| unreachable(&url, &e))?;
         let (status, bytes) = answer.map_err(|e| unreachable(&url, &https::with_sources(&*e)))?;
         let value: Value =
             if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(|e| unreachable(&url, &e))? };
@@ -74,7 +76,11 @@ impl Call {
     }
 
     /// Makes the call and hands over each server-sent event's data as it comes, until the service ends it.
-    pub(super) async fn follow(&self, service: &Service, mut take: impl FnMut(&Value) -> Result<(), Vec<Error>>) -> Result<(), Vec<Error>> {
+    pub(in crate::cli) async fn follow(
+        &self,
+        service: &Service,
+        mut take: impl FnMut(&Value) -> Result<(), Vec<Error>>,
+    ) -> Result<(), Vec<Error>> {
         let mut text = Vec::new();
         self.fetch(service, |bytes| {
             text.extend_from_slice(bytes);
@@ -90,9 +96,13 @@ impl Call {
     }
 
     /// Makes the call and hands over the answer's bytes as they come, until it ends.
-    pub(super) async fn fetch(&self, service: &Service, mut take: impl FnMut(&[u8]) -> Result<(), Vec<Error>>) -> Result<(), Vec<Error>> {
+    pub(in crate::cli) async fn fetch(
+        &self,
+        service: &Service,
+        mut take: impl FnMut(&[u8]) -> Result<(), Vec<Error>>,
+    ) -> Result<(), Vec<Error>> {
         let (url, request) = self.request(service)?;
-        let answer = tokio::time::timeout(TIMEOUT, https::send(request)).await.map_err(|e| unreachable(&url, &e))?;
+        let answer = tokio::time::timeout(TIMEOUT, https::send(request, &service.tls)).await.map_err(|e| unreachable(&url, &e))?;
         let answer = answer.map_err(|e| unreachable(&url, &https::with_sources(&*e)))?;
         let (status, mut body) = (answer.status(), answer.into_body());
         let mut problem = Vec::new();
@@ -116,7 +126,11 @@ fn unreachable(url: &str, why: &dyn std::fmt::Display) -> Error {
     Error::new(SERVICE_UNREACHABLE, ErrorKind::Unreachable, "the service cannot be asked")
         .with("url", url)
         .because(why)
-        .help("start it with `catchment serve`, or say where it is with --service")
+        .help(if url.starts_with("https:") {
+            "start it with `catchment serve --tls-cert`, say where it is with --service, whom to trust with --ca, and show --cert if it wants one"
+        } else {
+            "start it with `catchment serve`, or say where it is with --service"
+        })
 }
 
 /// A problem of the service as an error of this program.

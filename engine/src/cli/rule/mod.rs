@@ -3,7 +3,7 @@
 //! The answer goes to stdout as JSON, as the API gives it; `list` prints a table and `log --follow` lines. A refusal is shown as an error of this program.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,16 +12,18 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::output::{print, print_json};
+use super::remote::RemoteArgs;
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::text::one_line;
 
 mod action;
 mod args;
-mod call;
+pub(super) mod call;
 mod connection;
 
 use action::Action;
 use args::NameArgs;
+pub(super) use args::name;
 use call::{Call, Service};
 
 /// How often a verification is asked for until it has ended.
@@ -30,12 +32,8 @@ const VERIFY_INTERVAL: Duration = Duration::from_millis(500);
 /// Flags of `rule`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RuleArgs {
-    /// Address of the service
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8520", env = "CATCHMENT_SERVICE")]
-    service: String,
-    /// File with the token: `token` in the service's --state directory
-    #[arg(long, global = true, value_name = "FILE", env = "CATCHMENT_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -59,7 +57,7 @@ fn line(line: &Value) -> String {
 }
 
 pub(super) fn main(args: &RuleArgs) -> Outcome {
-    let service = Service { url: args.service.clone(), token: token(args)? };
+    let service = args.remote.service()?;
     let call = args.action.call()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -118,17 +116,6 @@ fn verified(found: &Value) -> Outcome {
         Some("damaged") => Err(error(codes::VERIFY_DAMAGE, ErrorKind::Corrupt, "the backup is damaged").into()),
         _ => Err(error(codes::COMPARE, ErrorKind::Retryable, "the verification was not finished").into()),
     }
-}
-
-fn token(args: &RuleArgs) -> Result<String> {
-    let failed = |why: String| {
-        Error::new(codes::CONFIG_UNREADABLE, ErrorKind::Invalid, "the token cannot be read")
-            .because(why)
-            .help("name the file `token` in the service's --state directory: --token-file, or CATCHMENT_TOKEN_FILE")
-    };
-    let Some(file) = &args.token_file else { return Err(failed("no file is named".to_owned())) };
-    let text = std::fs::read_to_string(file).map_err(|e| failed(format!("{}: {e}", file.display())))?;
-    Ok(text.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::extract::Body;
 use super::problem::Problem;
 use super::rules::bodies;
 use super::view::json_of;
-use crate::service::changes::Change;
+use crate::service::changes::{By, Change};
 
 /// A set of rules.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -28,15 +28,15 @@ pub(super) struct Rules {
 /// What applying a set of rules would change
 #[utoipa::path(post, path = "/diff", tag = "rules", request_body = Rules,
     responses((status = 200, description = "Rule by rule; nothing is changed", body = [Change])))]
-pub(super) async fn diff(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn diff(State(service): State<Service>, by: By, body: Body) -> Result<Response, Problem> {
     let wanted: Rules = body.into()?;
-    Ok(json_of(&service.supervisor.changes(&bodies(wanted.rules)?, wanted.prune, &service.by()).await?))
+    Ok(json_of(&service.supervisor.changes(&bodies(wanted.rules)?, wanted.prune, &by).await?))
 }
 
 /// Makes the rules what a set of them says
 #[utoipa::path(post, path = "/apply", tag = "rules", request_body = Rules,
     responses((status = 200, description = "What was changed, rule by rule; if any is refused by its plan, none", body = [Change])))]
-pub(super) async fn apply(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn apply(State(service): State<Service>, by: By, body: Body) -> Result<Response, Problem> {
     let wanted: Rules = body.into()?;
-    Ok(json_of(&service.supervisor.make_so(&bodies(wanted.rules)?, wanted.prune, &service.by()).await?))
+    Ok(json_of(&service.supervisor.make_so(&bodies(wanted.rules)?, wanted.prune, &by).await?))
 }

@@ -10,6 +10,7 @@ use super::extract::{Body, OfPath, seen_version};
 use super::openapi::{NewSource, NewStore, SourceBody, StoreBody};
 use super::problem::Problem;
 use super::view::json_of;
+use crate::service::changes::By;
 use crate::service::connections::Connection;
 use crate::service::definition::Kind;
 
@@ -42,15 +43,15 @@ pub(super) async fn store(State(service): State<Service>, OfPath(name): OfPath<S
 /// A new Kafka connection; none is written over
 #[utoipa::path(post, path = "/sources", tag = "connections", request_body = NewSource,
     responses((status = 201, description = "It can be named", body = Connection)))]
-pub(super) async fn create_source(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
-    create(&service, Kind::Kafka, body).await
+pub(super) async fn create_source(State(service): State<Service>, by: By, body: Body) -> Result<Response, Problem> {
+    create(&service, &by, Kind::Kafka, body).await
 }
 
 /// A new store; none is written over
 #[utoipa::path(post, path = "/stores", tag = "connections", request_body = NewStore,
     responses((status = 201, description = "It can be named", body = Connection)))]
-pub(super) async fn create_store(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
-    create(&service, Kind::Store, body).await
+pub(super) async fn create_store(State(service): State<Service>, by: By, body: Body) -> Result<Response, Problem> {
+    create(&service, &by, Kind::Store, body).await
 }
 
 /// Gives a Kafka connection other settings; brokers only while no rule names it
@@ -60,11 +61,12 @@ pub(super) async fn create_store(State(service): State<Service>, body: Body) -> 
     responses((status = 200, description = "Rules that start from now on use them", body = Connection)))]
 pub(super) async fn edit_source(
     State(service): State<Service>,
+    by: By,
     OfPath(name): OfPath<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    edit(&service, Kind::Kafka, &name, &headers, body).await
+    edit(&service, &by, Kind::Kafka, &name, &headers, body).await
 }
 
 /// Gives a store other settings; its address only while no rule names it
@@ -74,34 +76,35 @@ pub(super) async fn edit_source(
     responses((status = 200, description = "Rules that start from now on use them", body = Connection)))]
 pub(super) async fn edit_store(
     State(service): State<Service>,
+    by: By,
     OfPath(name): OfPath<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    edit(&service, Kind::Store, &name, &headers, body).await
+    edit(&service, &by, Kind::Store, &name, &headers, body).await
 }
 
 /// Forgets a Kafka connection that no rule names
 #[utoipa::path(delete, path = "/sources/{name}", tag = "connections", params(("name" = String, Path, description = "The connection")),
     responses((status = 204, description = "It is forgotten")))]
-pub(super) async fn delete_source(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    delete(&service, Kind::Kafka, name).await
+pub(super) async fn delete_source(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    delete(&service, &by, Kind::Kafka, name).await
 }
 
 /// Forgets a store that no rule names
 #[utoipa::path(delete, path = "/stores/{name}", tag = "connections", params(("name" = String, Path, description = "The store")),
     responses((status = 204, description = "It is forgotten")))]
-pub(super) async fn delete_store(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    delete(&service, Kind::Store, name).await
+pub(super) async fn delete_store(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    delete(&service, &by, Kind::Store, name).await
 }
 
-async fn create(service: &Service, kind: Kind, body: Body) -> Result<Response, Problem> {
-    let made = service.supervisor.create_connection(kind, body.0, &service.by().who).await?;
+async fn create(service: &Service, by: &By, kind: Kind, body: Body) -> Result<Response, Problem> {
+    let made = service.supervisor.create_connection(kind, body.0, &by.who).await?;
     Ok(answer(StatusCode::CREATED, &made))
 }
 
-async fn edit(service: &Service, kind: Kind, name: &str, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
-    let edited = service.supervisor.edit_connection(kind, name, seen_version(headers), body.0, &service.by().who).await?;
+async fn edit(service: &Service, by: &By, kind: Kind, name: &str, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    let edited = service.supervisor.edit_connection(kind, name, seen_version(headers), body.0, &by.who).await?;
     Ok(answer(StatusCode::OK, &edited))
 }
 
@@ -114,7 +117,7 @@ fn answer(status: StatusCode, connection: &Connection) -> Response {
     }
 }
 
-async fn delete(service: &Service, kind: Kind, name: String) -> Result<Response, Problem> {
-    service.supervisor.delete_connection(kind, name, &service.by().who).await?;
+async fn delete(service: &Service, by: &By, kind: Kind, name: String) -> Result<Response, Problem> {
+    service.supervisor.delete_connection(kind, name, &by.who).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

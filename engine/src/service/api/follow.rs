@@ -14,6 +14,7 @@ use super::Service;
 use super::extract::{After, OfPath, OfQuery};
 use super::problem::Problem;
 use crate::service::state::LogLine;
+use crate::service::tokens::Holder;
 
 /// Lines of one look.
 const LINES_AT_ONCE: u32 = 500;
@@ -27,6 +28,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     responses((status = 200, description = "Goes on until the caller has enough", body = LogLine, content_type = "text/event-stream")))]
 pub(in crate::service) async fn log(
     State(service): State<Service>,
+    holder: Holder,
     OfPath(name): OfPath<String>,
     OfQuery(page): OfQuery<After>,
     headers: HeaderMap,
@@ -35,13 +37,19 @@ pub(in crate::service) async fn log(
     let newest = service.state.ask(move |state| state.rule(&asked).and_then(|_| state.log(&asked, None, 1))).await?;
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let seen = resumed.or(page.after).unwrap_or_else(|| newest.last().map_or(0, |line| line.id));
-    Ok(Sse::new(lines(service, name, seen, written)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(Sse::new(lines(service, holder, name, seen, written)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
-/// The lines behind a number, and those that come. Ends when they cannot be read, or the rule is gone.
-fn lines(service: Service, rule: String, seen: i64, written: watch::Receiver<u64>) -> impl Stream<Item = Result<Event, Infallible>> {
+/// The lines behind a number, and those that come. Ends when they cannot be read, the rule is gone, or the token is.
+fn lines(
+    service: Service,
+    holder: Holder,
+    rule: String,
+    seen: i64,
+    written: watch::Receiver<u64>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let batches = stream::unfold((seen, written), move |(seen, mut written)| {
-        let (service, rule) = (service.clone(), rule.clone());
+        let (service, holder, rule) = (service.clone(), holder.clone(), rule.clone());
         async move {
             loop {
                 written.mark_unchanged();
@@ -51,6 +59,9 @@ fn lines(service: Service, rule: String, seen: i64, written: watch::Receiver<u64
                     .ask(move |state| state.rule(&asked).and_then(|_| state.log(&asked, Some(seen), LINES_AT_ONCE)))
                     .await
                     .ok()?;
+                if !service.tokens.holds(&holder) {
+                    return None;
+                }
                 if let Some(last) = found.last() {
                     let seen = last.id;
                     return Some((stream::iter(found), (seen, written)));

@@ -16,7 +16,7 @@ use super::problem::{Problem, malformed};
 use super::view::{VersionView, json_of};
 use crate::error::Error;
 use crate::metrics::CONTENT_TYPE as TEXT_TYPE;
-use crate::service::changes::now_ms;
+use crate::service::changes::{By, now_ms};
 use crate::service::metrics;
 use crate::service::series::Point;
 use crate::service::state::{Audited, Grave, LogLine, StoredGap, StoredWindow};
@@ -124,8 +124,8 @@ pub(super) struct Copied {
 
 /// Copies the service's state into a file of its state directory
 #[utoipa::path(post, path = "/state/copy", tag = "history", responses((status = 201, description = "Where it is", body = Copied)))]
-pub(super) async fn copy(State(service): State<Service>) -> Result<Response, Problem> {
-    let file = copy_state(&service, &service.by().who).await?;
+pub(super) async fn copy(State(service): State<Service>, by: By) -> Result<Response, Problem> {
+    let file = copy_state(&service, &by.who).await?;
     Ok((StatusCode::CREATED, json_of(&Copied { file: file.display().to_string() })).into_response())
 }
 

@@ -15,12 +15,12 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::changes::By;
 use super::console::{self, Sessions};
 use super::inspection::Inspector;
 use super::series::Series;
-use super::state::{Origin, State};
+use super::state::State;
 use super::supervisor::Supervisor;
+use super::tokens::Tokens;
 use super::verification::Verifications;
 use super::web::{self, Attempts, Hosts};
 use crate::error::{Error, ErrorKind, codes};
@@ -36,11 +36,11 @@ mod inspect;
 mod openapi;
 mod problem;
 mod rules;
+mod tokens;
 mod verify;
 mod view;
 
-pub use auth::Token;
-pub(in crate::service) use auth::secret;
+pub(in crate::service) use auth::{Shown, look_at};
 pub(in crate::service) use extract::{OfPath, OfQuery};
 pub use openapi::described;
 pub(in crate::service) use problem::{Problem, malformed, method_not_taken, nothing_at_this_path};
@@ -62,7 +62,7 @@ pub struct Service {
     /// How fast rules were.
     pub series: Arc<Series>,
     /// What callers must show.
-    pub token: Arc<Token>,
+    pub tokens: Arc<Tokens>,
     /// Who has shown something else.
     pub attempts: Arc<Attempts>,
     /// Who is logged in to the console.
@@ -71,15 +71,10 @@ pub struct Service {
     pub hosts: Arc<Hosts>,
     /// Where copies of the state go.
     pub copies: Arc<std::path::Path>,
+    /// Whether TLS is spoken here, and not only by a proxy before it.
+    pub tls: bool,
     /// Whether keys and values of records are shown.
     pub show_values: bool,
-}
-
-impl Service {
-    /// Who asks, for the audit: there is one token.
-    fn by(&self) -> By {
-        By { who: "token".to_owned(), origin: Origin::Api }
-    }
 }
 
 /// All calls that need the token, and their description.
@@ -117,6 +112,8 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(inspect::records))
         .routes(routes!(inspect::probe))
         .routes(routes!(history::copy))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
 }
 
 /// A change goes on to its end although its caller hangs up: what was written down is made so.
@@ -153,6 +150,6 @@ pub fn router(service: Service) -> Router {
         .route("/readyz", get(history::ready))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(axum::middleware::from_fn(web::headers))
+        .layer(axum::middleware::from_fn_with_state(service.clone(), web::headers))
         .with_state(service)
 }

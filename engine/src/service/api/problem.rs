@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::service::changes::{DIRECTORY_TAKEN, GROUP_TAKEN};
 use crate::service::connections::CONNECTION_IN_USE;
-use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, RULE_OF_A_FILE, VERSION_OUTDATED};
+use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, RULE_OF_A_FILE, TOKEN_EXISTS, VERSION_OUTDATED};
 use crate::service::verification::VERIFYING;
 use crate::service::web::{OTHER_HOST, TOO_MANY_ATTEMPTS};
 
@@ -70,9 +70,8 @@ impl Problem {
 
 fn status_of(error: &Error) -> StatusCode {
     match (error.code, error.kind) {
-        (RULE_EXISTS | CONNECTION_EXISTS | RULE_OF_A_FILE | DIRECTORY_TAKEN | GROUP_TAKEN | VERIFYING | CONNECTION_IN_USE, _) => {
-            StatusCode::CONFLICT
-        }
+        (RULE_EXISTS | CONNECTION_EXISTS | TOKEN_EXISTS | RULE_OF_A_FILE | DIRECTORY_TAKEN | GROUP_TAKEN, _)
+        | (VERIFYING | CONNECTION_IN_USE, _) => StatusCode::CONFLICT,
         (OTHER_HOST, _) => StatusCode::MISDIRECTED_REQUEST,
         (TOO_MANY_ATTEMPTS, _) => StatusCode::TOO_MANY_REQUESTS,
         (VERSION_OUTDATED, _) => StatusCode::PRECONDITION_FAILED,

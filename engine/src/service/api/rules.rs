@@ -14,7 +14,7 @@ use super::openapi::{NewRule, RuleBody};
 use super::problem::{Problem, malformed};
 use super::view::{RuleView, answer, json_of, shown};
 use crate::config::{Accept, is_name};
-use crate::service::changes::now_ms;
+use crate::service::changes::{By, now_ms};
 use crate::service::definition;
 use crate::service::inspection::Explained;
 use crate::service::state::{Holdings, Wanted};
@@ -39,9 +39,9 @@ pub(super) async fn list(State(service): State<Service>) -> Result<Response, Pro
 /// A new rule
 #[utoipa::path(post, path = "/rules", tag = "rules", request_body = NewRule,
     responses((status = 201, description = "It is created, and starts", body = RuleView)))]
-pub(super) async fn create(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn create(State(service): State<Service>, by: By, body: Body) -> Result<Response, Problem> {
     let (name, body) = definition::split(body.0)?;
-    let rule = service.supervisor.create(&name, &body, &service.by()).await?;
+    let rule = service.supervisor.create(&name, &body, &by).await?;
     Ok(([(LOCATION, format!("/api/v1/rules/{name}"))], answer(&service, StatusCode::CREATED, rule)).into_response())
 }
 
@@ -59,12 +59,13 @@ pub(super) async fn show(State(service): State<Service>, OfPath(name): OfPath<St
     responses((status = 200, description = "The new version", body = RuleView)))]
 pub(super) async fn edit(
     State(service): State<Service>,
+    by: By,
     OfPath(name): OfPath<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let body = definition::body_of(&name, body.0)?;
-    let rule = service.supervisor.edit(&name, seen_version(&headers), &body, &service.by()).await?;
+    let rule = service.supervisor.edit(&name, seen_version(&headers), &body, &by).await?;
     Ok(answer(&service, StatusCode::OK, rule))
 }
 
@@ -91,8 +92,8 @@ pub(super) struct Staying {
 /// Forgets a rule; its objects stay
 #[utoipa::path(delete, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
     responses((status = 200, description = "It has ended, and is forgotten: what goes, and what stays", body = Deleted)))]
-pub(super) async fn delete(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let (by, asked) = (service.by(), name.clone());
+pub(super) async fn delete(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let asked = name.clone();
     let goes = service.state.ask(move |state| state.holdings(&asked)).await?;
     // What names a store that is gone has no plan any more.
     let plan = service.supervisor.plan_of_rule(&name).await.ok();
@@ -107,8 +108,8 @@ pub(super) async fn delete(State(service): State<Service>, OfPath(name): OfPath<
 /// Ends a rule, with its windows closed, until it is resumed
 #[utoipa::path(post, path = "/rules/{name}/pause", tag = "rules", params(("name" = String, Path, description = "The rule")),
     responses((status = 202, description = "It is paused, also over restarts", body = RuleView)))]
-pub(super) async fn pause(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let rule = service.supervisor.want(&name, Wanted::Paused, Vec::new(), &service.by()).await?;
+pub(super) async fn pause(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let rule = service.supervisor.want(&name, Wanted::Paused, Vec::new(), &by).await?;
     Ok(answer(&service, StatusCode::ACCEPTED, rule))
 }
 
@@ -123,19 +124,19 @@ pub(super) struct Answers {
 /// Runs a rule that is paused or has failed, or answers its stopped lanes
 #[utoipa::path(post, path = "/rules/{name}/resume", tag = "rules", request_body = Option<Answers>,
     params(("name" = String, Path, description = "The rule")), responses((status = 202, description = "It starts", body = RuleView)))]
-pub(super) async fn resume(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn resume(State(service): State<Service>, by: By, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
     let answers: Answers = body.into()?;
     let accept = answers.accept.iter().map(|word| word.parse::<Accept>()).collect::<Result<Vec<_>, _>>();
     let accept = accept.map_err(|e| Problem::from(malformed("accept", e)))?;
-    let rule = service.supervisor.want(&name, Wanted::Running, accept, &service.by()).await?;
+    let rule = service.supervisor.want(&name, Wanted::Running, accept, &by).await?;
     Ok(answer(&service, StatusCode::ACCEPTED, rule))
 }
 
 /// Closes the open windows now
 #[utoipa::path(post, path = "/rules/{name}/seal", tag = "rules", params(("name" = String, Path, description = "The rule")),
     responses((status = 202, description = "They are closed, and new ones open behind them", body = RuleView)))]
-pub(super) async fn seal(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let rule = service.supervisor.seal(&name, &service.by()).await?;
+pub(super) async fn seal(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    let rule = service.supervisor.seal(&name, &by).await?;
     Ok(answer(&service, StatusCode::ACCEPTED, rule))
 }
 
@@ -150,9 +151,14 @@ pub(super) struct Earlier {
 /// Makes an earlier version the current one again, as a new version
 #[utoipa::path(post, path = "/rules/{name}/rollback", tag = "rules", request_body = Earlier,
     params(("name" = String, Path, description = "The rule")), responses((status = 200, description = "The new version", body = RuleView)))]
-pub(super) async fn roll_back(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn roll_back(
+    State(service): State<Service>,
+    by: By,
+    OfPath(name): OfPath<String>,
+    body: Body,
+) -> Result<Response, Problem> {
     let earlier: Earlier = body.into()?;
-    let rule = service.supervisor.roll_back(&name, earlier.version, &service.by()).await?;
+    let rule = service.supervisor.roll_back(&name, earlier.version, &by).await?;
     Ok(answer(&service, StatusCode::OK, rule))
 }
 
@@ -160,10 +166,15 @@ pub(super) async fn roll_back(State(service): State<Service>, OfPath(name): OfPa
 #[utoipa::path(post, path = "/rules/{name}/clone", tag = "rules", request_body = NewRule,
     params(("name" = String, Path, description = "The rule to copy")),
     responses((status = 201, description = "It is created, and starts", body = RuleView)))]
-pub(super) async fn clone_rule(State(service): State<Service>, OfPath(name): OfPath<String>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn clone_rule(
+    State(service): State<Service>,
+    by: By,
+    OfPath(name): OfPath<String>,
+    body: Body,
+) -> Result<Response, Problem> {
     let (new, over) = definition::split(body.0)?;
     let over = serde_json::from_str(&over).unwrap_or_default();
-    let rule = service.supervisor.clone_rule(&name, &new, over, &service.by()).await?;
+    let rule = service.supervisor.clone_rule(&name, &new, over, &by).await?;
     Ok(answer(&service, StatusCode::CREATED, rule))
 }
 

@@ -14,12 +14,7 @@ use crate::config::{Accept, is_name};
 use crate::error::Error;
 use crate::service::api::{OfPath, Service, malformed};
 use crate::service::changes::{By, now_ms};
-use crate::service::state::{Origin, Wanted};
-
-/// Who changes rules here, for the audit. What is created here is changed through the API as well, so it is of the same origin.
-pub(super) fn by() -> By {
-    By { who: "console".to_owned(), origin: Origin::Api }
-}
+use crate::service::state::Wanted;
 
 /// What was done, said once on the page after it.
 pub(super) fn notice(t: &Texts, done: Option<&str>) -> Option<&'static str> {
@@ -42,21 +37,26 @@ pub(super) fn to_rule(name: &str, done: &str) -> Response {
 }
 
 /// Ends a rule until it is resumed.
-pub(super) async fn pause(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
-    service.supervisor.want(&name, Wanted::Paused, Vec::new(), &by()).await?;
+pub(super) async fn pause(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
+    service.supervisor.want(&name, Wanted::Paused, Vec::new(), &by).await?;
     Ok(to_rule(&name, "paused"))
 }
 
 /// Runs a rule, with answers to what its lanes have asked.
-pub(super) async fn resume(State(service): State<Service>, OfPath(name): OfPath<String>, fields: Fields) -> Result<Response, Refusal> {
+pub(super) async fn resume(
+    State(service): State<Service>,
+    by: By,
+    OfPath(name): OfPath<String>,
+    fields: Fields,
+) -> Result<Response, Refusal> {
     let accept = fields.all("accept").map(str::parse::<Accept>).collect::<Result<Vec<_>, _>>().map_err(|e| malformed("accept", e))?;
-    service.supervisor.want(&name, Wanted::Running, accept, &by()).await?;
+    service.supervisor.want(&name, Wanted::Running, accept, &by).await?;
     Ok(to_rule(&name, "resumed"))
 }
 
 /// Closes the open windows now.
-pub(super) async fn seal(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
-    service.supervisor.seal(&name, &by()).await?;
+pub(super) async fn seal(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
+    service.supervisor.seal(&name, &by).await?;
     Ok(to_rule(&name, "sealed"))
 }
 
@@ -68,9 +68,14 @@ pub(super) async fn verify(State(service): State<Service>, OfPath(name): OfPath<
 }
 
 /// Makes an earlier version the current one again.
-pub(super) async fn roll_back(State(service): State<Service>, OfPath(name): OfPath<String>, fields: Fields) -> Result<Response, Refusal> {
+pub(super) async fn roll_back(
+    State(service): State<Service>,
+    by: By,
+    OfPath(name): OfPath<String>,
+    fields: Fields,
+) -> Result<Response, Refusal> {
     let version = fields.text("version").parse().map_err(|e| malformed("version", e))?;
-    service.supervisor.roll_back(&name, version, &by()).await?;
+    service.supervisor.roll_back(&name, version, &by).await?;
     Ok(to_rule(&name, "rolled-back"))
 }
 
@@ -105,6 +110,7 @@ pub(super) async fn ask_delete(State(service): State<Service>, p: Page, OfPath(n
 /// Forgets a rule whose name was typed.
 pub(super) async fn delete(
     State(service): State<Service>,
+    by: By,
     p: Page,
     OfPath(name): OfPath<String>,
     fields: Fields,
@@ -112,7 +118,6 @@ pub(super) async fn delete(
     if fields.text("confirm") != name {
         return delete_page(&service, p, name, true, &[]).await;
     }
-    let by = by();
     match service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await {
         Ok(()) => Ok(Redirect::to("/console?done=deleted").into_response()),
         Err(error) => delete_page(&service, p, name, false, &[error]).await,
@@ -141,6 +146,7 @@ pub(super) async fn ask_clone(State(service): State<Service>, p: Page, OfPath(na
 /// Copies a rule.
 pub(super) async fn clone(
     State(service): State<Service>,
+    by: By,
     p: Page,
     OfPath(name): OfPath<String>,
     fields: Fields,
@@ -148,7 +154,7 @@ pub(super) async fn clone(
     let (new, prefix) = (fields.text("new").to_owned(), fields.text("prefix").to_owned());
     let over = json!({ "to": { "prefix": prefix } });
     let made = match is_name(&new) {
-        true => service.supervisor.clone_rule(&name, &new, over, &by()).await.map(drop),
+        true => service.supervisor.clone_rule(&name, &new, over, &by).await.map(drop),
         false => Err(vec![malformed("the name", format_args!("{new:?}"))]),
     };
     match made {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::actions::{by, to_rule};
+use super::actions::to_rule;
 use super::context::Page;
 use super::draft::{Draft, FieldProblems, STEPS};
 use super::elsewhere::{self, Elsewhere};
@@ -21,6 +21,7 @@ use super::show::{self, Moment};
 use crate::config::{BackupPlan, Config};
 use crate::error::{Error, Result};
 use crate::service::api::Service;
+use crate::service::changes::By;
 use crate::service::definition;
 use crate::service::inspection::{Probed, Sample, TopicFound, example_key};
 
@@ -119,7 +120,7 @@ pub(super) async fn begin(State(service): State<Service>, p: Page) -> Result<Res
 }
 
 /// What a screen sends.
-pub(super) async fn go(State(service): State<Service>, p: Page, fields: Fields) -> Result<Response, Refusal> {
+pub(super) async fn go(State(service): State<Service>, by: By, p: Page, fields: Fields) -> Result<Response, Refusal> {
     let config = service.supervisor.config().await?;
     let draft = Draft::of_form(&fields);
     let step = fields.text("step").parse::<usize>().unwrap_or(1).clamp(1, REVIEW);
@@ -127,18 +128,18 @@ pub(super) async fn go(State(service): State<Service>, p: Page, fields: Fields) 
     let is_search = step == 2 && fields.text("go") == "next" && !fields.text("search").is_empty() && draft.text("topics").is_empty();
     match fields.text("go") {
         "back" => show_step(&service, p, &config, &draft, (step - 1).max(1)).await,
-        "next" if !is_search => forward(&service, p, &config, &draft, step).await,
+        "next" if !is_search => forward(&service, &by, p, &config, &draft, step).await,
         go => ask(&service, p, &config, &draft, step, if is_search { "search" } else { go }, fields.text("search")).await,
     }
 }
 
 /// Goes on to the next screen, or from the last one to the new rule; whatever is wrong keeps the screen.
-async fn forward(service: &Service, p: Page, config: &Config, draft: &Draft, step: usize) -> Result<Response, Refusal> {
+async fn forward(service: &Service, by: &By, p: Page, config: &Config, draft: &Draft, step: usize) -> Result<Response, Refusal> {
     let wrong = draft.problems(p.t, config, step);
     let refused = match step {
         _ if !wrong.is_empty() => Vec::new(),
         1 => is_taken(service, draft.text("name")).await?,
-        REVIEW => match service.supervisor.create(draft.text("name"), &draft.body().to_string(), &by()).await {
+        REVIEW => match service.supervisor.create(draft.text("name"), &draft.body().to_string(), by).await {
             Ok(_) => return Ok(to_rule(draft.text("name"), "created")),
             Err(errors) => errors,
         },

@@ -6,7 +6,6 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::actions::by;
 use super::context::Page;
 use super::elsewhere::{self, Elsewhere};
 use super::forms::Fields;
@@ -17,6 +16,7 @@ use super::words;
 use crate::config::{Mechanism, Preset, Words as _};
 use crate::error::Error;
 use crate::service::api::{OfPath, OfQuery, Service};
+use crate::service::changes::By;
 use crate::service::connections::Connection;
 use crate::service::definition::Kind;
 use crate::service::inspection::Probed;
@@ -184,16 +184,16 @@ async fn list(service: &Service, p: Page, kind: Kind, done: Done) -> Result<Resp
     page(service, p, kind, &Fields::default(), Said { notice, ..Said::default() }).await
 }
 
-async fn create(service: &Service, p: Page, kind: Kind, fields: &Fields) -> Result<Response, Refusal> {
+async fn create(service: &Service, by: &By, p: Page, kind: Kind, fields: &Fields) -> Result<Response, Refusal> {
     let body = if kind == Kind::Kafka { source_body(fields) } else { store_body(fields) };
-    match service.supervisor.create_connection(kind, body, &by().who).await {
+    match service.supervisor.create_connection(kind, body, &by.who).await {
         Ok(_) => Ok(Redirect::to(&format!("{}?done=created", base(kind))).into_response()),
         Err(errors) => page(service, p, kind, fields, Said { errors, ..Said::default() }).await,
     }
 }
 
-async fn delete(service: &Service, p: Page, kind: Kind, name: String) -> Result<Response, Refusal> {
-    match service.supervisor.delete_connection(kind, name, &by().who).await {
+async fn delete(service: &Service, by: &By, p: Page, kind: Kind, name: String) -> Result<Response, Refusal> {
+    match service.supervisor.delete_connection(kind, name, &by.who).await {
         Ok(()) => Ok(Redirect::to(&format!("{}?done=deleted", base(kind))).into_response()),
         Err(error) => page(service, p, kind, &Fields::default(), Said { errors: vec![error], ..Said::default() }).await,
     }
@@ -207,20 +207,30 @@ pub(super) async fn stores(State(service): State<Service>, p: Page, OfQuery(done
     list(&service, p, Kind::Store, done).await
 }
 
-pub(super) async fn create_source(State(service): State<Service>, p: Page, fields: Fields) -> Result<Response, Refusal> {
-    create(&service, p, Kind::Kafka, &fields).await
+pub(super) async fn create_source(State(service): State<Service>, by: By, p: Page, fields: Fields) -> Result<Response, Refusal> {
+    create(&service, &by, p, Kind::Kafka, &fields).await
 }
 
-pub(super) async fn create_store(State(service): State<Service>, p: Page, fields: Fields) -> Result<Response, Refusal> {
-    create(&service, p, Kind::Store, &fields).await
+pub(super) async fn create_store(State(service): State<Service>, by: By, p: Page, fields: Fields) -> Result<Response, Refusal> {
+    create(&service, &by, p, Kind::Store, &fields).await
 }
 
-pub(super) async fn delete_source(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
-    delete(&service, p, Kind::Kafka, name).await
+pub(super) async fn delete_source(
+    State(service): State<Service>,
+    by: By,
+    p: Page,
+    OfPath(name): OfPath<String>,
+) -> Result<Response, Refusal> {
+    delete(&service, &by, p, Kind::Kafka, name).await
 }
 
-pub(super) async fn delete_store(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
-    delete(&service, p, Kind::Store, name).await
+pub(super) async fn delete_store(
+    State(service): State<Service>,
+    by: By,
+    p: Page,
+    OfPath(name): OfPath<String>,
+) -> Result<Response, Refusal> {
+    delete(&service, &by, p, Kind::Store, name).await
 }
 
 /// Tries a connection.

@@ -103,13 +103,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 
 /// Provides handlers with their [`Page`] and, if somebody is logged in, the [`Session`].
 pub(super) async fn provide(State(service): State<Service>, mut request: Request, next: Next) -> Response {
-    let session = service.sessions.of(request.headers());
+    let session = service.sessions.of(request.headers()).filter(|session| service.tokens.holds(&session.holder));
     let path = request.uri().path_and_query().map_or("/console", |here| here.as_str());
     // Where a form was sent to there is no page to come back to.
     let here = if request.method().is_safe() { path.to_owned() } else { section_of(path) };
     let page = Page::new(language_of(request.headers()), session.as_ref(), &here, &web::host_of(request.headers()).unwrap_or_default());
     request.extensions_mut().insert(page.clone());
     if let Some(session) = session {
+        request.extensions_mut().insert(session.holder.by_console());
+        request.extensions_mut().insert(session.holder.clone());
         request.extensions_mut().insert(session);
     }
     let mut response = next.run(request).await;
@@ -152,11 +154,12 @@ pub(super) struct Choice {
 }
 
 /// Remembers a language and goes back to where it was chosen.
-pub(super) async fn choose(OfQuery(choice): OfQuery<Choice>) -> Response {
+pub(super) async fn choose(State(service): State<Service>, OfQuery(choice): OfQuery<Choice>) -> Response {
     let back = own_path(choice.back.as_deref().unwrap_or_default());
     match Language::of_tag(&choice.to) {
         Some(language) => {
-            let cookie = format!("{LANGUAGE_COOKIE}={}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax", language.tag());
+            let secure = if service.tls { "; Secure" } else { "" };
+            let cookie = format!("{LANGUAGE_COOKIE}={}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}", language.tag());
             ([(SET_COOKIE, cookie)], Redirect::to(&back)).into_response()
         }
         None => Redirect::to(&back).into_response(),

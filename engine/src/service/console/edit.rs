@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::actions::{by, to_rule};
+use super::actions::to_rule;
 use super::context::Page;
 use super::draft::{Draft, STEPS};
 use super::forms::Fields;
@@ -14,6 +14,7 @@ use super::refusal::{ProblemShown, Refusal, problems, shown};
 use crate::config::Config;
 use crate::error::Error;
 use crate::service::api::{OfPath, Service, malformed};
+use crate::service::changes::By;
 use crate::service::definition::{self, Difference};
 use crate::service::state::{Origin, StoredRule};
 
@@ -70,13 +71,19 @@ pub(super) async fn page(State(service): State<Service>, p: Page, OfPath(name): 
 }
 
 /// Shows what would change, or makes it so.
-pub(super) async fn go(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>, fields: Fields) -> Result<Response, Refusal> {
+pub(super) async fn go(
+    State(service): State<Service>,
+    by: By,
+    p: Page,
+    OfPath(name): OfPath<String>,
+    fields: Fields,
+) -> Result<Response, Refusal> {
     let (config, rule) = standing(&service, &name).await?;
     let version = fields.text("version").parse::<i64>().map_err(|e| malformed("version", e))?;
     if fields.text("go") == "save" {
         let body = serde_json::from_str(fields.text("body")).map_err(|e| malformed("body", e))?;
         let body = definition::body_of(&name, body)?;
-        service.supervisor.edit(&name, Some(version), &body, &by()).await?;
+        service.supervisor.edit(&name, Some(version), &body, &by).await?;
         return Ok(to_rule(&name, "edited"));
     }
     let standing = Draft::of_body(&name, &rule.body);
@@ -90,7 +97,7 @@ pub(super) async fn go(State(service): State<Service>, p: Page, OfPath(name): Of
         }
     };
     let reviewed = match body {
-        Ok(body) => review(&service, &name, body).await,
+        Ok(body) => review(&service, &by, &name, body).await,
         Err(errors) => Err(errors),
     };
     let mut page = EditPage::new(p, &config, &rule, &draft);
@@ -106,9 +113,9 @@ pub(super) async fn go(State(service): State<Service>, p: Page, OfPath(name): Of
     Ok(shown(&page))
 }
 
-async fn review(service: &Service, name: &str, body: String) -> Result<Review, Vec<Error>> {
+async fn review(service: &Service, by: &By, name: &str, body: String) -> Result<Review, Vec<Error>> {
     let wanted = [(name.to_owned(), body.clone())].into();
-    let changes = service.supervisor.changes(&wanted, false, &by()).await?;
+    let changes = service.supervisor.changes(&wanted, false, by).await?;
     Ok(Review { body, differences: changes.into_iter().flat_map(|change| change.differences).collect() })
 }
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use super::actions::{by, notice};
+use super::actions::notice;
 use super::context::Page;
 use super::elsewhere::{self, Elsewhere};
 use super::refusal::{Refusal, shown};
@@ -13,6 +13,7 @@ use super::show::{self, Moment};
 use super::words::{self, Badge, STATES};
 use crate::https::escaped;
 use crate::service::api::{OfQuery, Service, history};
+use crate::service::changes::By;
 use crate::service::state::Audited;
 
 /// Entries of a page.
@@ -82,7 +83,7 @@ pub(super) async fn page(State(service): State<Service>, p: Page, OfQuery(which)
 }
 
 /// Copies the state.
-pub(super) async fn copy(State(service): State<Service>) -> Result<Response, Refusal> {
-    history::copy_state(&service, &by().who).await?;
+pub(super) async fn copy(State(service): State<Service>, by: By) -> Result<Response, Refusal> {
+    history::copy_state(&service, &by.who).await?;
     Ok(Redirect::to("/console/health?done=copied").into_response())
 }

@@ -1,4 +1,4 @@
-//! Logging in with the token, and out.
+//! Logging in with a token, and out.
 
 use askama::Template;
 use axum::extract::{Request, State};
@@ -13,7 +13,7 @@ use super::forms::Fields;
 use super::refusal::{Refusal, shown};
 use super::session::{Session, clear_cookie, set_cookie};
 use crate::error::{Error, ErrorKind, codes};
-use crate::service::api::{OfQuery, Service};
+use crate::service::api::{OfQuery, Service, Shown, look_at};
 use crate::service::web;
 
 #[derive(Template)]
@@ -36,23 +36,25 @@ pub(super) async fn show(p: Page, OfQuery(to): OfQuery<Destination>) -> Response
     if p.logged_in { Redirect::to(&next).into_response() } else { shown(&LoginPage { p, next, problem: None }) }
 }
 
-/// Takes the token. Whoever has failed too often is not told whether it was wrong for a while; the right token is always heard, since behind a proxy
-/// everybody has one address.
+/// Takes a token. Whoever has failed too often is not told whether it was wrong for a while; a right one that is known is always heard, since behind a
+/// proxy everybody has one address.
 pub(super) async fn enter(State(service): State<Service>, p: Page, fields: Fields, request: Request) -> Result<Response, Refusal> {
     let (next, address) = (own_path(fields.text("next")), web::address_of(&request));
-    if !service.token.is(fields.text("token")) {
-        if service.attempts.are_spent(address) {
+    let holder = match look_at(&service, address, fields.text("token")).await {
+        Shown::Right(holder) => holder,
+        Shown::Unheard(_) => {
             let page = shown(&LoginPage { problem: Some(p.t.too_many_attempts), next, p });
             return Ok((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "60")], page).into_response());
         }
-        service.attempts.failed_again(address);
-        tracing::warn!(%address, "a login with a wrong token");
-        let page = shown(&LoginPage { problem: Some(p.t.wrong_token), next, p });
-        return Ok((StatusCode::FORBIDDEN, page).into_response());
-    }
+        Shown::Wrong => {
+            tracing::warn!(%address, "a login with a wrong token");
+            let page = shown(&LoginPage { problem: Some(p.t.wrong_token), next, p });
+            return Ok((StatusCode::FORBIDDEN, page).into_response());
+        }
+    };
     let session = service
         .sessions
-        .begin(comes_over_tls(request.headers()))
+        .begin(holder, service.tls || comes_over_tls(request.headers()))
         .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "no session can be opened").because(e).help("try again"))?;
     let cookie = set_cookie(&session.id, session.over_tls);
     Ok(([(SET_COOKIE, cookie)], Redirect::to(&next)).into_response())

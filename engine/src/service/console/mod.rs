@@ -5,7 +5,7 @@
 //! Scripts only draw charts and follow a log: everything else works without.
 //!
 //! Guarantees: nobody sees a page but the login without a [session]; nothing is changed but by a [form](forms) of that session; what comes from outside is
-//! escaped; a page loads nothing from elsewhere. Not here: who may do what. There is one token, and whoever has it may do all.
+//! escaped; a page loads nothing from elsewhere. Not here: who may do what. Whoever has a token may do all.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

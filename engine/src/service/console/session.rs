@@ -1,6 +1,6 @@
 //! Who is logged in: sessions in memory, each with a secret of its own for forms.
 //!
-//! A session ends when it was not used for some hours, after a day at the latest, with the process, or when somebody logs out. Bounded: of very many the one
+//! A session ends when it was not used for some hours, after a day at the latest, with the process, with the token that opened it, or when somebody logs out. Bounded: of very many the one
 //! that was unused for longest goes. A cookie holds its id alone.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use axum::http::header::COOKIE;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::service::api::secret;
+use crate::service::tokens::{Holder, secret};
 
 /// The cookie that holds a session's id.
 const COOKIE_NAME: &str = "catchment_session";
@@ -41,6 +41,7 @@ impl std::fmt::Debug for Sessions {
 
 struct Entry {
     csrf: String,
+    holder: Holder,
     over_tls: bool,
     opened: Instant,
     used: Instant,
@@ -59,6 +60,8 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What each form holds.
     pub(super) csrf: String,
+    /// Whose token has opened it.
+    pub(super) holder: Holder,
     /// Whether it was opened over TLS.
     pub(super) over_tls: bool,
 }
@@ -72,8 +75,8 @@ impl Sessions {
     ///
     /// # Errors
     /// If the system has no chance to give.
-    pub(super) fn begin(&self, over_tls: bool) -> std::io::Result<Session> {
-        let (session, now) = (Session { id: secret()?, csrf: secret()?, over_tls }, clock::now());
+    pub(super) fn begin(&self, holder: Holder, over_tls: bool) -> std::io::Result<Session> {
+        let (session, now) = (Session { id: secret()?, csrf: secret()?, holder, over_tls }, clock::now());
         let mut open = self.open();
         open.retain(|_, entry| entry.lives(now));
         if open.len() >= SESSIONS_MAX
@@ -81,7 +84,8 @@ impl Sessions {
         {
             open.remove(&oldest);
         }
-        open.insert(session.id.clone(), Entry { csrf: session.csrf.clone(), over_tls, opened: now, used: now });
+        let (csrf, holder) = (session.csrf.clone(), session.holder.clone());
+        open.insert(session.id.clone(), Entry { csrf, holder, over_tls, opened: now, used: now });
         Ok(session)
     }
 
@@ -91,7 +95,12 @@ impl Sessions {
         let mut open = self.open();
         let entry = open.get_mut(id).filter(|entry| entry.lives(now))?;
         entry.used = now;
-        Some(Session { id: id.to_owned(), csrf: entry.csrf.clone(), over_tls: entry.over_tls })
+        Some(Session { id: id.to_owned(), csrf: entry.csrf.clone(), holder: entry.holder.clone(), over_tls: entry.over_tls })
+    }
+
+    /// Ends those of holders that are not to be kept.
+    pub(in crate::service) fn keep(&self, is_kept: impl Fn(&Holder) -> bool) {
+        self.open().retain(|_, entry| is_kept(&entry.holder));
     }
 
     /// Ends one.
@@ -128,7 +137,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_unused_or_old_or_by_a_word() {
         let sessions = Sessions::default();
-        let (one, other) = (sessions.begin(false).unwrap(), sessions.begin(false).unwrap());
+        let (one, other) = (sessions.begin(Holder::File, false).unwrap(), sessions.begin(Holder::File, false).unwrap());
         assert!(one.id != other.id && one.csrf != other.csrf && one.id != one.csrf);
         assert_eq!(sessions.of(&shown(&one.id)).map(|found| found.csrf), Some(one.csrf.clone()));
         assert!(sessions.of(&shown("")).is_none() && sessions.of(&shown(&one.csrf)).is_none() && sessions.of(&HeaderMap::new()).is_none());
@@ -140,18 +149,26 @@ mod tests {
             assert_eq!(lives, clock::now() < sessions.open().get(&one.id).map_or(clock::now(), |entry| entry.opened + AGE_MAX));
         }
         assert!(sessions.of(&shown(&one.id)).is_none(), "a day is over");
-        let idle = sessions.begin(false).unwrap();
+        let idle = sessions.begin(Holder::File, false).unwrap();
         tokio::time::advance(IDLE_MAX).await;
         assert!(sessions.of(&shown(&idle.id)).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_with_its_token() {
+        let sessions = Sessions::default();
+        let [one, other] = ["one", "other"].map(|name| sessions.begin(Holder::Named(name.into(), 1), false).unwrap());
+        sessions.keep(|holder| *holder == other.holder);
+        assert!(sessions.of(&shown(&one.id)).is_none() && sessions.of(&shown(&other.id)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn sessions_are_bounded_and_not_shown() {
         let sessions = Sessions::default();
-        let first = sessions.begin(false).unwrap();
+        let first = sessions.begin(Holder::File, false).unwrap();
         for _ in 0..SESSIONS_MAX {
             tokio::time::advance(Duration::from_millis(1)).await;
-            sessions.begin(false).unwrap();
+            sessions.begin(Holder::File, false).unwrap();
         }
         assert_eq!(sessions.open().len(), SESSIONS_MAX);
         assert!(sessions.of(&shown(&first.id)).is_none(), "the one that was unused for longest");

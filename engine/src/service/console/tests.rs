@@ -11,11 +11,14 @@ use tower::ServiceExt as _;
 use super::catalogue::tests::NAMES;
 use crate::config::Config;
 use crate::https::escaped;
-use crate::service::api::{self, Service, Token};
+use crate::service::api::{self, Service};
 use crate::service::state::{Entry, LogLine, State, StoredGap, StoredVerification, StoredWindow, VerificationState};
 use crate::service::supervisor::Supervisor;
+use crate::service::tokens::{Holder, Tokens};
 use crate::service::verification::Verifications;
 use crate::service::web::Hosts;
+
+mod doors;
 
 const HOST: &str = "127.0.0.1:8520";
 const CONFIG: &str = "[kafka.k]\nbrokers = [\"127.0.0.1:1\"]\n[store.s]\nurl = \"s3://lake/kafka/?region=r\"\n";
@@ -54,7 +57,7 @@ impl Bench {
         let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
         let base = Config::parse(CONFIG, "base").unwrap();
         let service = Service {
-            token: Arc::new(Token::of_file(&dir.path().join("token")).unwrap()),
+            tokens: Arc::new(Tokens::of(&dir.path().join("token"), &state).unwrap()),
             verifications: Verifications::new(Arc::clone(&state)),
             inspector: Arc::default(),
             series: Arc::default(),
@@ -62,6 +65,7 @@ impl Bench {
             sessions: Arc::default(),
             hosts: Arc::new(Hosts::new("127.0.0.1".parse().unwrap(), &[])),
             copies: Arc::from(dir.path()),
+            tls: false,
             show_values: false,
             supervisor: Supervisor::new(Arc::clone(&state), base, "128MiB".parse().unwrap()).unwrap(),
             state,
@@ -101,9 +105,9 @@ impl Bench {
     /// A rule with some history, whose prefix is as bad as a text can be.
     async fn with_a_rule(&self) {
         let body = json!({ "source": { "topics": ["orders"] }, "to": { "prefix": "<script>alert(1)</script>\"'&/" }, "group": "g" });
-        self.service.supervisor.create("orders", &body.to_string(), &super::actions::by()).await.unwrap();
+        self.service.supervisor.create("orders", &body.to_string(), &Holder::File.by_console()).await.unwrap();
         let edited = json!({ "source": { "topics": ["orders"] }, "to": { "prefix": "<b>/" }, "group": "g" });
-        self.service.supervisor.edit("orders", None, &edited.to_string(), &super::actions::by()).await.unwrap();
+        self.service.supervisor.edit("orders", None, &edited.to_string(), &Holder::File.by_console()).await.unwrap();
         let window = |n: i64| StoredWindow {
             id: 0,
             version: 1,

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OpenFlags, Row};
 use tokio::sync::watch;
 
 use crate::error::{Code, Error, ErrorKind, Result, codes};
@@ -17,6 +17,7 @@ mod connections;
 mod copy;
 mod history;
 mod rules;
+mod tokens;
 mod verifications;
 
 pub use audit::Audited;
@@ -26,6 +27,7 @@ pub use rules::{
     Holdings, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
     check_origin, rule_exists,
 };
+pub use tokens::{StoredToken, TOKEN_EXISTS, TOKEN_UNKNOWN};
 pub use verifications::{StoredVerification, VerificationState};
 
 /// The state cannot be opened, read or written.
@@ -59,6 +61,9 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE verification (rule TEXT PRIMARY KEY, state TEXT NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER, report TEXT, problem TEXT) STRICT;
 ",
     "ALTER TABLE connection ADD COLUMN version INTEGER NOT NULL DEFAULT 1;",
+    "
+    CREATE TABLE token (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, made_ms INTEGER NOT NULL) STRICT;
+",
 ];
 
 /// The state of one service.
@@ -90,6 +95,28 @@ impl State {
         })?;
         let db = Connection::open(file).map_err(|e| failed(e).with("file", file.display()))?;
         Self::prepare(db).map_err(|e| e.with("file", file.display()))
+    }
+
+    /// Opens a file that is there and that no service has open; none if one has.
+    ///
+    /// # Errors
+    /// `C0601`, also if there is no such file: who makes it owns it, and that should be the service's user.
+    pub fn open_if_free(file: &Path) -> Result<Option<Self>> {
+        if !file.is_file() {
+            return Err(Error::new(STATE_FAILED, ErrorKind::NotFound, "there is no state of a service in this directory")
+                .with("file", file.display())
+                .help("name the directory that `catchment serve --state` has; its first start makes the state"));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let asked = Connection::open_with_flags(file, flags).and_then(|db| {
+            db.busy_timeout(std::time::Duration::from_secs(1))?;
+            db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))
+        });
+        match asked {
+            Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(None),
+            Err(e) => Err(failed(e).with("file", file.display())),
+            Ok(_) => Self::open(file).map(Some),
+        }
     }
 
     fn prepare(mut db: Connection) -> Result<Self> {
@@ -164,8 +191,11 @@ mod tests {
         let state = State::open(&file).unwrap();
         assert_eq!(State::open(&file).unwrap_err().code, STATE_FAILED);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(State::open_if_free(&file).unwrap().is_none(), "a service has it");
         drop(state);
         State::open(&file).unwrap();
+        assert!(State::open_if_free(&file).unwrap().is_some());
+        assert_eq!(State::open_if_free(&dir.path().join("none.db")).unwrap_err().code, STATE_FAILED);
     }
 
     #[test]
@@ -186,5 +216,6 @@ mod tests {
         let rule = state.rule("a").unwrap();
         assert_eq!((rule.wanted, rule.origin, rule.created_ms), (Wanted::Paused, Origin::Api, 5));
         assert_eq!(state.connections().unwrap()[0].version, 1);
+        state.add_token("t", "$h", "me", 6).unwrap();
     }
 }

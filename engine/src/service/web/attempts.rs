@@ -54,9 +54,15 @@ impl Attempts {
         // No more than all of them: who waits for a while is heard again.
         *until = ((*until).max(now) + FORGOTTEN_AFTER).min(now + FORGOTTEN_AFTER * AT_ONCE);
     }
+    /// One that was counted was none.
+    pub(in crate::service) fn one_was_none(&self, address: IpAddr) {
+        if let Some(until) = self.failed().get_mut(&network(address)) {
+            *until = until.checked_sub(FORGOTTEN_AFTER).unwrap_or(*until);
+        }
+    }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
         v4 => v4,
@@ -75,6 +81,10 @@ mod tests {
             attempts.failed_again(one);
         }
         assert!(attempts.are_spent(one) && !attempts.are_spent(other));
+        attempts.one_was_none(one);
+        assert!(!attempts.are_spent(one), "it is as if it had not been");
+        attempts.failed_again(one);
+        assert!(attempts.are_spent(one));
         tokio::time::advance(FORGOTTEN_AFTER * 2).await;
         assert!(!attempts.are_spent(one));
     }

@@ -1,5 +1,5 @@
 //! What stands before the API and the console alike: the names that the service answers to, how often somebody may fail to log in, and the headers of every
-//! answer.
+//! answer; and under all of it, if it is wanted, TLS.
 //!
 //! Place in the flow: layers around both routers. A page of another site must not reach the service through a name that it has bent to this machine, and
 //! whoever guesses tokens must not guess fast. Who may do what is decided behind it.
@@ -17,9 +17,11 @@ use crate::error::{Code, Error, ErrorKind};
 
 pub mod attempts;
 pub mod hosts;
+pub mod tls;
 
 pub use attempts::Attempts;
 pub use hosts::Hosts;
+pub use tls::{Identity, TlsFiles, TlsListener};
 
 /// The call names a host that this service is not.
 pub const OTHER_HOST: Code = Code(640);
@@ -40,12 +42,18 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+/// For a year browsers come here by TLS alone, whatever they are told. Said only where TLS is spoken.
+const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// Adds the headers of every answer. What says nothing of its keeping is not kept: it may be secret.
-pub(super) async fn headers(request: Request, next: Next) -> Response {
+pub(super) async fn headers(State(service): State<Service>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let to = response.headers_mut();
     for (name, value) in HEADERS {
         to.insert(name, HeaderValue::from_static(value));
+    }
+    if service.tls {
+        to.insert(header::STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
     }
     to.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
@@ -78,4 +86,10 @@ pub(super) fn address_of(request: &Request) -> IpAddr {
 pub(super) fn too_many() -> Error {
     Error::new(TOO_MANY_ATTEMPTS, ErrorKind::Denied, "too many calls from this address have shown a wrong token")
         .help("wait a minute, then show the text of the file `token` in the service's --state directory")
+}
+
+/// What somebody is told whose token nobody has the time to look at.
+pub(super) fn too_many_at_once() -> Error {
+    Error::new(TOO_MANY_ATTEMPTS, ErrorKind::Denied, "too many tokens that are not known yet are shown at once")
+        .help("wait a minute, and show it again; once it was looked at it is always heard")
 }

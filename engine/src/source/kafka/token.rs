@@ -19,7 +19,7 @@ use rdkafka::client::OAuthToken;
 use serde_json::Value;
 
 use crate::config::{Mechanism, SaslSettings, Secret};
-use crate::https::{self, escaped};
+use crate::https::{self, Tls, escaped};
 
 use super::deadline::wall_ms;
 
@@ -125,7 +125,8 @@ fn post(url: &str, form: &str, account: Option<(&str, &str)>) -> Outcome<(u16, B
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(form.as_bytes())))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(async { tokio::time::timeout(ENDPOINT_TIMEOUT / 2, https::exchange(request, ANSWER_MAX)).await });
+    let tls = Tls::default();
+    let answer = runtime.block_on(async { tokio::time::timeout(ENDPOINT_TIMEOUT / 2, https::exchange(request, &tls, ANSWER_MAX)).await });
     let answer = answer.map_err(|_| format!("the token endpoint {url} did not answer within {} s", (ENDPOINT_TIMEOUT / 2).as_secs()))?;
     let (status, body) = answer.map_err(|e| format!("the token endpoint {url} cannot be asked: {}", https::with_sources(&*e)))?;
     Ok((status.as_u16(), body))
