@@ -42,9 +42,11 @@ fn bed(partitions: i32, records: u64) -> Bed {
 /// Row P3: the first signal waits for what is pinned, the second waits for nothing.
 #[test]
 fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
+    // A static member, whose name the next process takes over at once.
+    const MEMBER: [&str; 2] = ["--instance-id", "member-1"];
     let bed = bed(1, 300);
     bed.place.refuse_data();
-    let mut process = bed.backup(&[]).spawn();
+    let mut process = bed.backup(&MEMBER).spawn();
     bed.await_intent(&mut process);
     process.signal(Signal::SIGTERM);
     // Taken one by one: two signals of a kind at the same moment are one.
@@ -56,7 +58,7 @@ fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
     assert_eq!(exit.code(), Some(130), "{}", exit.stderr);
     assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
     bed.place.accept_data();
-    bed.backup_all(&[]);
+    bed.backup_all(&MEMBER);
     bed.assert_complete("after two signals");
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The production pipeline on a scripted Kafka and a store in memory; nothing happens by chance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,9 @@ use catchment::error::codes;
 use catchment::pipeline::{Outcome, Parts, Pipeline};
 use catchment::store::layer::StoreLayer;
 use catchment::store::memory::MemoryStore;
-use catchment::store::{BoxFuture, Guard, ListPage, Metadata, ObjectStore, Payload, StoreError, StoreErrorKind, StoreResult};
+use catchment::store::{
+    BoxFuture, Guard, ListPage, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreLimits, StoreResult,
+};
 use catchment_formats::{Codec, Encoding, Format};
 use catchment_tests::rig::{RULE, Rig, TOPIC, ToldClock};
 use tokio::sync::watch;
@@ -41,11 +43,22 @@ struct Front {
     listed: Mutex<Option<BTreeSet<String>>>,
     /// Whether a listing has left something out.
     has_hidden: AtomicBool,
+    /// Size of a part, in bytes, if it is not the usual one.
+    part_bytes: Mutex<Option<u64>>,
+    /// The parts of each upload, as they were sent.
+    parts: Mutex<BTreeMap<String, BTreeMap<u32, u64>>>,
 }
 
 impl Front {
     fn new(memory: Arc<MemoryStore>) -> Arc<Self> {
-        Arc::new(Self { memory, trouble: Mutex::new(Trouble::None), listed: Mutex::default(), has_hidden: AtomicBool::new(false) })
+        Arc::new(Self {
+            memory,
+            trouble: Mutex::new(Trouble::None),
+            listed: Mutex::default(),
+            has_hidden: AtomicBool::new(false),
+            part_bytes: Mutex::default(),
+            parts: Mutex::default(),
+        })
     }
 
     fn set(&self, trouble: Trouble) {
@@ -56,6 +69,16 @@ impl Front {
 impl StoreLayer for Front {
     fn inner(&self) -> &dyn ObjectStore {
         &*self.memory
+    }
+
+    fn limits(&self) -> StoreLimits {
+        let usual = self.memory.limits();
+        StoreLimits { part_bytes: self.part_bytes.lock().unwrap().unwrap_or(usual.part_bytes), ..usual }
+    }
+
+    fn upload_part<'a>(&'a self, key: &'a str, upload: &'a str, number: u32, body: Payload) -> BoxFuture<'a, StoreResult<Part>> {
+        self.parts.lock().unwrap().entry(upload.to_owned()).or_default().insert(number, body.len());
+        self.memory.upload_part(key, upload, number, body)
     }
 
     fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
@@ -256,6 +279,23 @@ async fn a_listing_that_lags_has_nothing_stored_twice() {
     rig.assert_complete("behind a listing that lags").await;
     let after = rig.objects().await;
     assert!(before.iter().all(|object| after.contains(object)), "what stood stands");
+}
+
+/// S7: some stores complete an upload only if all its parts but the last are of one size.
+#[tokio::test(start_paused = true)]
+async fn every_part_of_an_upload_but_the_last_is_of_one_size() {
+    let (mut rig, front) = rig(2, 200);
+    *front.part_bytes.lock().unwrap() = Some(256);
+    rig.start().await;
+    rig.pass(300).await;
+    rig.assert_complete("by uploads").await;
+    let uploads = front.parts.lock().unwrap().clone();
+    assert!(uploads.len() > 10, "{uploads:?}");
+    for parts in uploads.values() {
+        let sizes: Vec<u64> = parts.values().copied().collect();
+        let (last, others) = sizes.split_last().expect("an upload has parts");
+        assert!(others.len() >= 3 && others.iter().all(|size| *size == 256) && *last <= 256, "{sizes:?}");
+    }
 }
 
 /// T1.
