@@ -1,6 +1,7 @@
 //! What a process keeps up over many windows, faults, kills and signals, and what it says of a bucket that refuses: the real program and a real Kafka, the S3
 //! server in this process.
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -60,6 +61,20 @@ fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
     bed.place.accept_data();
     bed.backup_all(&MEMBER);
     bed.assert_complete("after two signals");
+}
+
+/// Row P8: a service does not begin anew in the place of rules that it cannot read, and leaves them to whoever can mend them.
+#[test]
+fn a_state_that_is_no_database_is_refused_and_left_as_it_is() {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let file = state.path().join("state.db");
+    let torn: Vec<u8> = (0..8_192_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(&file, &torn).expect("the directory is writable");
+    let args = [OsStr::new("serve"), OsStr::new("--listen"), OsStr::new("127.0.0.1:0"), OsStr::new("--state"), state.path().as_os_str()];
+    let exit = Program::new(args).run(PATIENCE);
+    exit.assert_code(1);
+    assert!(exit.stderr.contains("C0601") && exit.stderr.contains("state.db"), "{}", exit.stderr);
+    assert_eq!(std::fs::read(&file).expect("it is there"), torn);
 }
 
 /// Row P9: a limit that comes down under a running process, and a store that cuts its connections.
