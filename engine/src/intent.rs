@@ -293,6 +293,27 @@ mod tests {
         }
     }
 
+    /// Row P12 of the failure matrix: what a group holds when a build is replaced by another one. The first lines are as the first builds wrote them, before there
+    /// was any of the fields that may be absent.
+    #[test]
+    fn notes_of_earlier_builds_are_read_and_written_alike() {
+        let tidy = r#"{"v":1,"t":"a","d":"b","S":7}"#;
+        let pinned = r#"{"v":1,"S":7,"E":9,"key":"k","enc":"parquet.zstd1.v1","t":"a","d":"b","at":5,"nonce":"n"}"#;
+        let latest = concat!(
+            r#"{"v":1,"S":7,"E":9,"missing":[[7,8,"retention"]],"key":"k","enc":"parquet.zstd1.v1","t":"a","d":"b","at":5,"nonce":"n","#,
+            r#""last":[7,3],"pending":[[9,10,"truncation"]],"end_last":[9,4],"upload":{"id":"u","parts":2,"bytes":30,"digest":"x"}}"#
+        );
+        for text in [tidy, r#"{"v":1,"t":"a","d":"b","S":7,"missing":[[5,7,"truncation"]],"last":[5,3]}"#, pinned, latest] {
+            let note = CommitNote::parse(text).unwrap_or_else(|why| panic!("{why:?}: {text}"));
+            assert_eq!((note.start(), note.topic_hash(), note.destination_hash()), (7, "a", "b"), "{text}");
+            assert_eq!(note.print(), text, "an older build must be able to read it");
+        }
+        for text in [tidy, pinned, latest] {
+            let later = text.replacen("\"v\":1", "\"v\":2", 1).replace("}", ",\"new\":true}");
+            assert_eq!(CommitNote::parse(&later), Err(NoteError::Version(2)), "whatever a later version may add: {later}");
+        }
+    }
+
     #[test]
     fn hashes_stay_what_committed_notes_hold() {
         assert_eq!(note_hash("123456789"), "995dc9bbdf1939fa", "the check value of CRC-64/XZ");

@@ -36,6 +36,7 @@ pub mod lane;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+mod panics;
 pub mod pipeline;
 #[cfg(all(feature = "kafka", feature = "s3"))]
 pub mod preflight;

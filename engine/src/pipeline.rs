@@ -5,6 +5,7 @@
 //! were given, lanes finish what is pinned, anchors are written, leases end.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +27,7 @@ use crate::intent::{CommitNote, is_same_topic};
 use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
 use crate::memory::Seat;
 use crate::metrics::{Metrics, RequestMetrics};
+use crate::panics;
 use crate::report::Reporter;
 use crate::retention;
 use crate::rule::Rule;
@@ -109,6 +111,8 @@ pub struct Pipeline {
     env: Arc<LaneEnv>,
     lanes: JoinSet<()>,
     threads: Vec<JoinHandle<()>>,
+    /// The first thread that has panicked.
+    broken: watch::Sender<Option<Error>>,
 }
 
 impl Pipeline {
@@ -119,10 +123,12 @@ impl Pipeline {
     pub fn start(parts: Parts) -> Result<Self> {
         let (mut pipeline, stages) = Self::assemble(parts, BLOCKS_QUEUED_MAX);
         for (n, builder) in stages.builders.into_iter().enumerate() {
-            pipeline.threads.push(spawn(format!("builder-{n}"), move || builder.run())?);
+            let thread = spawn(format!("builder-{n}"), pipeline.broken.clone(), move || builder.run())?;
+            pipeline.threads.push(thread);
         }
         for (n, consumer) in stages.consumers.into_iter().enumerate() {
-            pipeline.threads.push(spawn(format!("consumer-{n}"), move || consumer.run())?);
+            let thread = spawn(format!("consumer-{n}"), pipeline.broken.clone(), move || consumer.run())?;
+            pipeline.threads.push(thread);
         }
         Ok(pipeline)
     }
@@ -172,7 +178,8 @@ impl Pipeline {
             open_queues: Mutex::default(),
             anchors: Mutex::default(),
         });
-        (Self { env, lanes: JoinSet::new(), threads: Vec::new() }, Stages { consumers, builders })
+        let pipeline = Self { env, lanes: JoinSet::new(), threads: Vec::new(), broken: watch::Sender::new(None) };
+        (pipeline, Stages { consumers, builders })
     }
 
     /// What lanes share; for metrics and claims.
@@ -183,13 +190,14 @@ impl Pipeline {
     /// Serves assignments until the end is reached, `stop` becomes true, or the group cannot go on.
     pub async fn run(&mut self, events: &mut mpsc::Receiver<GroupEvent>, stop: &mut watch::Receiver<bool>) -> Outcome {
         let env = Arc::clone(&self.env);
-        let (end, retention) = (Self::reach_end(&env), retention::watch(&env));
-        tokio::pin!(end, retention);
+        let (end, retention, broken) = (Self::reach_end(&env), retention::watch(&env), first_broken(self.broken.subscribe()));
+        tokio::pin!(end, retention, broken);
         let mut changes = env.progress.changes.subscribe();
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return Outcome::Stopped,
+                error = &mut broken => return Outcome::Failed(error),
+                _ = stop.wait_for(|stop| *stop) => return self.told_to_stop(),
                 event = events.recv() => match event {
                     Some(GroupEvent::Assigned(leases)) => {
                         env.source.expect_partitions(self.lanes.len() + leases.len());
@@ -215,6 +223,12 @@ impl Pipeline {
                 () = &mut retention => {}
             }
         }
+    }
+
+    /// A run in which a lane has panicked does not end as a sound one, whoever ends it.
+    fn told_to_stop(&self) -> Outcome {
+        let bug = self.env.progress.stopped().into_iter().find(|error| error.kind == ErrorKind::Bug);
+        bug.map_or(Outcome::Stopped, Outcome::Failed)
     }
 
     /// A stopped lane ends a run that is to reach an end; else the others go on until none is left.
@@ -303,8 +317,29 @@ fn lane_span(rule: &str, tp: &TopicPartition) -> tracing::Span {
     tracing::error_span!("lane", rule, topic = &*tp.topic, partition = tp.partition)
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(body).map_err(|e| {
+/// Waits until a thread of the pipeline has panicked.
+async fn first_broken(mut broken: watch::Receiver<Option<Error>>) -> Error {
+    let error = broken.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+    match error {
+        Some(error) => error,
+        None => std::future::pending().await,
+    }
+}
+
+/// A thread that all lanes may depend on. If it panics the run ends: lanes would wait for ever for what it was to bring.
+fn spawn(name: String, broken: watch::Sender<Option<Error>>, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = name.clone();
+    let guarded = move || {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(body)) else { return };
+        let error = Error::new(codes::PART_ENDED, ErrorKind::Bug, "a thread has panicked")
+            .with("thread", thread)
+            .because(panics::said(&*panic))
+            .help("start again: it goes on where it was, without loss or repetition; and report this with the log");
+        broken.send_modify(|first| {
+            first.get_or_insert(error);
+        });
+    };
+    std::thread::Builder::new().name(name).spawn(guarded).map_err(|e| {
         Error::new(codes::THREAD, ErrorKind::Retryable, "a thread could not be started")
             .because(e)
             .help("raise the limit of processes (ulimit -u) for this user")

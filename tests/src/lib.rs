@@ -17,6 +17,7 @@
 //! | [`simulation`] | the pipeline on a scripted Kafka, a failing store and a simulated clock, by seed |
 //! | [`sabotage`] | runs of the layers without a guard, each of which must be seen |
 //! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
+//! | [`rig`] | the pipeline over any store and by a clock that jumps, for tests that do something to it themselves |
 //! | [`gate`] | a moment that others wait for |
 //! | [`tether`] | a store that a process loses with its life |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
@@ -55,6 +56,7 @@ pub mod phases;
 pub mod process;
 pub mod proxy;
 pub mod readers;
+pub mod rig;
 pub mod rules_service;
 pub mod s3;
 pub mod s3_cells;

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use catchment_tests::kafka_cells;
 use catchment_tests::process::{Exit, Program};
 
 /// Where nothing listens, in the place of any server that a page names.
@@ -273,4 +274,61 @@ fn the_number_of_packages_is_that_of_the_lock_file() {
     let packages = lock.lines().filter(|line| *line == "[[package]]").count();
     let dependencies = pages().into_iter().find(|page| page.name == "docs/DEPENDENCIES.md").expect("docs/DEPENDENCIES.md");
     assert!(dependencies.text.contains(&format!("file holds {packages} packages,")), "{packages}");
+}
+
+/// The rows of the failure matrix: how many there are of each letter.
+const ROWS: [(char, u32); 6] = [('P', 12), ('K', 23), ('D', 9), ('S', 15), ('T', 2), ('C', 6)];
+
+/// What stands in the source files below a folder, one after the other.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())).flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *all += &std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+    }
+}
+
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
+    let mut all = String::new();
+    ["engine/src", "formats/src", "tests/src", "tests/tests"].iter().for_each(|folder| sources(&root().join(folder), &mut all));
+    let (mut names, mut is_test) = (BTreeSet::new(), false);
+    for line in all.lines().map(str::trim_start) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if let Some(rest) = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))
+            && std::mem::take(&mut is_test)
+        {
+            names.extend(rest.split('(').next().map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// The rows of the failure matrix, and what shows each.
+fn matrix() -> Vec<(String, String)> {
+    let testing = pages().into_iter().find(|page| page.name == "docs/TESTING.md").expect("docs/TESTING.md");
+    let (_, section) = testing.text.split_once("### The failure matrix, row by row\n").expect("the section of the matrix");
+    let rows = section.lines().take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| "));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
+    cells.skip(2).map(|cells| (cells[1].clone(), cells[3].clone())).collect()
+}
+
+#[test]
+fn the_failure_matrix_has_every_row_and_each_is_shown_by_a_test_that_there_is() {
+    let (rows, tests, cells) = (matrix(), tests(), kafka_cells::names());
+    let wanted: Vec<String> = ROWS.iter().flat_map(|(letter, count)| (1..=*count).map(move |n| format!("{letter}{n}"))).collect();
+    assert_eq!(rows.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>(), wanted);
+    let points: BTreeSet<&str> = catchment::crash::Point::ALL.iter().map(|point| point.name()).collect();
+    let is_known = |name: &str| tests.contains(name) || points.contains(name) || cells.iter().any(|cell| cell.id.starts_with(name));
+    for (row, shown) in &rows {
+        let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        let unknown: Vec<_> = names.iter().filter(|name| name.is_empty() || !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{row}: there is no test or cell {unknown:?}");
+        let reason = shown.split_once("not shown: ").map(|(_, reason)| reason);
+        assert!(!names.is_empty() || reason.is_some_and(|reason| reason.len() > 10), "{row} is neither shown nor said not to be");
+    }
 }

@@ -177,7 +177,8 @@ impl Lane {
         let keys = self.keys_of_lane().await?;
         let (mut end, mut seen) = (from, 0);
         while let Some((_, object_key)) = keys.iter().find(|(start, _)| *start == end) {
-            let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
+            let found =
+                self.until_answered("HeadObject", || proof::look_whole(&*self.env.store, &self.env.rule.layout, object_key)).await?;
             match found.and_then(|(_, p)| p).filter(|p| p.lane.is_same_lane(&self.id) && p.range.start == end && p.range.end > end) {
                 Some(proof) => {
                     end = proof.range.end;

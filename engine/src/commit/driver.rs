@@ -4,12 +4,15 @@
 //! time, so that the order of the protocol is the order of the code. When the lane is revoked the task is dropped wherever it
 //! stands; whatever it had sent may still take effect, and the next owner's recovery accounts for it.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use catchment_formats::{Encoding, LaneId, Missing};
 use crossbeam_channel::TrySendError;
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Backoff;
@@ -20,10 +23,11 @@ use crate::commit::recover::Resume;
 use crate::commit::sights::Sights;
 use crate::consumer::ConsumerCommand;
 use crate::crash::{self, Point};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent};
 use crate::lane::LaneLease;
 use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
+use crate::panics;
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::sabotage::{Switch, removes};
@@ -90,12 +94,14 @@ pub struct Lane {
     pub(super) history: History,
 }
 
-/// Runs a lane until it is revoked or stops.
+/// Runs a lane until it is revoked or stops. A panic stops it, like any other error that it cannot go on from: the other lanes have no part in it.
 pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
+    // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves.
+    let life = AssertUnwindSafe(live(Arc::clone(&env), Arc::clone(&lease))).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = lease.dead() => Exit::Dead,
-        exit = live(Arc::clone(&env), Arc::clone(&lease)) => exit,
+        exit = life => exit.unwrap_or_else(|panic| Exit::Stopped(Box::new(panicked(&env, &*panic)))),
     };
     if let Exit::Stopped(error) = outcome {
         env.metrics.lanes_stopped.inc();
@@ -106,6 +112,14 @@ pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
         lease.dead().await;
         env.progress.note_stop(&lease.tp, None);
     }
+}
+
+/// A lane that has panicked knows nothing that it could go on from. What it had pinned stays pinned, for the recovery of whoever comes next.
+fn panicked(env: &LaneEnv, panic: &(dyn Any + Send)) -> Error {
+    Error::new(codes::PART_ENDED, ErrorKind::Bug, "a lane's task has panicked")
+        .with("rule", &env.rule.name)
+        .because(panics::said(panic))
+        .help("start again: it goes on where it was, without loss or repetition; and report this with the log")
 }
 
 async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {

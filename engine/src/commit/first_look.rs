@@ -17,7 +17,7 @@ impl Lane {
             return Ok(());
         }
         crash::point(Point::BeforeFirstLook);
-        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, object_key)).await?;
+        let found = self.until_answered("HeadObject", || proof::look_whole(&*self.env.store, &self.env.rule.layout, object_key)).await?;
         let Some((_, stored)) = found else {
             if self.anchored_end().await? > self.start {
                 self.go_behind_stored(self.start).await?;

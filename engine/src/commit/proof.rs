@@ -77,6 +77,19 @@ pub async fn look(store: &dyn ObjectStore, layout: &Layout, object_key: &str) ->
     Ok(Some((info, proof)))
 }
 
+/// As [`look`], for whoever relies on what stands there: an object that was cut off on its way, or was damaged since, has another size than it was
+/// written with, and proves nothing.
+///
+/// # Errors
+/// As [`look`].
+pub async fn look_whole(store: &dyn ObjectStore, layout: &Layout, object_key: &str) -> StoreResult<Option<(ObjectInfo, Option<Proof>)>> {
+    let found = look(store, layout, object_key).await?;
+    Ok(found.map(|(info, proof)| {
+        let whole = proof.filter(|proof| proof.size.is_none_or(|size| size == info.size));
+        (info, whole)
+    }))
+}
+
 async fn read(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> StoreResult<Option<Proof>> {
     if let Some((_, text)) = info.metadata.iter().find(|(name, _)| name == PROOF_METADATA) {
         return Ok(serde_json::from_str(text).ok());
@@ -218,6 +231,20 @@ mod tests {
         assert_eq!(found(&store, RAW_KEY).await, Some(other));
         put(&store, RAW_KEY, b"12345", vec![("other".into(), "x".into()), (PROOF_METADATA.into(), "{".into())]).await;
         assert_eq!(found(&store, RAW_KEY).await, None, "what is not readable is not looked for elsewhere");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_cut_off_proves_nothing() {
+        let store = MemoryStore::default();
+        let whole = proof("raw.none.none.v1");
+        let looked = async || look_whole(&store, &Layout::Hive, RAW_KEY).await.expect("a store in memory answers");
+        assert_eq!(looked().await, None, "no object");
+        put(&store, RAW_KEY, b"12345", metadata(&whole)).await;
+        assert_eq!(looked().await.and_then(|(_, proof)| proof), Some(whole.clone()));
+        put(&store, RAW_KEY, b"1234", metadata(&whole)).await;
+        assert!(matches!(looked().await, Some((info, None)) if info.size == 4), "it stands, and is not what it says");
+        put(&store, RAW_KEY, b"1234", metadata(&Proof { size: None, ..whole })).await;
+        assert!(matches!(looked().await, Some((_, Some(_)))), "one that does not name a size");
     }
 
     #[tokio::test]

@@ -139,7 +139,7 @@ impl Lane {
 
     /// Whether the object of an intent holds the records that were read for it now.
     async fn stands_as_read(&self, intent: &Intent, sealed: &SealedSegment) -> Result<bool, Exit> {
-        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
+        let found = self.until_answered("HeadObject", || proof::look_whole(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
         let stored = found.and_then(|(_, proof)| proof);
         Ok(stored.is_some_and(|p| (p.digest, p.counts) == (sealed.proof.digest, sealed.proof.counts)))
     }
@@ -280,7 +280,7 @@ impl Lane {
     }
 
     async fn look(&self, intent: &Intent) -> Result<(Finding, Option<ObjectInfo>), Exit> {
-        let found = self.until_answered("HeadObject", || proof::look(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
+        let found = self.until_answered("HeadObject", || proof::look_whole(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
         let (info, proof) = found.unzip();
         let finding = info.as_ref().map_or(Finding::Absent, |_| compare(intent, &self.lane_of(intent), proof.flatten().as_ref()));
         if let Finding::OtherEnd(end) = finding {

@@ -53,6 +53,10 @@ fn help_with_a_service(e: &StoreError) -> String {
         StoreErrorKind::Denied if says("AuthorizationHeaderMalformed") => {
             "the region is not the bucket's: correct region= in the address".into()
         }
+        StoreErrorKind::Denied if says("KMS.") => {
+            "enable the key that the bucket is encrypted with, and grant kms:GenerateDataKey and kms:Decrypt on it".into()
+        }
+        StoreErrorKind::Denied if says("QuotaExceeded") => "raise the quota of the bucket or account, or make room in it".into(),
         StoreErrorKind::Denied if e.detail.starts_with("HTTP") => {
             format!("grant {} on this prefix to the credentials in use, or renew them", e.op)
         }
@@ -61,6 +65,9 @@ fn help_with_a_service(e: &StoreError) -> String {
                                    TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
             .into(),
         StoreErrorKind::NotFound => "create the bucket, or correct its name and region in the address".into(),
+        StoreErrorKind::Unknown if says("HTTP 307") => {
+            "a new bucket is known everywhere after some hours; else correct the endpoint or region= in the address".into()
+        }
         StoreErrorKind::Unknown => "check that the endpoint is right and answers from this machine".into(),
         StoreErrorKind::Invalid if says("HTTP 301") => "the region is not the bucket's: correct region= in the address".into(),
         StoreErrorKind::Invalid if says("NotImplemented") => "the service lacks this: try guard=none or checksum=md5 in the address".into(),
@@ -89,6 +96,9 @@ mod tests {
             (Denied, "HTTP 403 AccessDenied", "grant PutObject"),
             (Denied, "HTTP 403 PathStyleDomainForbidden", "style=virtual"),
             (Denied, "HTTP 403 RequestTimeTooSkewed", "clock"),
+            (Denied, "HTTP 400 KMS.DisabledException", "kms:GenerateDataKey"),
+            (Denied, "HTTP 400 XMinioAdminBucketQuotaExceeded", "quota"),
+            (Unknown, "HTTP 307 TemporaryRedirect", "endpoint or region="),
             (Denied, "no providers in chain provided credentials", "AWS_ACCESS_KEY_ID"),
             (Denied, "C0109: cannot take secret_access_key from a file", "secret of the config"),
             (Invalid, "HTTP 301 PermanentRedirect", "region="),

@@ -110,6 +110,14 @@ mod tests {
         assert_eq!(part_bytes(1001, &limits(1)), 2 * PART_BYTES);
     }
 
+    /// Some stores (R2) complete an upload only if all its parts but the last are of one size.
+    #[test]
+    fn parts_are_of_one_size_up_to_fifteen_gibibytes() {
+        let limits = limits(5 << 20);
+        let equal = (1..).take_while(|number| part_bytes(*number, &limits) == PART_BYTES).count() as u64;
+        assert!(equal * PART_BYTES >= 15 << 30, "{equal} parts");
+    }
+
     #[test]
     fn an_upload_begins_at_whole_parts() {
         let usual = limits(5 << 20);

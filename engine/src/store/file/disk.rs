@@ -33,6 +33,24 @@ pub(super) struct Disk {
     /// Directories that were synced.
     #[cfg(test)]
     pub(super) synced: std::sync::Mutex<Vec<PathBuf>>,
+    /// The step that fails for now, and the error of the operating system that it fails with.
+    #[cfg(test)]
+    pub(super) trouble: std::sync::Mutex<Option<(Step, i32)>>,
+}
+
+/// A step of a write that the operating system may refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A temporary file is made.
+    Create,
+    /// Bytes are written into it.
+    Write,
+    /// They are made durable.
+    SyncFile,
+    /// The file gets its name.
+    Name,
+    /// The name is made durable.
+    SyncDirectory,
 }
 
 impl Disk {
@@ -59,7 +77,7 @@ impl Disk {
         let temp = root.join(HIDDEN[0]);
         let serial = AtomicU64::new(0);
         #[cfg(test)]
-        return Self { root, temp, serial, for_writing, synced: std::sync::Mutex::default() };
+        return Self { root, temp, serial, for_writing, synced: Default::default(), trouble: Default::default() };
         #[cfg(not(test))]
         Self { root, temp, serial, for_writing }
     }
@@ -75,19 +93,41 @@ impl Disk {
     /// Writes an object and answers its ETag.
     pub(super) fn put(&self, key: &str, body: &Payload, guard: Guard) -> Result<String, Failure> {
         let mut temp = self.temp_file()?;
-        for chunk in body.chunks() {
-            temp.file.write_all(chunk)?;
-        }
+        self.fill(&mut temp, body)?;
         self.publish(temp, key, guard)
+    }
+
+    /// Writes a body into a temporary file.
+    pub(super) fn fill(&self, temp: &mut TempFile, body: &Payload) -> io::Result<()> {
+        self.step(Step::Write)?;
+        body.chunks().iter().try_for_each(|chunk| temp.file.write_all(chunk))
+    }
+
+    /// Makes the bytes of a temporary file durable. One whose sync has failed is given up with all that is in it: Linux forgets what it could not write,
+    /// and a second sync of the same file would call that a success.
+    pub(super) fn sync_file(&self, temp: &TempFile) -> io::Result<()> {
+        self.step(Step::SyncFile)?;
+        temp.file.sync_all()
+    }
+
+    /// Whether a step may be taken; tests refuse it in place of the operating system.
+    fn step(&self, step: Step) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some((_, errno)) = self.trouble.lock().unwrap().filter(|(failing, _)| *failing == step) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let _ = step;
+        Ok(())
     }
 
     /// Syncs a temporary file and gives it its name.
     pub(super) fn publish(&self, temp: TempFile, key: &str, guard: Guard) -> Result<String, Failure> {
-        temp.file.sync_all()?;
+        self.sync_file(&temp)?;
         let etag = etag(&temp.file.metadata()?);
         let path = self.path(key);
         let parent = path.parent().unwrap_or(&self.root);
         self.create_directory(parent)?;
+        self.step(Step::Name)?;
         match guard {
             Guard::IfAbsent => match fs::hard_link(&temp.path, &path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
@@ -115,6 +155,7 @@ impl Disk {
     pub(super) fn sync_directory(&self, path: &Path) -> io::Result<()> {
         #[cfg(test)]
         self.synced.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(path.to_owned());
+        self.step(Step::SyncDirectory)?;
         File::open(path)?.sync_all()
     }
 
@@ -237,6 +278,7 @@ impl Disk {
     /// A new temporary file; removed when dropped, whatever became of it.
     pub(super) fn temp_file(&self) -> io::Result<TempFile> {
         let path = self.temp_path()?;
+        self.step(Step::Create)?;
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         Ok(TempFile { path, file })
     }

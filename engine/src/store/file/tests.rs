@@ -1,3 +1,4 @@
+use super::disk::Step;
 use super::*;
 
 fn store() -> (tempfile::TempDir, FileStore) {
@@ -151,4 +152,80 @@ fn a_root_that_cannot_be_made_is_a_clear_error() {
     std::fs::write(&file, "x").unwrap();
     let error = FileStore::open(&file.join("d")).unwrap_err();
     assert_eq!((error.code, error.help.is_some()), (Code(312), true));
+}
+
+/// Files have no metadata.
+static NONE: Metadata = Metadata::new();
+
+/// EIO and ENOSPC.
+const REFUSALS: [i32; 2] = [5, 28];
+
+/// From now on this step fails, or with none every one succeeds.
+fn refuse(store: &FileStore, trouble: Option<(Step, i32)>) {
+    *store.disk.trouble.lock().unwrap() = trouble;
+}
+
+fn temporary_files(store: &FileStore) -> usize {
+    std::fs::read_dir(store.root().join("_catchment/tmp")).unwrap().count()
+}
+
+/// Row P7 of the failure matrix.
+#[tokio::test]
+async fn a_write_that_the_disk_refuses_is_unknown_and_leaves_nothing() {
+    let (_directory, store) = store();
+    let put = |key: &'static str| store.put(key, Payload::from_bytes("x"), &NONE, Guard::IfAbsent);
+    put("t/first").await.unwrap();
+    for (step, errno) in [Step::Create, Step::Write, Step::SyncFile, Step::Name].into_iter().flat_map(|s| REFUSALS.map(|e| (s, e))) {
+        refuse(&store, Some((step, errno)));
+        let error = put("t/a").await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Unknown, "{step:?} {errno}: {error}");
+        assert!(error.detail.contains(&format!("(os error {errno})")), "{step:?}: {error}");
+        // A file whose sync has failed must not be there for another try: it would be called durable, and is not.
+        assert_eq!(temporary_files(&store), 0, "{step:?} {errno}");
+        assert_eq!(store.head("t/a").await.unwrap(), None, "{step:?} {errno}");
+    }
+    refuse(&store, None);
+    put("t/a").await.unwrap();
+    assert_eq!(store.get("t/a", None).await.unwrap().as_deref(), Some(&b"x"[..]));
+}
+
+/// A name that may not be durable is not relied on by anybody.
+#[tokio::test]
+async fn an_object_whose_name_could_not_be_made_durable_is_not_said_to_be_there() {
+    let (_directory, store) = store();
+    let put = |key: &'static str| store.put(key, Payload::from_bytes("x"), &NONE, Guard::IfAbsent);
+    put("t/first").await.unwrap();
+    for errno in REFUSALS {
+        refuse(&store, Some((Step::SyncDirectory, errno)));
+        for answer in [put("t/a").await.map(drop), store.head("t/a").await.map(drop), put("t/a").await.map(drop)] {
+            assert_eq!(answer.unwrap_err().kind, StoreErrorKind::Unknown, "{errno}");
+        }
+    }
+    refuse(&store, None);
+    assert_eq!(put("t/a").await.unwrap_err().kind, StoreErrorKind::Exists);
+    assert!(store.head("t/a").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_upload_outlives_what_the_disk_refuses() {
+    let (_directory, store) = store();
+    let id = store.create_upload("t/a", &NONE, Guard::IfAbsent).await.unwrap();
+    let part = || store.upload_part("t/a", &id, 1, Payload::from_bytes("x"));
+    for (step, errno) in [Step::Create, Step::Write, Step::SyncFile].into_iter().flat_map(|s| REFUSALS.map(|e| (s, e))) {
+        refuse(&store, Some((step, errno)));
+        assert_eq!(part().await.unwrap_err().kind, StoreErrorKind::Unknown, "{step:?} {errno}");
+        assert_eq!((temporary_files(&store), store.list_parts("t/a", &id).await.unwrap()), (0, vec![]), "{step:?} {errno}");
+    }
+    refuse(&store, None);
+    let parts = [part().await.unwrap()];
+    for (step, errno) in [Step::Create, Step::SyncFile, Step::Name].into_iter().flat_map(|s| REFUSALS.map(|e| (s, e))) {
+        refuse(&store, Some((step, errno)));
+        let error = store.complete_upload("t/a", &id, &parts, Guard::IfAbsent).await.unwrap_err();
+        assert_eq!((error.kind, temporary_files(&store)), (StoreErrorKind::Unknown, 0), "{step:?} {errno}");
+        assert_eq!(store.list_parts("t/a", &id).await.unwrap(), parts, "{step:?} {errno}: it can be completed again");
+        assert_eq!(store.head("t/a").await.unwrap(), None, "{step:?} {errno}");
+    }
+    refuse(&store, None);
+    store.complete_upload("t/a", &id, &parts, Guard::IfAbsent).await.unwrap();
+    assert_eq!(store.get("t/a", None).await.unwrap().as_deref(), Some(&b"x"[..]));
 }

@@ -18,7 +18,7 @@ pub(super) fn create(disk: &Disk, key: &str) -> Result<String, Failure> {
     disk.create_directory(&directory)?;
     let mut temp = disk.temp_file()?;
     temp.file.write_all(key.as_bytes())?;
-    temp.file.sync_all()?;
+    disk.sync_file(&temp)?;
     fs::rename(&temp.path, directory.join(KEY_FILE))?;
     disk.sync_directory(&directory)?;
     Ok(id)
@@ -28,11 +28,9 @@ pub(super) fn create(disk: &Disk, key: &str) -> Result<String, Failure> {
 pub(super) fn put_part(disk: &Disk, key: &str, id: &str, number: u32, body: &Payload) -> Result<Part, Failure> {
     let directory = directory_of(disk, key, id)?;
     let mut temp = disk.temp_file()?;
-    for chunk in body.chunks() {
-        temp.file.write_all(chunk)?;
-    }
+    disk.fill(&mut temp, body)?;
     // Durable before it is acknowledged: an intent may name this part, and recovery completes it after a power cut.
-    temp.file.sync_all()?;
+    disk.sync_file(&temp)?;
     let part = Part { number, size: body.len(), etag: etag(&temp.file.metadata()?) };
     fs::rename(&temp.path, directory.join(part_name(number))).map_err(gone)?;
     disk.sync_directory(&directory).map_err(gone)?;

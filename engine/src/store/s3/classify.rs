@@ -30,6 +30,8 @@ pub(super) fn classify(status: u16, code: &str) -> StoreErrorKind {
             | "InvalidAccessKeyId"
             | "AuthorizationHeaderMalformed",
         ) => Denied,
+        // Somebody can mend these without another request: a key of the bucket's encryption that is disabled, and a bucket or account that is full.
+        (_, code) if code.starts_with("KMS.") || code.contains("QuotaExceeded") => Denied,
         // Not stored because bytes were lost or changed on their way: the same request may succeed, so it is asked and repeated
         // like any other whose fate is open.
         (
@@ -41,7 +43,8 @@ pub(super) fn classify(status: u16, code: &str) -> StoreErrorKind {
         (412, _) => Exists,
         (401 | 403, _) => Denied,
         (404, _) => NotFound,
-        (408 | 429, _) => Unknown,
+        // A service that sends its clients elsewhere for the moment, as AWS does while a new bucket becomes known.
+        (307 | 408 | 429, _) => Unknown,
         // The service knows that it cannot do this; asking again would never end.
         (501 | 505, _) => Invalid,
         (300..=499, _) => Invalid,
@@ -135,6 +138,11 @@ mod tests {
             (501, "NotImplemented", Invalid),
             (400, "InvalidArgument", Invalid),
             (301, "PermanentRedirect", Invalid),
+            (307, "TemporaryRedirect", Unknown),
+            (400, "KMS.DisabledException", Denied),
+            (400, "KMS.NotFoundException", Denied),
+            (400, "XMinioAdminBucketQuotaExceeded", Denied),
+            (403, "QuotaExceeded", Denied),
             (416, "InvalidRange", Invalid),
         ];
         for (status, code, kind) in cases {
