@@ -7,6 +7,7 @@ use catchment::source::{QueueFault, TopicPartition};
 use catchment::store::ObjectStore as _;
 use tokio::time::Instant;
 
+use super::anchors::Forgetting;
 use super::faults::Fault;
 use super::plan::Event;
 use super::process::TOPIC;
@@ -196,12 +197,15 @@ impl Story {
 
     /// Everybody stops, nobody comes back for a week, and the coordinator forgets. Nothing is on its way any more by then.
     async fn forgetting(&mut self) {
+        let stopped_at = self.world().elapsed();
         self.stop_all(Duration::from_secs(60)).await;
         self.rebalance().await;
         tokio::time::sleep(Duration::from_secs(7 * 86_400)).await;
         let had_any = self.partitions().iter().any(|tp| self.group.committed(tp).is_some());
         self.group.forget_offsets();
-        self.forgotten_at.push(self.world().order.next());
+        let order = self.world().order.next();
+        self.forgotten_at.push(order);
+        self.world().anchors(|book| book.forget(Forgetting { order, stopped_at }));
         if had_any {
             self.world().feel(Fault::OffsetsForgotten);
         }

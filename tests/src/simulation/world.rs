@@ -12,6 +12,7 @@ use catchment_formats::{GapCause, Missing};
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use tokio::time::Instant;
 
+use super::anchors::AnchorBook;
 use super::faults::{Fault, Tally};
 use super::plan::Plan;
 use super::uploads::UploadBook;
@@ -48,8 +49,7 @@ struct Inner {
     incarnations: Vec<String>,
     /// Hashes of the topics that the group has a commit of.
     committed: BTreeSet<String>,
-    /// What anchors said was missing, and when they were written.
-    anchored: Vec<(u64, Missing)>,
+    anchors: AnchorBook,
     /// Every content that a key has had, each other than the one before it.
     writings: BTreeMap<String, Vec<Writing>>,
     uploads: UploadBook,
@@ -93,7 +93,7 @@ impl World {
             gaps: BTreeSet::new(),
             incarnations: Vec::new(),
             committed: BTreeSet::new(),
-            anchored: Vec::new(),
+            anchors: AnchorBook::default(),
             writings: BTreeMap::new(),
             uploads: UploadBook::default(),
             denied_until: now,
@@ -243,16 +243,21 @@ impl World {
         }
     }
 
-    /// An anchor was written that says that this is missing.
-    pub fn note_anchor(&self, missing: Vec<Missing>) {
+    /// The anchor of a partition was written, and says that this is missing.
+    pub fn note_anchor(&self, partition: i32, missing: Vec<Missing>) {
         let order = self.order.next();
-        self.inner().anchored.extend(missing.into_iter().map(|gap| (order, gap)));
+        self.inner().anchors.write(order, partition, missing);
     }
 
-    /// Whether an anchor said of a range, before some time, that a topic that is gone had left it.
-    pub fn was_anchored(&self, range: (i64, i64), before: u64) -> bool {
-        let left = Missing(range.0, range.1, GapCause::TopicRecreated);
-        self.inner().anchored.iter().any(|(order, gap)| *order < before && *gap == left)
+    /// The store has refused to give or to take the anchor of a partition.
+    pub fn note_refused_anchor(&self, partition: i32) {
+        let (order, at) = (self.order.next(), self.elapsed());
+        self.inner().anchors.refuse(order, partition, at);
+    }
+
+    /// Looks up what is known of anchors, or enters it. Not to be called from within.
+    pub fn anchors<T>(&self, act: impl FnOnce(&mut AnchorBook) -> T) -> T {
+        act(&mut self.inner().anchors)
     }
 
     /// When that first was for a partition, after `gone_at`; the end of all if it never was.
