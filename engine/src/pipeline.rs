@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::builder::Builder;
-use crate::clock::Clock;
+use crate::clock::{Clock, Pace};
 use crate::commit::driver;
 use crate::commit::env::{ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
@@ -157,6 +157,7 @@ impl Pipeline {
             source: parts.source,
             group: parts.group,
             store: parts.store,
+            pace: Pace::begin(&*parts.clock),
             clock: parts.clock,
             shared,
             consumers: ports,

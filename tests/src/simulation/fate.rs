@@ -46,7 +46,11 @@ impl Fate {
         let mut fate =
             Fate { fault: None, before: quick(1, 40), effect: true, again: None, after: quick(1, 20), told: None, told_first: false };
         if let Some(fault) = world.weather() {
-            let told = if fault == Fault::Denied { (StoreErrorKind::Denied, "403") } else { (StoreErrorKind::Unknown, "refused") };
+            let told = match fault {
+                Fault::Denied => (StoreErrorKind::Denied, "403"),
+                Fault::ClockJumped => (StoreErrorKind::Denied, "403 RequestTimeTooSkewed"),
+                _ => (StoreErrorKind::Unknown, "refused"),
+            };
             return Fate { fault: Some(fault), effect: false, told: Some(told), ..fate };
         }
         if !world.strikes(world.plan.store_faults) {

@@ -15,6 +15,7 @@
 //! | [`uploads`] | multipart uploads that nobody completes |
 //! | [`anchors`] | what anchors said, and when the store refused one |
 //! | [`directed`] | the same without chance, for tests that say what happens |
+//! | [`went_back`], [`full_copy`], [`dead_lane`] | stories of it, which are also told by an engine without a guard |
 //! | [`ledger`] | every record that was ever visible, and what may be missing |
 //! | [`verdict`] | what the store holds in the end, against ledger and invariants |
 //! | `lane_judge` | the same of one lane: the invariants of the protocol |
@@ -27,10 +28,12 @@
 pub mod anchors;
 #[cfg(test)]
 mod damage;
+pub mod dead_lane;
 pub mod directed;
 mod events;
 mod fate;
 pub mod faults;
+pub mod full_copy;
 pub mod kafka;
 mod lane_judge;
 pub mod ledger;
@@ -59,6 +62,12 @@ use uploads::UploadCounts;
 use verdict::Verdict;
 use vitals::OPERATIONS;
 use world::World;
+
+/// A story without chance: what is wrong in the end.
+pub type Tell = fn() -> Vec<String>;
+
+/// Stories that an engine without one of its guards is told by, too.
+pub const STORIES: [(&str, Tell); 3] = [("went-back", went_back::run), ("full-copy", full_copy::run), ("dead-lane", dead_lane::run)];
 
 /// What one seed gave.
 #[derive(Clone, Debug, PartialEq, Eq)]

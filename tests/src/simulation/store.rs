@@ -69,9 +69,11 @@ impl FaultyStore {
             if fate.told.is_some() { Err(fate.error(op, key)) } else { answer.unwrap_or_else(|_| Err(fate.error(op, key))) }
         };
         self.vitals.thawed().await;
-        // Late and double effects are felt when they land.
-        if let Some(fault) = fate.fault.filter(|fault| !matches!(fault, Fault::Late | Fault::Twice)) {
-            self.world.feel(fault);
+        match fate.fault {
+            // Late and double effects are felt when they land.
+            None | Some(Fault::Late | Fault::Twice) => {}
+            Some(fault @ (Fault::StoreDown | Fault::Denied | Fault::ClockJumped)) => self.world.feel_weather(fault, op),
+            Some(fault) => self.world.feel(fault),
         }
         if let (Err(_), Some(partition)) = (&result, anchored_partition(key)) {
             self.world.note_refused_anchor(partition);

@@ -11,7 +11,6 @@ use catchment::intent::CommitNote;
 use catchment::source::{LogBounds, Source as _, TopicPartition};
 use tokio::time::Instant;
 
-use super::faults::Fault;
 use super::kafka::trouble;
 use super::ledger::Ledger;
 use super::process::{Process, START_MS, Shared, TOPIC};
@@ -37,7 +36,7 @@ pub(super) struct Slot {
     /// When the coordinator gives a silent member up.
     pub(super) expires_at: Option<Instant>,
     /// When a frozen or cut-off process is well again.
-    pub(super) heals_at: Option<(Instant, Fault)>,
+    pub(super) heals_at: Option<Instant>,
     /// When a member that lost its session notices.
     pub(super) notices_at: Option<Instant>,
     /// The operation that the next process is to die in.
@@ -146,7 +145,7 @@ impl Story {
         self.world().calm_down();
         let now = Instant::now();
         for slot in &mut self.slots {
-            if let Some((at, _)) = &mut slot.heals_at {
+            if let Some(at) = &mut slot.heals_at {
                 *at = now;
             }
             slot.doom = None;
