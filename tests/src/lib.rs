@@ -24,6 +24,7 @@
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
 //! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
+//! | [`kills`] | instances that are killed or frozen in every phase of a window |
 //! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
 //! | [`browser`] | a headless Chromium, for the console |
 //! | [`many_rules`] | a service with a thousand rules |
@@ -43,6 +44,7 @@ pub mod exhaustion;
 pub mod gate;
 pub mod generate;
 pub mod kafka_cells;
+pub mod kills;
 pub mod many_rules;
 pub mod model;
 mod native;
