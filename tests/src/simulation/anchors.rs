@@ -76,8 +76,10 @@ impl AnchorBook {
     /// refused the anchor until everybody was asked to stop.
     pub fn never_had(&self, partition: i32, gap: Missing, since: u64, forgetting: Forgetting) -> bool {
         let then = since..forgetting.order;
-        let was_written =
-            self.written.iter().any(|anchor| anchor.partition == partition && then.contains(&anchor.order) && anchor.missing.contains(&gap));
+        let was_written = self
+            .written
+            .iter()
+            .any(|anchor| anchor.partition == partition && then.contains(&anchor.order) && anchor.missing.contains(&gap));
         let until_stop = |refused: &Refused| refused.at + BEFORE_STOP_MAX >= forgetting.stopped_at;
         let was_refused = self.refused.iter().any(|r| r.partition == partition && then.contains(&r.order) && until_stop(r));
         !was_written && was_refused

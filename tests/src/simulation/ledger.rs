@@ -348,7 +348,10 @@ mod tests {
         lane.versions.entry(0).or_default().push(version);
         let known = |blind: &[(u64, u64)], epochs: &[(u64, i32)]| KnownEpochs { blind: blind.to_vec(), epochs: epochs.to_vec() };
         assert!(!lane.hides(0, |_, _| false, &known(&[], &[])), "it had only to read on");
-        assert!(lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(5, 2), (12, 2)])), "the offsets were forgotten before anybody read of it");
+        assert!(
+            lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(5, 2), (12, 2)])),
+            "the offsets were forgotten before anybody read of it"
+        );
         assert!(!lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(12, 3)])), "it had read of the new leader before");
         assert!(!lane.hides(0, |_, _| false, &known(&[(4, 9)], &[])), "it knew an epoch again before the cut");
         assert!(!lane.hides(1, |_, _| false, &known(&[(20, 30)], &[])), "nobody had read so far, or it would be stored");

@@ -89,7 +89,13 @@ impl Case {
     }
 
     /// The object of a key written anew as the object of `lane`, with a value changed or without, and with something listed as missing.
-    pub(super) async fn forge(&self, key: &str, lane: impl Fn(&mut LaneId), value: Option<&[u8]>, missing: &[Missing]) -> (Vec<u8>, Metadata) {
+    pub(super) async fn forge(
+        &self,
+        key: &str,
+        lane: impl Fn(&mut LaneId),
+        value: Option<&[u8]>,
+        missing: &[Missing],
+    ) -> (Vec<u8>, Metadata) {
         self.forge_without(key, lane, value, missing, |offset| missing.iter().any(|m| m.covers(offset))).await
     }
 
