@@ -1,15 +1,16 @@
-//! What anchors said, when the store refused one, and when the group forgot its offsets: whether something that a lane knew was known to the group alone.
+//! What anchors said, which requests for one came to nothing, and when the group forgot its offsets: whether something that a lane knew was known to the group
+//! alone.
 //!
 //! A lane that finds its log cut says so to the group at once, and then to its anchor, which outlives the group's offsets. While the store refuses the
-//! anchor the group alone knows. If the process is asked to stop before that ends, and the offsets expire before the next one comes, nobody can know: that,
+//! anchor, or does not answer, the group alone knows. If the process is asked to stop before that ends, and the offsets expire before the next one comes, nobody can know: that,
 //! and no less, is what [`AnchorBook::never_had`] answers.
 
 use std::time::Duration;
 
 use catchment_formats::{GapCause, Missing};
 
-/// How long before a stop the store may have refused an anchor for the last time, so that it is the stop which has ended the attempts: longer than a process
-/// is frozen (six sessions of 45 s), and than a request and the pause behind it take.
+/// How long before a stop the last request for an anchor may have left that came to nothing, so that it is the stop which has ended the attempts: longer than a
+/// process is frozen (six sessions of 45 s), and than a request and the pause behind it take.
 const BEFORE_STOP_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -20,8 +21,9 @@ struct Written {
     missing: Vec<Missing>,
 }
 
+/// A request for an anchor that was refused, or not answered while its process lived.
 #[derive(Debug)]
-struct Refused {
+struct Vain {
     order: u64,
     partition: i32,
     /// When, since the beginning.
@@ -41,7 +43,7 @@ pub struct Forgetting {
 #[derive(Debug, Default)]
 pub struct AnchorBook {
     written: Vec<Written>,
-    refused: Vec<Refused>,
+    vain: Vec<Vain>,
     forgettings: Vec<Forgetting>,
 }
 
@@ -51,9 +53,14 @@ impl AnchorBook {
         self.written.push(Written { order, partition, missing });
     }
 
-    /// The store has refused to give or to take the anchor of a partition.
-    pub fn refuse(&mut self, order: u64, partition: i32, at: Duration) {
-        self.refused.push(Refused { order, partition, at });
+    /// The store is asked to give or to take the anchor of a partition: in vain, until it has answered.
+    pub fn ask(&mut self, order: u64, partition: i32, at: Duration) {
+        self.vain.push(Vain { order, partition, at });
+    }
+
+    /// It has done what it was asked for then.
+    pub fn answer(&mut self, order: u64) {
+        self.vain.retain(|asked| asked.order != order);
     }
 
     /// The group has forgotten its offsets.
@@ -80,9 +87,8 @@ impl AnchorBook {
             .written
             .iter()
             .any(|anchor| anchor.partition == partition && then.contains(&anchor.order) && anchor.missing.contains(&gap));
-        let until_stop = |refused: &Refused| refused.at + BEFORE_STOP_MAX >= forgetting.stopped_at;
-        let was_refused = self.refused.iter().any(|r| r.partition == partition && then.contains(&r.order) && until_stop(r));
-        !was_written && was_refused
+        let mut of_lane = self.vain.iter().filter(|vain| vain.partition == partition && then.contains(&vain.order));
+        !was_written && of_lane.any(|vain| vain.at + BEFORE_STOP_MAX >= forgetting.stopped_at)
     }
 }
 
@@ -94,23 +100,26 @@ mod tests {
     fn only_what_the_store_refused_until_the_stop_was_known_to_the_group_alone() {
         let (gap, stop) = (Missing(3, 5, GapCause::Truncation), Duration::from_secs(3_600));
         let forgetting = Forgetting { order: 20, stopped_at: stop };
-        let refused = |order, partition, at| {
+        let vain = |order, partition, at| {
             let mut book = AnchorBook::default();
-            book.refuse(order, partition, at);
+            book.ask(order, partition, at);
             book
         };
-        assert!(refused(12, 0, stop).never_had(0, gap, 10, forgetting));
-        assert!(!AnchorBook::default().never_had(0, gap, 10, forgetting), "nothing was refused");
-        assert!(!refused(12, 1, stop).never_had(0, gap, 10, forgetting), "another lane's");
-        assert!(!refused(9, 0, stop).never_had(0, gap, 10, forgetting), "before it was known");
-        assert!(!refused(21, 0, stop).never_had(0, gap, 10, forgetting), "it was forgotten by then");
-        assert!(!refused(12, 0, Duration::from_secs(2_999)).never_had(0, gap, 10, forgetting), "there was time enough before the stop");
+        assert!(vain(12, 0, stop).never_had(0, gap, 10, forgetting));
+        assert!(!AnchorBook::default().never_had(0, gap, 10, forgetting), "nobody asked for it");
+        assert!(!vain(12, 1, stop).never_had(0, gap, 10, forgetting), "another lane's");
+        assert!(!vain(9, 0, stop).never_had(0, gap, 10, forgetting), "before it was known");
+        assert!(!vain(21, 0, stop).never_had(0, gap, 10, forgetting), "it was forgotten by then");
+        assert!(!vain(12, 0, Duration::from_secs(2_999)).never_had(0, gap, 10, forgetting), "there was time enough before the stop");
         for (order, partition, missing, never) in [(13, 0, gap, false), (9, 0, gap, true), (13, 1, gap, true)] {
-            let mut book = refused(12, 0, stop);
+            let mut book = vain(12, 0, stop);
             book.write(order, partition, vec![missing]);
             assert_eq!(book.never_had(0, gap, 10, forgetting), never, "written at {order}");
         }
-        let mut book = refused(12, 0, stop);
+        let mut book = vain(12, 0, stop);
+        book.answer(12);
+        assert!(!book.never_had(0, gap, 10, forgetting), "the store did as it was asked");
+        let mut book = vain(12, 0, stop);
         book.write(13, 0, Vec::new());
         assert!(book.never_had(0, gap, 10, forgetting), "an anchor that does not list it");
     }

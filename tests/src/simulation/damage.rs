@@ -105,7 +105,7 @@ async fn a_cut_that_the_group_alone_knew_of_is_excused_if_the_store_refused_its_
         case.accepted.push(Accepted { order: known, member: 1, generation: 1, tp: case.directed.tp(), commit });
         world.anchors(|book| {
             if is_refused {
-                book.refuse(world.order.next(), 0, stop);
+                book.ask(world.order.next(), 0, stop);
             }
             if is_written {
                 book.write(world.order.next(), 0, vec![gap]);

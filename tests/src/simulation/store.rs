@@ -58,6 +58,7 @@ impl FaultyStore {
             return Err(StoreError::new(StoreErrorKind::Unknown, op, key, "the process is dead"));
         }
         let _under_way = self.vitals.begin(op);
+        let asked = anchored_partition(key).map(|partition| self.world.note_asked_anchor(partition));
         let fate = Fate::of(&self.world, kind);
         let answer = self.send(op, key, effect, fate);
         let result = if fate.told_first {
@@ -75,8 +76,8 @@ impl FaultyStore {
             Some(fault @ (Fault::StoreDown | Fault::Denied | Fault::ClockJumped)) => self.world.feel_weather(fault, op),
             Some(fault) => self.world.feel(fault),
         }
-        if let (Err(_), Some(partition)) = (&result, anchored_partition(key)) {
-            self.world.note_refused_anchor(partition);
+        if let (Ok(_), Some(asked)) = (&result, asked) {
+            self.world.anchors(|book| book.answer(asked));
         }
         if let Err(e) = &result {
             self.world.trace(format_args!("p{} {op} {key} answered {:?} {}", self.process, e.kind, e.detail));

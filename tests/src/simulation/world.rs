@@ -261,10 +261,11 @@ impl World {
         self.inner().anchors.write(order, partition, missing);
     }
 
-    /// The store has refused to give or to take the anchor of a partition.
-    pub fn note_refused_anchor(&self, partition: i32) {
+    /// The store is asked to give or to take the anchor of a partition; by this number it is known that it did.
+    pub fn note_asked_anchor(&self, partition: i32) -> u64 {
         let (order, at) = (self.order.next(), self.elapsed());
-        self.inner().anchors.refuse(order, partition, at);
+        self.inner().anchors.ask(order, partition, at);
+        order
     }
 
     /// Looks up what is known of anchors, or enters it. Not to be called from within.
