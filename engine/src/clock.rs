@@ -22,6 +22,32 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn random(&self) -> f64;
 }
 
+/// How far the wall clock may run from the steady one before it counts as set. Less would mistrust clocks that are corrected little by little; more
+/// would be missing where an age by the wall clock is compared with a deadline.
+const PACE_TOLERANCE_MS: i64 = 60_000;
+
+/// Whether the wall clock has kept pace with the steady one since this was made. One that was set meanwhile, or a machine that slept, says nothing of how long
+/// ago something was that another clock has dated.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    wall_ms: i64,
+    steady: Duration,
+}
+
+impl Pace {
+    /// From now on.
+    pub fn begin(clock: &dyn Clock) -> Self {
+        Self { wall_ms: clock.wall_ms(), steady: clock.steady() }
+    }
+
+    /// Whether both clocks agree on how long ago that was.
+    pub fn is_kept(&self, clock: &dyn Clock) -> bool {
+        let steady_ms = i64::try_from(clock.steady().saturating_sub(self.steady).as_millis()).unwrap_or(i64::MAX);
+        let ahead_ms = clock.wall_ms().saturating_sub(self.wall_ms).saturating_sub(steady_ms);
+        (-PACE_TOLERANCE_MS..=PACE_TOLERANCE_MS).contains(&ahead_ms)
+    }
+}
+
 /// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -100,5 +126,44 @@ impl Backoff {
         let step = self.next;
         self.next = (step * 2).min(self.max);
         clock.sleep(step.mul_f64(clock.random().max(0.1))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clocks that stand where they are put.
+    #[derive(Debug)]
+    struct Standing(i64, Duration);
+
+    impl Clock for Standing {
+        fn wall_ms(&self) -> i64 {
+            self.0
+        }
+
+        fn steady(&self) -> Duration {
+            self.1
+        }
+
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+
+        fn random(&self) -> f64 {
+            0.0
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_does_not_keep_pace_until_it_is_set_back() {
+        let at = |wall_s: i64, steady_s| Standing(wall_s * 1_000, Duration::from_secs(steady_s));
+        let pace = Pace::begin(&at(1_000_000, 50));
+        for (wall_s, steady_s, kept) in
+            [(1_000_000, 50, true), (1_086_400, 86_450, true), (1_000_160, 150, true), (1_000_161, 150, false), (1_000_039, 150, false)]
+        {
+            assert_eq!(pace.is_kept(&at(wall_s, steady_s)), kept, "{wall_s} {steady_s}");
+        }
+        assert!(!pace.is_kept(&Standing(i64::MIN, Duration::MAX)), "no clock stands where it cannot be asked");
     }
 }

@@ -74,6 +74,11 @@ pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);
 /// that is away costs commits.
 pub const PIN_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// How far the clocks of two machines may lie apart that both reach the store: S3 and its likes refuse requests whose time is off by more than a quarter of an
+/// hour. Less, and one machine could think a pin of the other too old to matter while its request is on its way; more only makes recovery wait longer after a
+/// pause of that length.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(1_800);
+
 /// How long a log end below a position may last before it counts as truncation: a new leader's high watermark lags.
 pub const LOG_END_WAIT: Duration = Duration::from_secs(60);
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::builder::Builder;
-use crate::clock::Clock;
+use crate::clock::{Clock, Pace};
 use crate::commit::driver;
 use crate::commit::env::{ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
@@ -164,6 +164,7 @@ impl Pipeline {
             source: parts.source,
             group: parts.group,
             store: parts.store,
+            pace: Pace::begin(&*parts.clock),
             clock: parts.clock,
             shared,
             consumers: ports,

@@ -38,13 +38,17 @@ pub enum Switch {
     Committed,
     /// Step 5: an upload that is gone is taken for completed.
     GoneUpload,
+    /// Rule R5c: less than was pinned is published without waiting for a full copy that may be on its way.
+    FullCopy,
+    /// Rule A1: a lane that was revoked gives the right to commit.
+    LaneLock,
     /// A position that the log no longer has begins anew at the log's start, by the client's own reset.
     Reset,
 }
 
 impl Switch {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 19] = [
         ("pin", Self::Pin),
         ("pin-first", Self::PinFirst),
         ("old-pin", Self::OldPin),
@@ -61,6 +65,8 @@ impl Switch {
         ("batch-checksum", Self::BatchChecksum),
         ("committed", Self::Committed),
         ("gone-upload", Self::GoneUpload),
+        ("full-copy", Self::FullCopy),
+        ("lane-lock", Self::LaneLock),
         ("reset", Self::Reset),
     ];
 }

@@ -25,6 +25,7 @@
 //! | [`bed`] | a topic, a place and a rule together, for tests of the whole program |
 //! | [`exhaustion`] | a process that runs out of memory, disk or file descriptors, or meets another one of its name |
 //! | [`crashes`] | the program killed and frozen at every named point of the commit protocol |
+//! | [`kills`] | instances that are killed or frozen in every phase of a window |
 //! | [`rules_service`] | `catchment serve` as a process, and the command line that talks to it |
 //! | [`three_ways`] | an action by command line, API and console |
 //! | [`tls`] | certificates of its own authority, and a client that shows and trusts what it is told to |
@@ -46,6 +47,7 @@ pub mod exhaustion;
 pub mod gate;
 pub mod generate;
 pub mod kafka_cells;
+pub mod kills;
 pub mod many_rules;
 pub mod model;
 mod native;

@@ -8,33 +8,19 @@ use std::time::Duration;
 
 use catchment::clock::SystemClock;
 use catchment::commit::control::{self, Owner};
+use catchment::config::UPLOAD_DEADLINE_MIN;
 use catchment::intent::CommitNote;
+use catchment::limits::CLOCKS_APART_MAX;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
 use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
 use catchment_tests::simulation::directed::{Directed, create_again};
+use catchment_tests::simulation::full_copy::{self, FullCopy, pinned, unguarded};
 use catchment_tests::simulation::plan::Plan;
 use catchment_tests::simulation::store::FaultyStore;
 use catchment_tests::simulation::vitals::Vitals;
-use catchment_tests::simulation::went_back;
-use tokio::time::Instant;
-
-/// `[0, 20)` is stored, a window of `[20, 25)` is pinned, and the process is dead.
-async fn pinned() -> Directed {
-    pinned_in(GuardClass::A).await
-}
-
-async fn pinned_in(class: GuardClass) -> Directed {
-    let mut directed = Directed::new(class, 20);
-    directed.start().await;
-    directed.pass(30).await;
-    assert_eq!(directed.committed(), 20);
-    directed.append(20);
-    let intent = directed.kill_when_pinned().await;
-    assert_eq!((intent.start, intent.end), (20, 25));
-    directed
-}
+use catchment_tests::simulation::{dead_lane, went_back};
 
 /// `[0, 20)` is stored; then the log is cut, and the lane has said so to the group and waits for the log.
 async fn cut(end: i64) -> Directed {
@@ -50,7 +36,7 @@ async fn cut(end: i64) -> Directed {
 
 #[tokio::test(start_paused = true)]
 async fn a_pinned_window_is_not_read_again_from_a_topic_that_was_made_again_meanwhile() {
-    let mut directed = pinned().await;
+    let mut directed = pinned(Directed::plan()).await;
     // The new topic comes after the lane has asked whose topic it is, and before it reads.
     let (cluster, done) = (Arc::clone(&directed.shared.cluster), AtomicBool::new(false));
     let again = Arc::clone(&cluster);
@@ -92,15 +78,8 @@ async fn what_is_missing_of_an_earlier_incarnation_is_read_of_the_new_one() {
 
 /// The log is cut inside a pinned window and written on; the copy of whoever pinned it lands or not, after the next process has looked for it.
 async fn cut_inside_a_pinned_window(old_copy_lands: bool) -> Directed {
-    // The same story once more, to have the copy that was on its way.
-    let mut twin = pinned().await;
-    twin.start().await;
-    twin.pass(30).await;
-    let (key, _) = twin.objects().await.into_iter().find(|(_, proof)| proof.range.start == 20).expect("the pinned window");
-    let old = twin.shared.store.get(&key, None).await.unwrap().expect("its bytes");
-    let metadata = twin.shared.store.head(&key).await.unwrap().expect("its metadata").metadata;
-
-    let mut directed = pinned().await;
+    let copy = FullCopy::of(Directed::plan()).await;
+    let mut directed = pinned(Directed::plan()).await;
     directed.shared.cluster.change(&directed.tp(), |log| {
         log.truncate(22);
         log.append(38);
@@ -108,10 +87,8 @@ async fn cut_inside_a_pinned_window(old_copy_lands: bool) -> Directed {
     let (store, sent) = (Arc::clone(&directed.shared.store), AtomicBool::new(!old_copy_lands));
     directed.shared.cluster.set_plan(move |question| {
         if matches!(question, Question::Open(..)) && !sent.swap(true, Ordering::Relaxed) {
-            let (store, key, old, metadata) = (Arc::clone(&store), key.clone(), old.clone(), metadata.clone());
-            tokio::spawn(
-                async move { store.put(&key, Payload::from_bytes(old), &metadata, Guard::IfAbsent).await.expect("it is the first") },
-            );
+            let (store, copy) = (Arc::clone(&store), copy.clone());
+            tokio::spawn(async move { copy.land(&*store, Guard::IfAbsent).await });
         }
         None
     });
@@ -135,59 +112,33 @@ async fn a_cut_inside_a_pinned_window_that_is_read_again_leaves_nothing_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_that_a_cut_log_gives_otherwise_waits_for_the_one_that_was_pinned() {
-    let mut twin = pinned_in(GuardClass::C).await;
-    twin.start().await;
-    twin.pass(300).await;
-    let (key, _) = twin.objects().await.into_iter().find(|(_, proof)| proof.range.start == 20).expect("the pinned window");
-    let copy = twin.shared.store.get(&key, None).await.unwrap().expect("its bytes");
-    let metadata = twin.shared.store.head(&key).await.unwrap().expect("its metadata").metadata;
-
-    let mut directed = pinned_in(GuardClass::C).await;
+    let copy = FullCopy::of(unguarded()).await;
+    let mut directed = pinned(unguarded()).await;
     directed.shared.cluster.change(&directed.tp(), |log| {
         log.truncate(22);
         log.append(20);
     });
     directed.start().await;
     directed.pass(600).await;
-    directed.shared.store.put(&key, Payload::from_bytes(copy), &metadata, Guard::Overwrite).await.expect("nothing guards it");
+    copy.land(&*directed.shared.store, Guard::Overwrite).await;
     directed.pass(7_200).await;
     assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(22, 25, GapCause::Truncation)], 42));
 }
 
-/// A window of `[20, 25)` is pinned where nothing guards keys, and read again with less in it; the copy that was pinned lands just before it is too
-/// old for that. What stands in the end.
-async fn full_copy_that_lands_at_the_last_moment(spoil: impl Fn(&Directed)) -> Vec<Missing> {
-    let mut twin = pinned_in(GuardClass::C).await;
-    twin.start().await;
-    twin.pass(300).await;
-    let (key, full) = twin.objects().await.into_iter().find(|(_, proof)| proof.range.start == 20).expect("the pinned window");
-    let copy = twin.shared.store.get(&key, None).await.unwrap().expect("its bytes");
-    let metadata = twin.shared.store.head(&key).await.unwrap().expect("its metadata").metadata;
-
-    let mut directed = pinned_in(GuardClass::C).await;
-    let deadline = Instant::now() + directed.shared.world.plan.upload_deadline;
-    spoil(&directed);
-    directed.start().await;
-    tokio::time::sleep_until(deadline - Duration::from_millis(10)).await;
-    assert_eq!(directed.committed(), 20, "nobody publishes less before that");
-    directed.shared.store.put(&key, Payload::from_bytes(copy), &metadata, Guard::Overwrite).await.expect("nothing guards it");
-    directed.pass(600).await;
-    let objects = directed.objects().await;
-    let standing = objects.iter().find(|(standing, _)| *standing == key).map(|(_, proof)| proof);
-    assert_eq!((standing, directed.committed()), (Some(&full), 40), "{objects:?}");
-    directed.missing().await
+#[test]
+fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_what_retention_left() {
+    assert_eq!(full_copy::run(), [""; 0]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_what_retention_left() {
-    let retention = |directed: &Directed| directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
-    assert_eq!(full_copy_that_lands_at_the_last_moment(retention).await, []);
+#[test]
+fn a_commit_that_waits_until_its_lane_was_revoked_is_not_sent() {
+    assert_eq!(dead_lane::run(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_what_a_corrupt_batch_left() {
     let corruption = |directed: &Directed| directed.shared.cluster.change(&directed.tp(), |log| log.corrupt(22..25, u32::MAX));
-    assert_eq!(full_copy_that_lands_at_the_last_moment(corruption).await, []);
+    assert_eq!(full_copy::lands_at_the_last_moment(corruption).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +150,58 @@ async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_one_in_an
         commit.metadata = CommitNote::Intent(intent).print();
         directed.group.set_committed(&directed.tp(), commit);
     };
-    assert_eq!(full_copy_that_lands_at_the_last_moment(unknown).await, []);
+    assert_eq!(full_copy::lands_at_the_last_moment(unknown).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_by_a_year_does_not_make_a_pin_old() {
+    for days in [400, -400] {
+        let copy = FullCopy::of(unguarded()).await;
+        let mut directed = Directed::planned(unguarded(), 20);
+        directed.start().await;
+        directed.pass(30).await;
+        // The store is away when the window is pinned, and its request on the way.
+        directed.shared.world.take_store_down(Duration::from_secs(30));
+        directed.append(20);
+        let intent = directed.pass_until_pinned().await;
+        assert_eq!((intent.start, intent.end), (20, 25));
+        directed.shared.world.jump(days * 86_400_000);
+        directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
+        directed.reassign().await;
+        directed.pass(directed.shared.world.plan.upload_deadline.as_secs() - 60).await;
+        assert_eq!(full_copy::published_early(&directed), None, "{days} days");
+        copy.land(&*directed.shared.store, Guard::Overwrite).await;
+        directed.pass(600).await;
+        assert_eq!(full_copy::not_adopted(&directed, &copy).await, [""; 0], "{days} days");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_that_a_store_believes_both_do_not_make_a_pin_old() {
+    // A quarter of an hour behind when it is pinned, and as much ahead when the next process comes.
+    let deadline = UPLOAD_DEADLINE_MIN.to_duration();
+    let plan = Plan { upload_deadline: deadline, ..unguarded() };
+    let copy = FullCopy::of(plan.clone()).await;
+    let mut directed = pinned(plan).await;
+    directed.shared.world.jump(29 * 60_000);
+    directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
+    directed.start().await;
+    directed.pass(deadline.as_secs() - 60).await;
+    assert_eq!(full_copy::published_early(&directed), None);
+    copy.land(&*directed.shared.store, Guard::Overwrite).await;
+    directed.pass(600).await;
+    assert_eq!(full_copy::not_adopted(&directed, &copy).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_that_is_old_by_clocks_that_agree_is_not_waited_for() {
+    let mut directed = pinned(unguarded()).await;
+    let old = directed.shared.world.plan.upload_deadline + CLOCKS_APART_MAX;
+    directed.pass(old.as_secs()).await;
+    directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(20, 23, GapCause::Retention)], 40));
 }
 
 /// Raw windows of several parts, which a record beside them proves: `[20, 25)` is pinned, and the process is dead before it has written that.

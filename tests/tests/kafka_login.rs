@@ -9,7 +9,7 @@ use catchment::source::kafka::{KafkaCluster, errors};
 use catchment::source::{Committed, Group, Source};
 use catchment_tests::admin::Admin;
 use catchment_tests::bed::RUN_LIMIT;
-use catchment_tests::process::Program;
+use catchment_tests::process::{Exit, Program};
 use catchment_tests::services::{Kafka, KafkaOptions, Listener, TokenEndpoint};
 use catchment_tests::source::{SHARE, assigned, join, no_wake, read_to_end, tp};
 use rdkafka::ClientConfig;
@@ -180,6 +180,28 @@ fn rule_file(directory: &Path, name: &str, way_in: &str) -> String {
     path.to_str().expect("a UTF-8 path").to_owned()
 }
 
+/// A rule of a config file with this way in backs the topic up, and `verify` goes the same way.
+fn lets_in(name: &str, way_in: &str) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = rule_file(directory.path(), name, way_in);
+    Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT).assert_code(0);
+    let data = directory.path().join("data");
+    let exit = Program::new(["verify"]).args([&data]).args(["--config", &file, "--kafka", "door"]).run(RUN_LIMIT);
+    exit.assert_code(0);
+    assert!(exit.stdout.contains("1 records, 1 compared with Kafka"), "{name}: {}", exit.stdout);
+}
+
+/// One with this way in is refused with this code, and writes nothing. It is as loud as it can be: nothing of a secret may stand in a debug message either.
+fn keeps_out(way_in: &str, code: &str, exit_code: i32) -> Exit {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = rule_file(directory.path(), "out", way_in);
+    let exit = Program::new(["backup", "-vv", "--config", &file, "--until-end"]).run(RUN_LIMIT);
+    exit.assert_code(exit_code);
+    assert!(exit.stderr.contains(&format!("error[{code}]")), "{way_in}: no {code} in: {}", exit.stderr);
+    assert!(!directory.path().join("data").exists(), "{way_in}: nothing is written");
+    exit
+}
+
 #[test]
 fn a_config_file_lets_the_program_in() {
     let (kafka, endpoint) = (node(), TokenEndpoint::start(300));
@@ -195,13 +217,7 @@ fn a_config_file_lets_the_program_in() {
         ("unlocked", way_in(&kafka, Listener::MutualTls, &unlocked)),
         ("token", way_in(&kafka, Listener::Sasl, &token_keys(&endpoint, TokenEndpoint::ACCOUNT.1))),
     ] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = rule_file(directory.path(), name, &way_in);
-        Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT).assert_code(0);
-        let data = directory.path().join("data");
-        let exit = Program::new(["verify"]).args([&data]).args(["--config", &file, "--kafka", "door"]).run(RUN_LIMIT);
-        exit.assert_code(0);
-        assert!(exit.stdout.contains("1 records, 1 compared with Kafka"), "{name}: {}", exit.stdout);
+        lets_in(name, &way_in);
     }
 }
 
@@ -219,14 +235,8 @@ fn a_config_file_with_a_wrong_secret_keeps_the_program_out_and_the_secret_in() {
         (way_in(&kafka, Listener::MutualTls, &shown), ("C0212", 2), rogue_line),
         (way_in(&kafka, Listener::Sasl, &token_keys(&endpoint, "wrong-canary")), ("C0211", 1), "wrong-canary"),
     ] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = rule_file(directory.path(), "out", &way_in);
-        // As loud as it can be: nothing of the secret may stand in a debug message either.
-        let exit = Program::new(["backup", "-vv", "--config", &file, "--until-end"]).run(RUN_LIMIT);
-        exit.assert_code(exit_code);
-        assert!(exit.stderr.contains(&format!("error[{code}]")), "{way_in}: no {code} in: {}", exit.stderr);
+        let exit = keeps_out(&way_in, code, exit_code);
         assert!(exit.stderr.contains("DEBUG") && !format!("{}{}", exit.stdout, exit.stderr).contains(secret), "{way_in}: {}", exit.stderr);
-        assert!(!directory.path().join("data").exists(), "{way_in}: nothing is written");
     }
 }
 
@@ -243,13 +253,7 @@ fn a_config_file_gets_in_by_each_preset() {
         ("msk", Listener::Ssl, trust.clone()),
         ("confluent", Listener::SaslSsl, format!("{account}\n{trust}")),
     ] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = rule_file(directory.path(), preset, &way_in(&kafka, listener, &format!("preset = \"{preset}\"\n{keys}")));
-        Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT).assert_code(0);
-        let data = directory.path().join("data");
-        let exit = Program::new(["verify"]).args([&data]).args(["--config", &file, "--kafka", "door"]).run(RUN_LIMIT);
-        exit.assert_code(0);
-        assert!(exit.stdout.contains("1 records, 1 compared with Kafka"), "{preset}: {}", exit.stdout);
+        lets_in(preset, &way_in(&kafka, listener, &format!("preset = \"{preset}\"\n{keys}")));
     }
 }
 
@@ -264,11 +268,7 @@ fn a_preset_in_a_config_file_says_what_its_brokers_want() {
         ("redpanda", Listener::Plaintext, new_protocol, ("C0214", 2), "leave group.protocol out"),
         ("confluent", Listener::SaslSsl, "", ("C0217", 2), "needs sasl"),
     ] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = rule_file(directory.path(), "out", &way_in(&kafka, listener, &format!("preset = \"{preset}\"\n{keys}")));
-        let exit = Program::new(["backup", "--config", &file, "--until-end"]).run(RUN_LIMIT);
-        exit.assert_code(exit_code);
-        assert!(exit.stderr.contains(&format!("error[{code}]")) && exit.stderr.contains(says), "{preset}: {}", exit.stderr);
-        assert!(!directory.path().join("data").exists(), "{preset}: nothing is written");
+        let exit = keeps_out(&way_in(&kafka, listener, &format!("preset = \"{preset}\"\n{keys}")), code, exit_code);
+        assert!(exit.stderr.contains(says), "{preset}: {}", exit.stderr);
     }
 }

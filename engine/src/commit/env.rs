@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::control::Anchor;
-use crate::clock::Clock;
+use crate::clock::{Clock, Pace};
 use crate::consumer::{ConsumerCommand, ConsumerShared};
 use crate::crash::{self, Point};
 use crate::error::Error;
@@ -36,6 +36,8 @@ pub struct LaneEnv {
     pub store: Arc<dyn ObjectStore>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Since the pipeline was made.
+    pub pace: Pace,
     /// What the consumers share.
     pub shared: Arc<ConsumerShared>,
     /// The consumer threads.

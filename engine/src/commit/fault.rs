@@ -22,6 +22,8 @@ pub(super) struct History {
     pub(super) has_read: bool,
     /// Uploads that nobody will complete.
     pub(super) strays: Strays,
+    /// The pin, by its time and nonce, of which no full copy can be on its way any more.
+    pub(super) outwaited: Option<(i64, String)>,
 }
 
 impl History {

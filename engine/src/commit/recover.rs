@@ -16,6 +16,7 @@ use crate::config::{Accept, OnGap};
 use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic, parts_digest};
+use crate::limits::CLOCKS_APART_MAX;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
@@ -236,23 +237,28 @@ impl Lane {
             }
             return Ok(None);
         }
-        self.await_object(intent, COMPLETE_WAIT).await
+        let began = self.env.clock.steady();
+        self.await_object(intent, || COMPLETE_WAIT.saturating_sub(self.waited_since(began))).await
     }
 
     /// Looks for an intent's object for as long as a request that was sent may still take effect, and once more when that time is over: what
-    /// lands at its very end counts.
-    async fn await_object(&self, intent: &Intent, wait: Duration) -> Result<Option<i64>, Exit> {
-        let began = self.env.clock.steady();
+    /// lands at its very end counts. What is left is asked for again behind that look, which a store that does not believe this machine's clock answers only
+    /// when the clock was set right: by what it said before, nothing may have been left.
+    async fn await_object(&self, intent: &Intent, left: impl Fn() -> Duration) -> Result<Option<i64>, Exit> {
         loop {
-            let left = wait.saturating_sub(self.env.clock.steady().saturating_sub(began));
+            let is_over = left().is_zero();
             match self.find(intent).await? {
                 Finding::Ours => return Ok(Some(intent.end)),
                 Finding::OtherEnd(end) => return Ok(Some(end)),
                 Finding::Foreign(why) => return Err(intent_taken(intent, &why).into()),
-                Finding::Absent if left.is_zero() => return Ok(None),
-                Finding::Absent => self.env.clock.sleep(left.min(Duration::from_secs(2))).await,
+                Finding::Absent if is_over && left().is_zero() => return Ok(None),
+                Finding::Absent => self.env.clock.sleep(left().min(Duration::from_secs(2))).await,
             }
         }
+    }
+
+    fn waited_since(&self, began: Duration) -> Duration {
+        self.env.clock.steady().saturating_sub(began)
     }
 
     /// R5b and R5c: exactly the intent's range, less what it misses and what Kafka has lost since.
@@ -304,20 +310,36 @@ impl Lane {
 
     /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published. So must its
     /// record, where it has one, in every class: nothing guards that.
-    pub(super) async fn outwait_full_copy(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
+    pub(super) async fn outwait_full_copy(&mut self, intent: &Intent) -> Result<Option<i64>, Exit> {
         if let Some(upload) = &intent.upload {
             // Without this the upload could still be completed behind the smaller object.
             self.give_up(&intent.key, upload).await?;
         }
         let may_have_record = proof::may_need_record(intent, &self.lane_of(intent), self.env.store.limits().metadata);
-        if self.env.rule.has_atomic_guards() && !may_have_record {
+        if (self.env.rule.has_atomic_guards() && !may_have_record) || removes(Switch::FullCopy) {
             return Ok(None);
         }
-        // A clock that was ahead when the window was pinned must not make this longer than a request can take.
-        let longest = self.env.rule.upload_deadline_ms();
-        let left = intent.at.saturating_add(longest).saturating_sub(self.env.clock.wall_ms()).clamp(0, longest).unsigned_abs();
-        self.env.reporter.lane(&self.lease.tp, LaneNote::Outwaiting(Duration::from_millis(left)));
-        self.await_object(intent, Duration::from_millis(left.max(1))).await
+        let pin = (intent.at, intent.nonce.clone());
+        if self.history.outwaited.as_ref() == Some(&pin) {
+            return Ok(None);
+        }
+        let began = self.env.clock.steady();
+        let left = || {
+            // What was sent under a pin that was read before now has landed a deadline from now, by the clock that is never set.
+            let by_steady = self.env.rule.upload_deadline.saturating_sub(self.waited_since(began));
+            if self.env.pace.is_kept(&*self.env.clock) { by_steady.min(self.young_for(intent)) } else { by_steady }
+        };
+        self.env.reporter.lane(&self.lease.tp, LaneNote::Outwaiting(left()));
+        let found = self.await_object(intent, left).await?;
+        self.history.outwaited = Some(pin);
+        Ok(found)
+    }
+
+    /// How long a request of an intent's pin may still be on its way, by the wall clocks of this machine and of the one that has pinned it.
+    fn young_for(&self, intent: &Intent) -> Duration {
+        let apart = i64::try_from(CLOCKS_APART_MAX.as_millis()).unwrap_or(i64::MAX);
+        let until = intent.at.saturating_add(self.env.rule.upload_deadline_ms()).saturating_add(apart);
+        Duration::from_millis(u64::try_from(until.saturating_sub(self.env.clock.wall_ms())).unwrap_or(0))
     }
 }
 

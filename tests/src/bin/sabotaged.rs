@@ -1,4 +1,4 @@
-//! `sabotaged simulation SEEDS`, `sabotaged story went-back`, `sabotaged kafka-cells FILTER` and `sabotaged s3-cells FILTER`: one layer of the harness with an engine whose guards `CATCHMENT_SABOTAGE` can
+//! `sabotaged simulation SEEDS`, `sabotaged story NAME`, `sabotaged kafka-cells FILTER` and `sabotaged s3-cells FILTER`: one layer of the harness with an engine whose guards `CATCHMENT_SABOTAGE` can
 //! take out, one at a time. Exit 0 if nothing was found, [`FOUND`] if something was, which is printed, a line each, 2 for bad arguments; anything else is no
 //! finding but a harness that broke. Run by `catchment_tests::sabotage`.
 
@@ -22,14 +22,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let findings = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["simulation", seeds] => seeds.parse().ok().map(simulate),
-        ["story", "went-back"] => Some(simulation::went_back::run()),
+        ["story", name] => simulation::STORIES.iter().find(|(known, _)| *known == name).map(|(_, tell)| tell()),
         ["kafka-cells", filter] => Some(play_kafka_cells(filter)),
         ["s3-cells", filter] => Some(play_s3_cells(filter)),
         _ => None,
     };
     match findings {
         None => {
-            eprintln!("say simulation SEEDS, story went-back, kafka-cells FILTER or s3-cells FILTER");
+            eprintln!("say simulation SEEDS, story NAME, kafka-cells FILTER or s3-cells FILTER");
             ExitCode::from(2)
         }
         Some(findings) if findings.is_empty() => ExitCode::SUCCESS,

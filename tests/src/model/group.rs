@@ -155,7 +155,14 @@ impl Protocol {
     pub(super) fn go_back(&self, s: &mut State, l: usize) {
         self.saw(Event::GroupWentBack);
         s.left.regressions -= 1;
-        s.lanes[l].committed = s.lanes[l].previous.take();
+        let lane = &mut s.lanes[l];
+        let before = lane.open_intent();
+        lane.committed = lane.previous.take();
+        let still = lane.open_intent().map(|intent| (intent.key, intent.end));
+        if let Some(forgotten) = before.filter(|intent| still != Some((intent.key, intent.end))) {
+            let is_it = |seen: &&mut Seen| seen.pinned && (seen.key, seen.end) == (forgotten.key, forgotten.end);
+            lane.sights.iter_mut().filter(is_it).for_each(|seen| seen.forgotten = true);
+        }
     }
 
     /// Whether the memory may go back now. Without atomic guards a request on its way would not be covered, as the design says.
@@ -177,7 +184,7 @@ impl Protocol {
         }
         lane.committed = Some(commit);
         if let Note::Intent(intent) = commit.note {
-            lane.see(Seen { pinned: true, key: intent.key, end: intent.end, gap: intent.gap });
+            lane.see(Seen { pinned: true, key: intent.key, end: intent.end, gap: intent.gap, forgotten: false });
         }
         true
     }

@@ -8,7 +8,7 @@ use stateright::{Model, Property};
 
 use super::bridge::{key_text, missing, range};
 use super::protocol::Protocol;
-use super::state::{Content, Fate, Lane, Life, Member, Note, Offset, State};
+use super::state::{Content, Fate, Lane, Life, Member, Note, Offset, Seen, State};
 
 /// A property of every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,10 +77,8 @@ impl Invariant {
             Self::Gapless => gapless(lane),
             Self::NoLoss => no_loss(model, lane),
             Self::Final => final_bytes(model, lane),
-            Self::PinnedFirst => invariants::pinned_first(&sights(lane)).into_iter().next(),
-            // Where the group's memory may go back, what it forgot binds nobody.
-            Self::OneIntent if model.setting.faults.regressions > 0 => None,
-            Self::OneIntent => invariants::one_intent(&sights(lane)).into_iter().next(),
+            Self::PinnedFirst => invariants::pinned_first(&sights(&lane.sights)).into_iter().next(),
+            Self::OneIntent => one_intent(lane),
             Self::MissingPinned => missing_pinned(lane),
             Self::Kept | Self::Progress => None,
         };
@@ -148,12 +146,18 @@ fn final_bytes(model: &Protocol, lane: &Lane) -> Option<invariants::Violation> {
     invariants::final_bytes(&prints(|o| &o.first), &prints(|o| &o.now)).into_iter().next()
 }
 
-fn sights(lane: &Lane) -> Vec<Sight> {
-    let sight = |seen: &super::state::Seen| {
+/// What the group's memory went back behind binds nobody.
+fn one_intent(lane: &Lane) -> Option<invariants::Violation> {
+    let remembered: Vec<Seen> = lane.sights.iter().filter(|seen| !seen.forgotten).copied().collect();
+    invariants::one_intent(&sights(&remembered)).into_iter().next()
+}
+
+fn sights(seen: &[Seen]) -> Vec<Sight> {
+    let sight = |seen: &Seen| {
         let (range, key) = (range(seen.key.start, seen.end), key_text(seen.key));
         if seen.pinned { Sight::Pinned { range, key } } else { Sight::Visible { range, key } }
     };
-    lane.sights.iter().map(sight).collect()
+    seen.iter().map(sight).collect()
 }
 
 fn missing_pinned(lane: &Lane) -> Option<invariants::Violation> {

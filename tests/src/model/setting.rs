@@ -21,6 +21,8 @@ pub struct Setting {
     pub put: GuardClass,
     /// What the guard of CompleteMultipartUpload is worth.
     pub complete: GuardClass,
+    /// Whether a Complete of an upload that was completed is answered with success, as by AWS; else there is no such upload, as with COS and MinIO.
+    pub repeats_complete: bool,
     /// How windows are published.
     pub windows: Windows,
     /// Whether a rebalance leaves lanes where they are (cooperative, KIP-848), or revokes all (eager).
@@ -50,6 +52,7 @@ impl Setting {
         invisible: 0,
         put: GuardClass::A,
         complete: GuardClass::A,
+        repeats_complete: true,
         windows: Windows::Put,
         cooperative: false,
         faults: Faults {
@@ -65,10 +68,10 @@ impl Setting {
         },
     };
 
-    /// The same in a store of this class.
+    /// The same in a store of this class, with the manners of most of them: those with an atomic guard are like AWS.
     #[must_use]
     pub const fn in_class(self, class: GuardClass) -> Self {
-        Self { put: class, complete: class, ..self }
+        Self { put: class, complete: class, repeats_complete: matches!(class, GuardClass::A), ..self }
     }
 
     /// Whether both guards are atomic.

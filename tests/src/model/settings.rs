@@ -29,7 +29,7 @@ pub fn settings(effort: Effort) -> Vec<Setting> {
     let families = families();
     let classes = if effort == Effort::Quick { &CLASSES[2..] } else { &CLASSES[..] };
     let of_one_class = families.iter().flat_map(|family| classes.iter().map(|class| family.in_class(*class)));
-    of_one_class.chain(of_two_classes()).collect()
+    of_one_class.chain(of_two_classes()).chain(of_other_manners()).collect()
 }
 
 /// Stores whose operations have guards of different worth: Ceph's guards a PUT and no Complete.
@@ -37,9 +37,20 @@ fn of_two_classes() -> [Setting; 2] {
     let faults = Faults { retentions: 1, crashes: 1, pauses: 1, ..NONE };
     let mixed = Setting { windows: Windows::Mixed, log_end: 1, faults, ..Setting::PLAIN };
     [
-        Setting { name: "only a PUT is guarded", put: GuardClass::A, complete: GuardClass::C, ..mixed },
+        Setting { name: "only a PUT is guarded", put: GuardClass::A, complete: GuardClass::C, repeats_complete: false, ..mixed },
         Setting { name: "only a Complete is guarded", put: GuardClass::C, complete: GuardClass::A, ..mixed },
     ]
+}
+
+/// Stores of the weaker classes that answer a repeated Complete with success, whatever stands there by then.
+fn of_other_manners() -> [Setting; 2] {
+    let faults = Faults { lost_uploads: 1, ..USUAL };
+    let multipart = Setting { windows: Windows::Multipart, log_end: 1, faults, ..Setting::PLAIN };
+    [GuardClass::B, GuardClass::C].map(|class| Setting {
+        name: "a Complete repeated as on AWS",
+        repeats_complete: true,
+        ..multipart.in_class(class)
+    })
 }
 
 fn families() -> Vec<Setting> {
@@ -51,6 +62,7 @@ fn families() -> Vec<Setting> {
         Setting { name: "two workers", faults: Faults { errors: 2, ..USUAL }, ..put },
         Setting { name: "three workers", workers: 3, ..put },
         Setting { name: "two lanes, eager", lanes: 2, log_end: 1, faults: calm, ..put },
+        Setting { name: "three workers, two lanes", workers: 3, lanes: 2, log_end: 1, faults: Faults { pauses: 1, ..NONE }, ..put },
         Setting { name: "two lanes, cooperative", lanes: 2, log_end: 1, cooperative: true, faults: Faults { pauses: 0, ..USUAL }, ..put },
         Setting { name: "multipart", faults: Faults { lost_uploads: 1, ..USUAL }, ..multipart },
         Setting { name: "compaction", faults: Faults { compactions: 1, ..USUAL }, ..put },

@@ -197,6 +197,8 @@ pub struct Seen {
     pub end: Offset,
     /// What is missing.
     pub gap: Option<(Offset, Offset)>,
+    /// Whether the group's memory went back behind this intent: it binds nobody who comes next, and the object may become visible all the same.
+    pub forgotten: bool,
 }
 
 /// One instance of the program.

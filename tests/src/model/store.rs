@@ -97,7 +97,7 @@ impl Protocol {
             && lane.upload(id).fate != Fate::Open
         {
             // AWS answers 200 to a repeated Complete, COS and MinIO that there is no such upload.
-            let as_aws = self.setting.complete == GuardClass::A && lane.upload(id).fate == Fate::Completed;
+            let as_aws = self.setting.repeats_complete && lane.upload(id).fate == Fate::Completed;
             return if as_aws { Effect::Again } else { Effect::Refused(Failure::NoSuchUpload) };
         }
         if !self.guard_lets_pass(lane, request) {
@@ -116,7 +116,7 @@ impl Protocol {
 
     /// An object becomes visible, or is written over: whether that was so.
     fn show(&self, lane: &mut Lane, key: Key, content: Content) -> bool {
-        lane.see(Seen { pinned: false, key, end: content.end, gap: content.gap });
+        lane.see(Seen { pinned: false, key, end: content.end, gap: content.gap, forgotten: false });
         if let Some(object) = lane.objects.iter_mut().find(|o| o.key == key) {
             object.now = content;
             return true;

@@ -7,8 +7,8 @@ use std::fmt;
 pub enum Layer {
     /// Seeds of the simulation, until one ends badly.
     Simulation(u32),
-    /// The simulation's story of an offset that went back ([`crate::simulation::went_back`]).
-    WentBack,
+    /// A story of the simulation, without chance, by its name ([`crate::simulation::STORIES`]).
+    Story(&'static str),
     /// Cells of the Kafka rows whose id contains this.
     KafkaCells(&'static str),
     /// Cells of the S3 server whose id contains this.
@@ -20,7 +20,7 @@ impl Layer {
     pub fn arguments(self) -> [String; 2] {
         match self {
             Self::Simulation(seeds) => ["simulation".into(), seeds.to_string()],
-            Self::WentBack => ["story".into(), "went-back".into()],
+            Self::Story(name) => ["story".into(), name.into()],
             Self::KafkaCells(filter) => ["kafka-cells".into(), filter.into()],
             Self::S3Cells(filter) => ["s3-cells".into(), filter.into()],
         }
@@ -31,7 +31,7 @@ impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Simulation(_) => f.write_str("simulation"),
-            Self::WentBack => f.write_str("story of an offset that went back"),
+            Self::Story(name) => write!(f, "story {name}"),
             Self::KafkaCells(filter) => write!(f, "kafka cells {filter}"),
             Self::S3Cells(filter) => write!(f, "s3 cells {filter}"),
         }
@@ -69,7 +69,7 @@ const FOREIGN: &[&str] = &["0 lost, 0 duplicated, 0 altered"];
 const SEEDS: Layer = Layer::Simulation(400);
 
 /// All of them.
-pub const CASES: [Case; 17] = [
+pub const CASES: [Case; 19] = [
     case("pin", UNPINNED, &[SEEDS]),
     case("pin-first", UNPINNED, &[SEEDS]),
     case("old-pin", &["it was not to be seen that the window was pinned again"], &[Layer::KafkaCells("k19.pin-again")]),
@@ -79,13 +79,15 @@ pub const CASES: [Case; 17] = [
     case("offset-behind", LOST, &[SEEDS]),
     case("leader-epoch", &["not stopped with C0423"], &[Layer::KafkaCells("k5.")]),
     case("topic-identity", &["is lost", "is altered"], &[SEEDS]),
-    case("first-look", &["is stored 2 times"], &[Layer::WentBack]),
+    case("first-look", &["is stored 2 times"], &[Layer::Story("went-back")]),
     case("retention-gap", LOST, &[SEEDS]),
     case("pinned-range", &["two intents were accepted for one start"], &[SEEDS]),
     case("window-tail", LOST, &[SEEDS]),
     case("batch-checksum", FOREIGN, &[Layer::KafkaCells("k15.bit")]),
     case("committed", FOREIGN, &[Layer::KafkaCells("k11.")]),
     case("gone-upload", HOLE, &[Layer::S3Cells("CompleteMultipartUpload/not-found")]),
+    case("full-copy", &["less was published before a full copy"], &[Layer::Story("full-copy")]),
+    case("lane-lock", &["a commit of a lane that was revoked was accepted"], &[Layer::Story("dead-lane")]),
     case("reset", &["the gaps are [] and should be"], &[Layer::KafkaCells("k6.")]),
 ];
 
@@ -99,5 +101,14 @@ mod tests {
     fn every_switch_has_a_case() {
         let names: Vec<_> = Switch::ALL.iter().map(|(name, _)| *name).collect();
         assert_eq!(CASES.map(|case| case.switch).to_vec(), names);
+    }
+
+    #[test]
+    fn every_story_is_there() {
+        let layers = CASES.iter().flat_map(|case| case.layers);
+        let told = layers.filter_map(|layer| if let Layer::Story(name) = layer { Some(name) } else { None });
+        for name in told {
+            assert!(crate::simulation::STORIES.iter().any(|(known, _)| known == name), "{name}");
+        }
     }
 }

@@ -70,7 +70,7 @@ struct Era {
     writing: u64,
 }
 
-/// Something that happened to the log and that a reader has met, each once.
+/// Something that happened to the log or to its queue and that a reader has met, each once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met {
     /// A batch that was corrupt.
@@ -80,6 +80,13 @@ pub enum Met {
     },
     /// A place whose record compaction has taken.
     Compacted,
+    /// The end of a queue that broke off.
+    Broken {
+        /// Whose queue it is.
+        process: u64,
+        /// Of which partition.
+        partition: i32,
+    },
 }
 
 /// A batch that a reader finds corrupt.

@@ -17,6 +17,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::group::{CommitRequest, MemberId, ScriptedGroup};
 
+/// What a commit is answered that does not reach the coordinator.
+pub const OUT_OF_REACH: &str = "the coordinator is out of reach";
+
 /// Rises with every assignment, whatever the group.
 static NEXT_EPOCH: AtomicU64 = AtomicU64::new(1);
 
@@ -110,7 +113,7 @@ impl Member {
 
     /// The revoke callback for all partitions: returns once no commit of them is under way and no lane lives.
     pub(super) async fn revoke_all(&self) {
-        // From here on nothing new begins: the leases are out of reach.
+        // One after the other, as a rebalance callback kills them: a lane may begin a commit until it is its turn.
         let gone = std::mem::take(&mut self.client().leases);
         for lease in gone.values() {
             loop {
@@ -164,11 +167,10 @@ impl Member {
         }
     }
 
-    /// Counts a commit as under way, if its lane lives and is this member's.
+    /// Counts a commit as under way, if its lane lives. As the engine's committer it goes by the lane's lock alone.
     fn begin(&self, lane: &Arc<LaneLease>) -> Option<UnderWay<'_>> {
         let _alive = lane.lock()?;
         let mut client = self.client();
-        client.leases.get(&lane.tp).filter(|held| Arc::ptr_eq(held, lane))?;
         *client.under_way.entry(lane.tp.clone()).or_default() += 1;
         Some(UnderWay { member: self, tp: lane.tp.clone() })
     }
@@ -181,7 +183,7 @@ impl Member {
             (client.generation, !client.cut_off && !client.crashed)
         };
         if !reaches {
-            return Err(CommitError::Unknown("the coordinator is out of reach".into()));
+            return Err(CommitError::Unknown(OUT_OF_REACH.into()));
         }
         if generation < 0 {
             // A coordinator takes a commit without a generation from anybody while its group is empty.

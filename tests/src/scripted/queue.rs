@@ -12,7 +12,7 @@ use catchment::source::{LastRead, PartitionQueue, QueueEvent, QueueFault, TopicP
 use catchment_formats::{HeadersBuf, RecordView};
 
 use super::cluster::State;
-use super::log::{LogRecord, PartitionLog};
+use super::log::{LogRecord, Met, PartitionLog};
 
 /// Offsets that are looked at for one fill.
 const BATCH: i64 = 256;
@@ -63,6 +63,7 @@ impl ScriptedQueue {
             return self.batch.push_back(Fetched::Fault(fault));
         }
         if let Some(fault) = partition.faults.pop_front() {
+            watch(Met::Broken { process: self.opening.0, partition: self.tp.partition });
             return self.batch.push_back(Fetched::Fault(fault));
         }
         match self.misplaced(&partition.log) {

@@ -1,140 +1,26 @@
 //! Planted damage: a backup in which nothing is wrong, one thing in it or about it that is, and what the judge makes of that.
 
+mod case;
+
 use std::sync::Arc;
+use std::time::Duration;
 
-use catchment::commit::proof::metadata;
 use catchment::intent::{CommitNote, Intent, Tidy, VERSION, note_hash};
-use catchment::source::{Committed, Source as _};
-use catchment::store::memory::MemoryStore;
-use catchment::store::{Guard, Metadata, ObjectStore, Payload};
-use catchment_formats::parquet::ParquetDecoder;
-use catchment_formats::{Block, Codec, Encoding, Format, Framing, GapCause, LaneId, Missing, RecordView, ValueLayout, segment_encoder};
+use catchment::source::Committed;
+use catchment::store::Metadata;
+use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 
+use case::{Case, RECORDS};
+
+use super::anchors::Forgetting;
 use super::directed::Directed;
-use super::ledger::{KnownEpochs, Ledger, Version};
+use super::ledger::Version;
 use super::plan::Plan;
 use super::process::TOPIC;
-use super::verdict::{Verdict, judge};
 use crate::scripted::group::Accepted;
-
-/// Records of the backup; five make an object.
-const RECORDS: i64 = 40;
 
 /// Where the values of raw objects are whole, each in its frame.
 const RAW: Encoding = Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None };
-
-/// All that is judged.
-struct Case {
-    directed: Directed,
-    store: Arc<MemoryStore>,
-    ledger: Ledger,
-    accepted: Vec<Accepted>,
-    keys: Vec<String>,
-}
-
-impl Case {
-    async fn of(plan: Plan) -> Self {
-        let mut directed = Directed::planned(plan, RECORDS);
-        directed.start().await;
-        directed.pass(30).await;
-        directed.stop().await;
-        assert_eq!(directed.committed(), RECORDS);
-        let info = directed.shared.cluster.topic(TOPIC).await.expect("the cluster answers").expect("the topic is there");
-        let mut ledger = Ledger::default();
-        ledger.incarnate(&info.id, 1);
-        ledger.look(&directed.shared.world, &directed.shared.cluster, &directed.tp());
-        let (store, accepted) = (Arc::clone(&directed.shared.store), directed.group.accepted());
-        let keys = directed.objects().await.into_iter().map(|(key, _)| key).collect();
-        let case = Self { directed, store, ledger, accepted, keys };
-        let verdict = case.verdict().await;
-        assert!(verdict.is_good() && case.keys.len() == 8, "{verdict:?} {:?}", case.keys);
-        case
-    }
-
-    async fn new() -> Self {
-        Self::of(Directed::plan()).await
-    }
-
-    async fn verdict(&self) -> Verdict {
-        judge(&self.directed.shared.world, &self.store, &self.ledger, &self.accepted, &[]).await
-    }
-
-    /// Fails unless the judge says this.
-    async fn assert_found(&self, parts: &[&str]) -> Verdict {
-        let verdict = self.verdict().await;
-        for part in parts {
-            assert!(verdict.findings.iter().any(|finding| finding.contains(part)), "{part:?} is not in {:#?}", verdict.findings);
-        }
-        verdict
-    }
-
-    async fn body(&self, key: &str) -> Vec<u8> {
-        self.store.get(key, None).await.expect("the memory store answers").expect("it stands").to_vec()
-    }
-
-    async fn metadata(&self, key: &str) -> Metadata {
-        self.store.head(key).await.expect("the memory store answers").expect("it stands").metadata
-    }
-
-    /// Behind everybody's back.
-    async fn put(&self, key: &str, body: Vec<u8>, metadata: &Metadata) {
-        self.store.put(key, Payload::from_bytes(body), metadata, Guard::Overwrite).await.expect("the memory store takes it");
-    }
-
-    /// The same objects but one.
-    async fn remove(&mut self, gone: &str) {
-        let copy = MemoryStore::default();
-        for object in self.store.list("", false, None).await.expect("the memory store lists").objects.iter().filter(|o| o.key != gone) {
-            let (body, metadata) = (self.body(&object.key).await, self.metadata(&object.key).await);
-            copy.put(&object.key, Payload::from_bytes(body), &metadata, Guard::IfAbsent).await.expect("the copy is new");
-        }
-        self.store = Arc::new(copy);
-    }
-
-    /// The object of a key written anew as the object of `lane`, with a value changed or without, and with something listed as missing.
-    async fn forge(&self, key: &str, lane: impl Fn(&mut LaneId), value: Option<&[u8]>, missing: &[Missing]) -> (Vec<u8>, Metadata) {
-        self.forge_without(key, lane, value, missing, |offset| missing.iter().any(|m| m.covers(offset))).await
-    }
-
-    /// The object of a key without the record at an offset, and nothing says so.
-    async fn hollow(&self, key: &str, without: i64) {
-        let (body, described) = self.forge_without(key, |_| (), None, &[], |offset| offset == without).await;
-        self.put(key, body, &described).await;
-    }
-
-    async fn forge_without(
-        &self,
-        key: &str,
-        lane: impl Fn(&mut LaneId),
-        value: Option<&[u8]>,
-        missing: &[Missing],
-        without: impl Fn(i64) -> bool,
-    ) -> (Vec<u8>, Metadata) {
-        let mut decoder = ParquetDecoder::new(bytes::Bytes::from(self.body(key).await)).expect("it is sound");
-        let (mut block, mut forged, mut body) = (Block::new(ValueLayout::Plain), Block::new(ValueLayout::Plain), Vec::new());
-        let (mut of, range) = (decoder.proof().lane.clone(), decoder.proof().range);
-        lane(&mut of);
-        assert!(decoder.next_block(&mut block).expect("it is sound"));
-        for record in block.iter().filter(|r| !without(r.offset)) {
-            let value = value.filter(|_| record.offset == range.start + 1).or(record.value);
-            forged.push(&RecordView { value, ..record });
-        }
-        let mut encoder = segment_encoder(&Encoding::PARQUET_ZSTD1, &of, range.start);
-        encoder.append(&forged, &mut body);
-        let proof = encoder.finish(range.end, missing, &mut body);
-        let described = metadata(&proof);
-        (body, described)
-    }
-
-    /// The first intent that the group has accepted behind the first object, and its place.
-    fn intent(&self) -> (usize, Intent) {
-        let found = self.accepted.iter().enumerate().filter_map(|(n, a)| match CommitNote::parse(&a.commit.metadata) {
-            Ok(CommitNote::Intent(intent)) if intent.start > 0 => Some((n, *intent)),
-            _ => None,
-        });
-        found.min_by_key(|(n, _)| *n).expect("windows were pinned")
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn what_is_lost_stored_twice_or_altered_is_seen() {
@@ -200,6 +86,36 @@ async fn what_a_new_leader_wrote_over_a_stored_record_must_be_listed() {
     let anew = Version { hash: [9; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX, taken_at: u64::MAX };
     case.ledger.lane(0).versions.entry(8).or_default().push(anew);
     case.assert_found(&["offset 8 was written anew, and that is lost"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_that_the_group_alone_knew_of_is_excused_if_the_store_refused_its_anchor_until_the_stop() {
+    let (gap, stop) = (Missing(30, RECORDS, GapCause::Truncation), Duration::from_secs(3_600));
+    for (is_refused, is_written, is_excused) in [(true, false, true), (false, false, false), (true, true, false)] {
+        let mut case = Case::new().await;
+        let world = Arc::clone(&case.directed.shared.world);
+        let (order, known) = (world.order.next(), world.order.next());
+        let lane = case.ledger.lane(0);
+        lane.truncate(30..RECORDS, RECORDS, order, 1);
+        let anew = Version { hash: [9; 32], value: None, is_due: true, taken: None, since: order, until: u64::MAX, taken_at: u64::MAX };
+        lane.versions.entry(35).or_default().push(anew);
+        let Intent { t, d, .. } = case.intent().1;
+        let note = CommitNote::Tidy(Tidy { v: VERSION, t, d, start: RECORDS, missing: vec![gap], last: None });
+        let commit = Committed { offset: RECORDS, leader_epoch: 1, metadata: note.print() };
+        case.accepted.push(Accepted { order: known, member: 1, generation: 1, tp: case.directed.tp(), commit });
+        world.anchors(|book| {
+            if is_refused {
+                book.ask(world.order.next(), 0, stop);
+            }
+            if is_written {
+                book.write(world.order.next(), 0, vec![gap]);
+            }
+            book.forget(Forgetting { order: world.order.next(), stopped_at: stop });
+        });
+        let found = case.verdict().await.findings;
+        assert_eq!(found.is_empty(), is_excused, "{found:?}");
+        assert!(is_excused || found[0].contains("offset 35 was written anew, and that is lost"), "{found:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,41 +285,4 @@ async fn raw_values_that_differ_lack_or_are_too_many_are_seen() {
         case.put(key, bytes, &described).await;
         case.assert_found(&[finding, &format!("{key} has changed")]).await;
     }
-}
-
-#[test]
-fn what_showed_when_a_commit_was_accepted_is_told_from_what_came_and_went() {
-    let mut ledger = Ledger::default();
-    ledger.incarnate("topic", 1);
-    let lane = ledger.lane(0);
-    let version = |since| Version { hash: [1; 32], value: None, is_due: true, taken: None, since, until: u64::MAX, taken_at: u64::MAX };
-    (0..3).for_each(|offset| lane.versions.entry(offset).or_default().push(version(0)));
-    lane.compact(0, 10);
-    assert_eq!([9, 10].map(|order| lane.showed(0..1, order)), [true, false], "compaction took it");
-    lane.truncate(1..3, 2, 20, 1);
-    (1..3).for_each(|offset| lane.versions.entry(offset).or_default().push(version(20)));
-    assert_eq!([19, 21].map(|order| lane.showed(1..2, order)), [true, false], "what was read is written anew, and is listed");
-    assert_eq!([19, 21].map(|order| lane.showed(2..3, order)), [true, true], "nobody had read what stood there before");
-    lane.retain_from(3, 25);
-    assert!(lane.showed(2..3, 30), "what nobody read must be listed, too");
-}
-
-#[test]
-fn a_cut_is_hidden_only_while_nobody_knew_a_later_epoch() {
-    let mut ledger = Ledger::default();
-    ledger.incarnate("topic", 1);
-    let lane = ledger.lane(0);
-    let version = Version { hash: [1; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX, taken_at: u64::MAX };
-    lane.truncate(0..2, 1, 10, 3);
-    lane.versions.entry(0).or_default().push(version);
-    let known = |blind: &[(u64, u64)], epochs: &[(u64, i32)]| KnownEpochs { blind: blind.to_vec(), epochs: epochs.to_vec() };
-    assert!(!lane.hides(0, |_, _| false, &known(&[], &[])), "it had only to read on");
-    assert!(lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(5, 2), (12, 2)])), "the offsets were forgotten before anybody read of it");
-    assert!(!lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(12, 3)])), "it had read of the new leader before");
-    assert!(!lane.hides(0, |_, _| false, &known(&[(4, 9)], &[])), "it knew an epoch again before the cut");
-    assert!(!lane.hides(1, |_, _| false, &known(&[(20, 30)], &[])), "nobody had read so far, or it would be stored");
-    assert!(lane.hides(1, |_, _| true, &known(&[(20, 30)], &[])));
-    lane.retain_from(1, 25);
-    assert!(lane.hides(0, |_, _| false, &known(&[], &[(26, 3)])), "retention came first");
-    assert!(!lane.hides(0, |_, _| false, &known(&[], &[(24, 3)])));
 }

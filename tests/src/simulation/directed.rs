@@ -90,6 +90,30 @@ impl Directed {
         self.group.rebalance(&[(&member, vec![self.tp()])]).await;
     }
 
+    /// The process loses the partition, and gets it again: its lane recovers.
+    ///
+    /// # Panics
+    /// If there is no process.
+    pub async fn reassign(&self) {
+        let member = &self.process.as_ref().expect("a process runs").member;
+        self.group.rebalance(&[(member, vec![self.tp()])]).await;
+    }
+
+    /// Waits until a window is pinned.
+    ///
+    /// # Panics
+    /// If none is within an hour.
+    pub async fn pass_until_pinned(&self) -> Intent {
+        for _ in 0..3_600_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let note = self.group.committed(&self.tp()).and_then(|committed| CommitNote::parse(&committed.metadata).ok());
+            if let Some(CommitNote::Intent(intent)) = note {
+                return *intent;
+            }
+        }
+        panic!("no window was pinned")
+    }
+
     /// The process is asked to stop, and ends.
     pub async fn stop(&mut self) {
         self.process.iter().for_each(Process::ask_to_stop);
@@ -107,15 +131,9 @@ impl Directed {
     /// # Panics
     /// If none is pinned within an hour.
     pub async fn kill_when_pinned(&mut self) -> Intent {
-        for _ in 0..3_600_000 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let note = self.group.committed(&self.tp()).and_then(|committed| CommitNote::parse(&committed.metadata).ok());
-            if let Some(CommitNote::Intent(intent)) = note {
-                self.kill();
-                return *intent;
-            }
-        }
-        panic!("no window was pinned")
+        let intent = self.pass_until_pinned().await;
+        self.kill();
+        intent
     }
 
     /// The process dies as soon as a part of an upload is stored, before it pins anything. The upload's key.

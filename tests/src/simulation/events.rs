@@ -7,11 +7,18 @@ use catchment::source::{QueueFault, TopicPartition};
 use catchment::store::ObjectStore as _;
 use tokio::time::Instant;
 
+use super::anchors::Forgetting;
 use super::faults::Fault;
 use super::plan::Event;
 use super::process::TOPIC;
 use super::story::Story;
 use super::vitals::DOOMS;
+
+/// How far the wall clock may be off while the store goes on to believe it, in milliseconds: S3 puts up with a quarter of an hour.
+const CLOCK_NEAR_MS: u64 = 14 * 60_000;
+
+/// How far it may be off for a while: 400 days.
+const CLOCK_FAR_MS: u64 = 400 * 86_400_000;
 
 /// How often a topic is made again.
 const INCARNATIONS_MAX: usize = 2;
@@ -31,7 +38,7 @@ impl Story {
             Event::Truncation => self.truncation(),
             Event::Corruption => self.corruption(),
             Event::Weather => self.store_weather(),
-            Event::Jump => self.world().jump(self.world().below(7_200_000) as i64 - 3_600_000),
+            Event::Jump => self.clock_jump(),
             Event::Lifecycle => self.lifecycle().await,
             Event::Recreation => self.recreation().await,
             Event::Forgetting => self.forgetting().await,
@@ -93,7 +100,8 @@ impl Story {
         let Some(process) = &slot.process else { return };
         process.member.set_cut_off(true);
         process.vitals.set_frozen(fault == Fault::Frozen);
-        slot.heals_at = Some((now + span, fault));
+        process.vitals.begin_absence(fault, now);
+        slot.heals_at = Some(now + span);
         slot.expires_at = Some(now + session);
         self.shared.world.trace(format_args!("slot {n}: {fault:?} for {span:?}"));
     }
@@ -167,6 +175,17 @@ impl Story {
         }
     }
 
+    /// The wall clock is set: by minutes, which a store puts up with; or by more than a year, until somebody sets it right, and the store refuses what is
+    /// dated so.
+    fn clock_jump(&self) {
+        let world = self.world();
+        if world.below(2) == 0 {
+            return world.set_clock(world.below(2 * CLOCK_NEAR_MS + 1) as i64 - CLOCK_NEAR_MS as i64);
+        }
+        let shift_ms = world.below(2 * CLOCK_FAR_MS + 1) as i64 - CLOCK_FAR_MS as i64;
+        world.leap(shift_ms, world.between(Duration::from_secs(2), Duration::from_secs(40)));
+    }
+
     /// A lifecycle rule, or a person, aborts what uploads there are.
     async fn lifecycle(&mut self) {
         let mut any = false;
@@ -196,12 +215,15 @@ impl Story {
 
     /// Everybody stops, nobody comes back for a week, and the coordinator forgets. Nothing is on its way any more by then.
     async fn forgetting(&mut self) {
+        let stopped_at = self.world().elapsed();
         self.stop_all(Duration::from_secs(60)).await;
         self.rebalance().await;
         tokio::time::sleep(Duration::from_secs(7 * 86_400)).await;
         let had_any = self.partitions().iter().any(|tp| self.group.committed(tp).is_some());
         self.group.forget_offsets();
-        self.forgotten_at.push(self.world().order.next());
+        let order = self.world().order.next();
+        self.forgotten_at.push(order);
+        self.world().anchors(|book| book.forget(Forgetting { order, stopped_at }));
         if had_any {
             self.world().feel(Fault::OffsetsForgotten);
         }

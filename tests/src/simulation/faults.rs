@@ -31,9 +31,9 @@ pub enum Fault {
     Twice,
     /// 200 with an error in the body; nothing was done.
     ErrorBody,
-    /// Credentials expire for a while.
+    /// Credentials expire for a while; felt once by each operation.
     Denied,
-    /// The store is down for up to an hour.
+    /// The store is down for up to an hour; felt once by each operation.
     StoreDown,
     /// A lifecycle rule aborts every open upload.
     UploadsAborted,
@@ -47,9 +47,9 @@ pub enum Fault {
     RebalanceInProgress,
     /// An OffsetFetch fails.
     FetchFailed,
-    /// A question to the cluster fails.
+    /// A question to the cluster fails that a process waits for.
     QuestionFailed,
-    /// A partition's queue breaks off.
+    /// A partition's queue breaks off, or cannot be opened, and the process opens it again.
     QueueBroken,
     /// A reader meets a batch that fails its checksum once.
     CorruptOnce,
@@ -65,13 +65,14 @@ pub enum Fault {
     Recreated,
     /// A partition moves to another member while a window is open.
     Revoked,
-    /// A process is frozen past its session and wakes.
+    /// A process is frozen past its session, and hears when it is awake that its lanes are not its own any more: by a commit that is refused, or by the
+    /// coordinator.
     Frozen,
-    /// A process loses the coordinator past its session and goes on.
+    /// A process loses the coordinator: a commit does not get there, or it hears past its session that its lanes are not its own any more.
     CutOff,
     /// A process dies wherever it stands.
     Crashed,
-    /// The wall clock jumps.
+    /// The wall clock jumps, by minutes or by more than a year, and somebody looks at it; where it is far off, also the store, once for each operation.
     ClockJumped,
     /// The group's offsets expire while nobody runs.
     OffsetsForgotten,

@@ -15,16 +15,23 @@ use super::faults::Fault;
 use super::vitals::Vitals;
 use super::world::World;
 use crate::gate::Gate;
-use crate::scripted::cluster::{Question, ScriptedCluster};
+use crate::scripted::cluster::ScriptedCluster;
 use crate::scripted::group::{Fate, MemberId, ScriptedGroup};
 use crate::scripted::log::Met;
-use crate::scripted::member::Member;
+use crate::scripted::member::{Member, OUT_OF_REACH};
 
 /// Faults of commits that their senders have not felt yet. A lane has one commit under way at a time.
 pub type Pending = Arc<Mutex<BTreeMap<(MemberId, TopicPartition), Fault>>>;
 
+/// What tells an error of the simulation's from all others.
+const WANTED: &str = "as the simulation wants it";
+
 fn passing(what: &str) -> Error {
-    Error::new(Code(222), ErrorKind::Retryable, format!("{what} failed, as the simulation wants it"))
+    Error::new(Code(222), ErrorKind::Retryable, format!("{what} failed, {WANTED}"))
+}
+
+fn is_wanted(error: &Error) -> bool {
+    error.to_string().contains(WANTED)
 }
 
 /// Lets commits, look-ups and questions fail as the world's plan says.
@@ -48,22 +55,15 @@ pub fn trouble(world: &Arc<World>, group: &Arc<ScriptedGroup>, cluster: &Arc<Scr
         })
     });
     let of = Arc::clone(world);
-    cluster.set_watch(move |met| {
-        of.feel(match met {
-            Met::Corrupt { for_good: true } => Fault::CorruptBatch,
-            Met::Corrupt { for_good: false } => Fault::CorruptOnce,
-            Met::Compacted => Fault::Compaction,
-        });
+    cluster.set_watch(move |met| match met {
+        Met::Corrupt { for_good: true } => of.feel(Fault::CorruptBatch),
+        Met::Corrupt { for_good: false } => of.feel(Fault::CorruptOnce),
+        Met::Compacted => of.feel(Fault::Compaction),
+        Met::Broken { process, partition } => of.note_broken(process, partition),
     });
     let of = Arc::clone(world);
-    cluster.set_plan(move |question| {
-        // A queue that cannot be opened is a broken one.
-        let fault = if matches!(question, Question::Open(..)) { Fault::QueueBroken } else { Fault::QuestionFailed };
-        of.strikes(of.plan.kafka_faults / 4).then(|| {
-            of.feel(fault);
-            passing("a question")
-        })
-    });
+    // Felt by who has asked: a queue that cannot be opened is a broken one.
+    cluster.set_plan(move |_| of.strikes(of.plan.kafka_faults / 4).then(|| passing("a question")));
     pending
 }
 
@@ -110,6 +110,18 @@ impl fmt::Debug for SimulatedGroup {
 }
 
 impl SimulatedGroup {
+    /// A commit that does not reach the coordinator shows a process that it is cut off; one that is refused, that it was away for too long.
+    fn notice_absence(&self, result: &Result<(), CommitError>) {
+        let felt = match result {
+            Err(CommitError::Unknown(why)) if why == OUT_OF_REACH => self.vitals.notices_cut_off().then_some(Fault::CutOff),
+            Err(CommitError::StaleMember(_) | CommitError::InstanceFenced) => self.vitals.take_absence(),
+            _ => None,
+        };
+        if let Some(fault) = felt {
+            self.world.feel(fault);
+        }
+    }
+
     /// The way there, or back.
     async fn travel(&self) {
         tokio::time::sleep(self.world.between(Duration::from_millis(1), Duration::from_millis(15))).await;
@@ -149,6 +161,7 @@ impl Group for SimulatedGroup {
             if let Some(fault) = fault {
                 self.world.feel(fault);
             }
+            self.notice_absence(&result);
             result
         })
     }
@@ -163,6 +176,18 @@ pub struct SimulatedSource {
     pub life: u64,
     /// The process.
     pub vitals: Vitals,
+    /// Who feels what fails.
+    pub world: Arc<World>,
+}
+
+impl SimulatedSource {
+    /// The answer to a question that somebody waits for.
+    fn answered<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        if answer.as_ref().is_err_and(is_wanted) {
+            self.world.feel(Fault::QuestionFailed);
+        }
+        answer
+    }
 }
 
 impl Source for SimulatedSource {
@@ -171,7 +196,12 @@ impl Source for SimulatedSource {
     }
 
     fn open(&self, tp: &TopicPartition, offset: i64, leader_epoch: i32, wake: Wake) -> Result<Box<dyn PartitionQueue>, Error> {
-        self.cluster.open_as(self.life, tp, offset, leader_epoch, wake)
+        let opened = self.cluster.open_as(self.life, tp, offset, leader_epoch, wake);
+        match &opened {
+            Ok(_) => self.world.note_opened(self.life, tp.partition),
+            Err(_) => self.world.note_broken(self.life, tp.partition),
+        }
+        opened
     }
 
     fn expect_partitions(&self, partitions: usize) {
@@ -181,21 +211,21 @@ impl Source for SimulatedSource {
     fn bounds<'a>(&'a self, tp: &'a TopicPartition) -> BoxFuture<'a, Result<LogBounds, Error>> {
         Box::pin(async move {
             self.vitals.thawed().await;
-            self.cluster.bounds(tp).await
+            self.answered(self.cluster.bounds(tp).await)
         })
     }
 
     fn offsets_for_time<'a>(&'a self, tps: &'a [TopicPartition], timestamp_ms: i64) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
         Box::pin(async move {
             self.vitals.thawed().await;
-            self.cluster.offsets_for_time(tps, timestamp_ms).await
+            self.answered(self.cluster.offsets_for_time(tps, timestamp_ms).await)
         })
     }
 
     fn topic<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<TopicInfo>, Error>> {
         Box::pin(async move {
             self.vitals.thawed().await;
-            self.cluster.topic(name).await
+            self.answered(self.cluster.topic(name).await)
         })
     }
 

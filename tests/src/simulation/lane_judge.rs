@@ -4,6 +4,7 @@ use catchment::intent::{CommitNote, note_hash};
 use catchment::invariants::{Extent, Sight, gapless, missing_pinned, missing_within, no_duplicate, no_loss, one_intent, pinned_first};
 use catchment_formats::{GapCause, Missing, OffsetRange};
 
+use super::anchors::AnchorBook;
 use super::ledger::{KnownEpochs, Lane};
 use super::legacy::Legacy;
 use super::verdict::{Stored, Verdict};
@@ -17,6 +18,17 @@ struct Noted {
     /// The leader epoch of what was read last; negative if it is not known.
     epoch: i32,
     note: CommitNote,
+}
+
+impl Noted {
+    /// What it says that a truncation took of what had been read before the committed offset, and that no object lists yet.
+    fn cuts(&self) -> Vec<Missing> {
+        let pinned: Vec<Missing> = match &self.note {
+            CommitNote::Intent(intent) => intent.missing_before(self.offset).collect(),
+            CommitNote::Tidy(_) => Vec::new(),
+        };
+        self.note.pending().iter().copied().chain(pinned).filter(|gap| gap.cause() == GapCause::Truncation).collect()
+    }
 }
 
 /// Judges one lane. Its objects are in the order of their starts.
@@ -85,6 +97,21 @@ impl<'a> LaneJudge<'a> {
                 }
             }
         }
+    }
+
+    /// What a truncation took that the group alone knew of when it forgot its offsets: the store had refused the lane's anchor until its process stopped.
+    pub(super) fn forgotten_cuts(&self, partition: i32, book: &AnchorBook) -> Vec<Missing> {
+        let (mut found, mut since_last) = (Vec::new(), 0);
+        for forgetting in book.forgettings() {
+            let known: Vec<&Noted> = self.notes.iter().filter(|n| (since_last..forgetting.order).contains(&n.order)).collect();
+            since_last = forgetting.order;
+            for gap in known.last().map(|last| last.cuts()).unwrap_or_default() {
+                let knew = known.iter().rev().take_while(|noted| noted.cuts().contains(&gap)).last();
+                let was_alone = |noted: &&&Noted| book.never_had(partition, gap, noted.order, *forgetting);
+                found.extend(knew.filter(was_alone).map(|_| gap));
+            }
+        }
+        found
     }
 
     fn intents(&self) -> impl Iterator<Item = (u64, &catchment::intent::Intent)> {

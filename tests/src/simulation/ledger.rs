@@ -185,6 +185,11 @@ impl Lane {
         self.versions.get(&offset).map_or(0, Vec::len) < leaders
     }
 
+    /// Whether a new leader ever lacked anything.
+    pub fn was_ever_cut(&self) -> bool {
+        !self.cuts.is_empty()
+    }
+
     /// Whether a new leader ever lacked what stood at an offset.
     pub fn was_cut(&self, offset: i64) -> bool {
         self.cuts.iter().any(|cut| cut.offsets.contains(&offset))
@@ -309,5 +314,50 @@ impl Ledger {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_showed_when_a_commit_was_accepted_is_told_from_what_came_and_went() {
+        let mut ledger = Ledger::default();
+        ledger.incarnate("topic", 1);
+        let lane = ledger.lane(0);
+        let version = |since| Version { hash: [1; 32], value: None, is_due: true, taken: None, since, until: u64::MAX, taken_at: u64::MAX };
+        (0..3).for_each(|offset| lane.versions.entry(offset).or_default().push(version(0)));
+        lane.compact(0, 10);
+        assert_eq!([9, 10].map(|order| lane.showed(0..1, order)), [true, false], "compaction took it");
+        lane.truncate(1..3, 2, 20, 1);
+        (1..3).for_each(|offset| lane.versions.entry(offset).or_default().push(version(20)));
+        assert_eq!([19, 21].map(|order| lane.showed(1..2, order)), [true, false], "what was read is written anew, and is listed");
+        assert_eq!([19, 21].map(|order| lane.showed(2..3, order)), [true, true], "nobody had read what stood there before");
+        lane.retain_from(3, 25);
+        assert!(lane.showed(2..3, 30), "what nobody read must be listed, too");
+    }
+
+    #[test]
+    fn a_cut_is_hidden_only_while_nobody_knew_a_later_epoch() {
+        let mut ledger = Ledger::default();
+        ledger.incarnate("topic", 1);
+        let lane = ledger.lane(0);
+        let version = Version { hash: [1; 32], value: None, is_due: true, taken: None, since: 0, until: u64::MAX, taken_at: u64::MAX };
+        lane.truncate(0..2, 1, 10, 3);
+        lane.versions.entry(0).or_default().push(version);
+        let known = |blind: &[(u64, u64)], epochs: &[(u64, i32)]| KnownEpochs { blind: blind.to_vec(), epochs: epochs.to_vec() };
+        assert!(!lane.hides(0, |_, _| false, &known(&[], &[])), "it had only to read on");
+        assert!(
+            lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(5, 2), (12, 2)])),
+            "the offsets were forgotten before anybody read of it"
+        );
+        assert!(!lane.hides(0, |_, _| false, &known(&[(20, 30)], &[(12, 3)])), "it had read of the new leader before");
+        assert!(!lane.hides(0, |_, _| false, &known(&[(4, 9)], &[])), "it knew an epoch again before the cut");
+        assert!(!lane.hides(1, |_, _| false, &known(&[(20, 30)], &[])), "nobody had read so far, or it would be stored");
+        assert!(lane.hides(1, |_, _| true, &known(&[(20, 30)], &[])));
+        lane.retain_from(1, 25);
+        assert!(lane.hides(0, |_, _| false, &known(&[], &[(26, 3)])), "retention came first");
+        assert!(!lane.hides(0, |_, _| false, &known(&[], &[(24, 3)])));
     }
 }

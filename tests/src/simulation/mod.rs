@@ -7,13 +7,15 @@
 //! | [`world`] | chance, time, the trace |
 //! | [`vitals`] | processes that stand still or are dead, and what they had under way |
 //! | [`kafka`] | commits and questions that fail |
-//! | [`store`] | requests that are lost, refused, late or doubled |
+//! | [`store`], `fate` | requests that are lost, refused, late or doubled |
 //! | [`process`] | one process: the pipeline, driven on this thread |
 //! | [`story`] | the beginning, the ticks, the end |
 //! | `events` | what happens between two ticks |
 //! | `supervisor` | who starts a process again, and who gets which partition |
 //! | [`uploads`] | multipart uploads that nobody completes |
+//! | [`anchors`] | what anchors said, and when the store refused one |
 //! | [`directed`] | the same without chance, for tests that say what happens |
+//! | [`went_back`], [`full_copy`], [`dead_lane`] | stories of it, which are also told by an engine without a guard |
 //! | [`ledger`] | every record that was ever visible, and what may be missing |
 //! | [`verdict`] | what the store holds in the end, against ledger and invariants |
 //! | `lane_judge` | the same of one lane: the invariants of the protocol |
@@ -23,11 +25,15 @@
 //!
 //! The same seed gives the same trace, byte for byte. What it does not cover: sockets, the AWS SDK, librdkafka, threads; other layers do.
 
+pub mod anchors;
 #[cfg(test)]
 mod damage;
+pub mod dead_lane;
 pub mod directed;
 mod events;
+mod fate;
 pub mod faults;
+pub mod full_copy;
 pub mod kafka;
 mod lane_judge;
 pub mod ledger;
@@ -57,6 +63,12 @@ use verdict::Verdict;
 use vitals::OPERATIONS;
 use world::World;
 
+/// A story without chance: what is wrong in the end.
+pub type Tell = fn() -> Vec<String>;
+
+/// Stories that an engine without one of its guards is told by, too.
+pub const STORIES: [(&str, Tell); 3] = [("went-back", went_back::run), ("full-copy", full_copy::run), ("dead-lane", dead_lane::run)];
+
 /// What one seed gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -81,11 +93,19 @@ pub struct Outcome {
 /// # Panics
 /// If there is no runtime to be had, or the pipeline itself panics.
 pub fn run_seed(seed: u64, scope: Scope, keep_trace: bool) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    let end = runtime.block_on(async { story::run(World::new(Plan::of(seed, scope), keep_trace)).await });
+    let end = on_simulated_time(async { story::run(World::new(Plan::of(seed, scope), keep_trace)).await });
     let (trace_crc, trace_lines, trace) = end.world.traced();
     let uploads = end.world.uploads(|book| book.counts());
     Outcome { verdict: end.verdict, tally: end.world.tally(), crashes: end.world.crashes(), uploads, trace_crc, trace_lines, trace }
+}
+
+/// Runs something on one thread, where time passes only while nobody has anything to do.
+///
+/// # Panics
+/// If there is no runtime to be had.
+fn on_simulated_time<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(run)
 }
 
 /// The command that runs a seed again and prints its trace.

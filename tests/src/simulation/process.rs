@@ -100,7 +100,7 @@ impl Process {
     /// Starts a process as the member that has just joined. `life` numbers it among all processes.
     pub fn start(shared: &Shared, life: u64, member: Arc<Member>, events: mpsc::Receiver<GroupEvent>) -> Self {
         let (world, vitals) = (Arc::clone(&shared.world), Vitals::default());
-        let source = SimulatedSource { cluster: Arc::clone(&shared.cluster), life, vitals: vitals.clone() };
+        let source = SimulatedSource { cluster: Arc::clone(&shared.cluster), life, vitals: vitals.clone(), world: Arc::clone(&world) };
         let group = SimulatedGroup {
             member: Arc::clone(&member),
             world: Arc::clone(&world),
@@ -264,8 +264,11 @@ impl Reporter for Notes {
         {
             self.world.note_walk(tp.partition);
         }
-        if let LaneNote::Gap(gap) = note {
-            self.world.note_gap(tp.partition, gap);
+        match note {
+            LaneNote::Gap(gap) => self.world.note_gap(tp.partition, gap),
+            // A panic stops the lane alone.
+            LaneNote::Stopped(error) if error.kind == ErrorKind::Bug => self.world.note_bug(error.to_string()),
+            _ => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use catchment_formats::parquet::ParquetDecoder;
 use catchment_formats::raw::{RawDecoder, RawItem};
-use catchment_formats::{Block, Encoding, Format, FormatError, ValueLayout};
+use catchment_formats::{Block, Encoding, Format, FormatError, Missing, ValueLayout};
 
 use super::lane_judge::LaneJudge;
 use super::ledger::{KnownEpochs, Taken};
@@ -14,12 +14,13 @@ use crate::oracle::{RecordHash, view_hash};
 
 impl LaneJudge<'_> {
     /// Every record from the lane's start on once, unaltered, or excused. Of an incarnation that is gone, what was not read is gone with
-    /// it.
-    pub(super) fn records(&mut self, start: i64, is_current: bool, known: &KnownEpochs) {
+    /// it; of a cut that the group alone knew of, what it forgot.
+    pub(super) fn records(&mut self, start: i64, is_current: bool, known: &KnownEpochs, forgotten: &[Missing]) {
         let stored = self.decode();
         let lane = self.lane;
         for (offset, versions) in &lane.versions {
-            let is_hidden = *offset < start || self.is_hidden(*offset, &stored, known);
+            let is_forgotten = lane.was_cut(*offset) && forgotten.iter().any(|gap| gap.covers(*offset));
+            let is_hidden = *offset < start || is_forgotten || self.is_hidden(*offset, &stored, known);
             let due = lane.due(*offset).filter(|_| !is_hidden && self.is_owed(*offset, is_current));
             match stored.get(offset).map(Vec::as_slice) {
                 None | Some([]) => {

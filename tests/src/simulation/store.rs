@@ -21,41 +21,13 @@ use catchment_formats::Missing;
 use crc_fast::CrcAlgorithm;
 use tokio::sync::oneshot;
 
+use super::fate::{Fate, Kind};
 use super::faults::Fault;
-use super::plan::LATE_MAX;
 use super::vitals::Vitals;
 use super::world::World;
 
 /// How long a request takes with which nothing is wrong: the longest way there, and a part of the longest way back.
 pub(super) const REQUEST_MAX: Duration = Duration::from_millis(50);
-
-/// What a request is to the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Changes nothing.
-    Read,
-    /// May be repeated without harm.
-    Idempotent,
-    /// Makes an object visible.
-    Publish,
-}
-
-/// What becomes of one request.
-#[derive(Clone, Copy, Debug)]
-struct Fate {
-    fault: Option<Fault>,
-    /// On the way there.
-    before: Duration,
-    effect: bool,
-    /// Once more, so long after the first time.
-    again: Option<Duration>,
-    /// On the way back.
-    after: Duration,
-    /// What the sender is told instead of the answer.
-    told: Option<(StoreErrorKind, &'static str)>,
-    /// Whether the sender is told before the effect.
-    told_first: bool,
-}
 
 type Effect<T> = Arc<dyn Fn() -> BoxFuture<'static, StoreResult<T>> + Send + Sync>;
 
@@ -79,51 +51,6 @@ impl FaultyStore {
         Self { world, inner, process, vitals }
     }
 
-    fn fate(&self, kind: Kind) -> Fate {
-        let world = &self.world;
-        let quick = |low, high| world.between(Duration::from_millis(low), Duration::from_millis(high));
-        let mut fate =
-            Fate { fault: None, before: quick(1, 40), effect: true, again: None, after: quick(1, 20), told: None, told_first: false };
-        if let Some(fault) = world.weather() {
-            let told = if fault == Fault::Denied { (StoreErrorKind::Denied, "403") } else { (StoreErrorKind::Unknown, "refused") };
-            return Fate { fault: Some(fault), effect: false, told: Some(told), ..fate };
-        }
-        if !world.strikes(world.plan.store_faults) {
-            return fate;
-        }
-        let faults: &[Fault] = match kind {
-            Kind::Read => &[Fault::Throttled, Fault::ServerError, Fault::Slow, Fault::ResetBefore],
-            Kind::Idempotent => &[Fault::Throttled, Fault::ServerError, Fault::Slow, Fault::ResetBefore, Fault::ResetAfter],
-            Kind::Publish => &[
-                Fault::Throttled,
-                Fault::ServerError,
-                Fault::ServerErrorAfter,
-                Fault::Slow,
-                Fault::ResetBefore,
-                Fault::ResetAfter,
-                Fault::Late,
-                Fault::Twice,
-                Fault::ErrorBody,
-            ],
-        };
-        let fault = faults[world.below(faults.len() as u64) as usize];
-        let later = || world.between(Duration::from_secs(1), LATE_MAX);
-        fate.fault = Some(fault);
-        match fault {
-            Fault::Throttled => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "503 SlowDown"))),
-            Fault::ServerError => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "500"))),
-            Fault::ResetBefore => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "reset"))),
-            Fault::ErrorBody => (fate.effect, fate.told) = (false, Some((StoreErrorKind::Unknown, "200 with an error"))),
-            Fault::ServerErrorAfter => fate.told = Some((StoreErrorKind::Unknown, "500")),
-            Fault::ResetAfter => fate.told = Some((StoreErrorKind::Unknown, "reset")),
-            Fault::Slow => fate.before = world.between(Duration::from_secs(5), Duration::from_secs(120)),
-            Fault::Late => (fate.before, fate.told, fate.told_first) = (later(), Some((StoreErrorKind::Unknown, "reset")), true),
-            Fault::Twice => fate.again = Some(later()),
-            _ => unreachable!("{fault:?} is not a fault of one request"),
-        }
-        fate
-    }
-
     /// Sends a request and waits for its answer. A process that is dead sends nothing.
     async fn call<T: Send + fmt::Debug + 'static>(&self, op: &'static str, kind: Kind, key: &str, effect: Effect<T>) -> StoreResult<T> {
         self.vitals.thawed().await;
@@ -131,20 +58,26 @@ impl FaultyStore {
             return Err(StoreError::new(StoreErrorKind::Unknown, op, key, "the process is dead"));
         }
         let _under_way = self.vitals.begin(op);
-        let fate = self.fate(kind);
+        let asked = anchored_partition(key).map(|partition| self.world.note_asked_anchor(partition));
+        let fate = Fate::of(&self.world, kind);
         let answer = self.send(op, key, effect, fate);
         let result = if fate.told_first {
             tokio::time::sleep(fate.after).await;
-            Err(Self::error(op, key, fate))
+            Err(fate.error(op, key))
         } else {
             let answer = answer.await;
             tokio::time::sleep(fate.after).await;
-            if fate.told.is_some() { Err(Self::error(op, key, fate)) } else { answer.unwrap_or_else(|_| Err(Self::error(op, key, fate))) }
+            if fate.told.is_some() { Err(fate.error(op, key)) } else { answer.unwrap_or_else(|_| Err(fate.error(op, key))) }
         };
         self.vitals.thawed().await;
-        // Late and double effects are felt when they land.
-        if let Some(fault) = fate.fault.filter(|fault| !matches!(fault, Fault::Late | Fault::Twice)) {
-            self.world.feel(fault);
+        match fate.fault {
+            // Late and double effects are felt when they land.
+            None | Some(Fault::Late | Fault::Twice) => {}
+            Some(fault @ (Fault::StoreDown | Fault::Denied | Fault::ClockJumped)) => self.world.feel_weather(fault, op),
+            Some(fault) => self.world.feel(fault),
+        }
+        if let (Ok(_), Some(asked)) = (&result, asked) {
+            self.world.anchors(|book| book.answer(asked));
         }
         if let Err(e) = &result {
             self.world.trace(format_args!("p{} {op} {key} answered {:?} {}", self.process, e.kind, e.detail));
@@ -165,7 +98,7 @@ impl FaultyStore {
         tokio::spawn(async move {
             tokio::time::sleep(fate.before).await;
             if !fate.effect {
-                let _ = answers.send(Err(Self::error(op, &key, fate)));
+                let _ = answers.send(Err(fate.error(op, &key)));
                 return;
             }
             let result = effect().await;
@@ -187,17 +120,11 @@ impl FaultyStore {
         answer
     }
 
-    fn error(op: &'static str, key: &str, fate: Fate) -> StoreError {
-        let (kind, detail) = fate.told.unwrap_or((StoreErrorKind::Unknown, "no answer"));
-        StoreError::new(kind, op, key, detail)
-    }
-
     /// A publishing request by the guard of the plan's class.
     fn publish(
         &self,
         key: &str,
         guard: Guard,
-        crc64: Option<u64>,
         write: impl Fn(Arc<MemoryStore>, Guard) -> BoxFuture<'static, StoreResult<String>> + Send + Sync + 'static,
         op: &'static str,
     ) -> Effect<String> {
@@ -219,23 +146,14 @@ impl FaultyStore {
                     (guard, _) => guard,
                 };
                 let etag = write(Arc::clone(&inner), guard).await?;
-                if is_anchor(&key) {
+                if let Some(partition) = anchored_partition(&key) {
                     let anchor = inner.get(&key, None).await?.and_then(|body| serde_json::from_slice::<Anchor>(&body).ok());
-                    world.note_anchor(anchor.map(|anchor| anchor.missing).unwrap_or_default());
+                    world.note_anchor(partition, anchor.map(|anchor| anchor.missing).unwrap_or_default());
                 }
-                let written = match crc64 {
-                    Some(crc64) => crc64,
-                    None => Self::sum_of(&inner, &key).await?,
-                };
-                world.note_writing(&key, written, Self::missing_in(&inner, &key).await?);
+                world.note_writing(&key, sum_in(&etag), Self::missing_in(&inner, &key).await?);
                 Ok(etag)
             })
         })
-    }
-
-    async fn sum_of(inner: &MemoryStore, key: &str) -> StoreResult<u64> {
-        let body = inner.get(key, None).await?.unwrap_or_default();
-        Ok(crc_fast::checksum(CrcAlgorithm::Crc64Xz, &body))
     }
 
     /// What an object lists as missing.
@@ -263,8 +181,16 @@ fn arrives<T>(key: &str, result: &StoreResult<T>) -> bool {
     !is_control(key) && result.as_ref().err().is_none_or(|e| e.kind == StoreErrorKind::Exists)
 }
 
-fn is_anchor(key: &str) -> bool {
-    key.starts_with("_catchment/anchors/")
+/// The partition whose anchor this is.
+fn anchored_partition(key: &str) -> Option<i32> {
+    let name = key.strip_prefix("_catchment/anchors/")?.strip_suffix(".json")?;
+    name.rsplit_once('-')?.1.parse().ok()
+}
+
+/// The CRC-64/XZ of an object's bytes, with which the memory store begins its ETag.
+fn sum_in(etag: &str) -> u64 {
+    let sum = etag.split('-').next().and_then(|sum| u64::from_str_radix(sum, 16).ok());
+    sum.expect("the memory store's ETags begin with a sum")
 }
 
 /// A result as the trace has it: itself if it is short, else its sum.
@@ -288,12 +214,12 @@ impl StoreLayer for FaultyStore {
 
     fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
         const OP: &str = "PutObject";
-        let (crc64, metadata, to) = (body.crc64(), metadata.clone(), key.to_owned());
+        let (metadata, to) = (metadata.clone(), key.to_owned());
         let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
             let (body, metadata, to) = (body.clone(), metadata.clone(), to.clone());
             Box::pin(async move { inner.put(&to, body, &metadata, guard).await })
         };
-        let effect = self.publish(key, guard, Some(crc64), write, OP);
+        let effect = self.publish(key, guard, write, OP);
         Box::pin(self.call(OP, Kind::Publish, key, effect))
     }
 
@@ -373,7 +299,7 @@ impl StoreLayer for FaultyStore {
                 Ok(etag)
             })
         };
-        let effect = self.publish(key, guard, None, write, OP);
+        let effect = self.publish(key, guard, write, OP);
         Box::pin(self.call(OP, Kind::Publish, key, effect))
     }
 

@@ -11,7 +11,6 @@ use catchment::intent::CommitNote;
 use catchment::source::{LogBounds, Source as _, TopicPartition};
 use tokio::time::Instant;
 
-use super::faults::Fault;
 use super::kafka::trouble;
 use super::ledger::Ledger;
 use super::process::{Process, START_MS, Shared, TOPIC};
@@ -37,7 +36,7 @@ pub(super) struct Slot {
     /// When the coordinator gives a silent member up.
     pub(super) expires_at: Option<Instant>,
     /// When a frozen or cut-off process is well again.
-    pub(super) heals_at: Option<(Instant, Fault)>,
+    pub(super) heals_at: Option<Instant>,
     /// When a member that lost its session notices.
     pub(super) notices_at: Option<Instant>,
     /// The operation that the next process is to die in.
@@ -146,7 +145,7 @@ impl Story {
         self.world().calm_down();
         let now = Instant::now();
         for slot in &mut self.slots {
-            if let Some((at, _)) = &mut slot.heals_at {
+            if let Some(at) = &mut slot.heals_at {
                 *at = now;
             }
             slot.doom = None;
@@ -163,6 +162,7 @@ impl Story {
     /// Waits until everything that can be read is committed and nothing is pinned.
     async fn finish(&mut self) -> bool {
         let began = Instant::now();
+        let mut has_grown = false;
         while began.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_secs(2)).await;
             self.see_to_processes().await;
@@ -174,11 +174,21 @@ impl Story {
                     }
                 }
             }
-            if self.partitions().iter().all(|tp| self.is_done(tp)) {
+            let is_done = self.partitions().iter().all(|tp| self.is_done(tp));
+            if is_done && (std::mem::replace(&mut has_grown, true) || !self.grow_cut_logs()) {
                 return true;
             }
         }
         false
+    }
+
+    /// A log that was cut may have grown just to where the group stands, and nobody needs to look at it. So it grows on: whoever reads that sees the cut.
+    /// False if no log was cut.
+    fn grow_cut_logs(&mut self) -> bool {
+        let partitions = self.partitions();
+        let cut: Vec<_> = partitions.into_iter().filter(|tp| self.ledger.lane(tp.partition).was_ever_cut()).collect();
+        cut.iter().for_each(|tp| self.shared.cluster.change(tp, |log| log.append(3)));
+        !cut.is_empty()
     }
 
     fn is_done(&self, tp: &TopicPartition) -> bool {
@@ -217,7 +227,29 @@ impl Story {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulation::directed::Directed;
     use crate::simulation::plan::{Plan, Scope};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_was_cut_and_has_grown_to_where_the_group_stands_is_looked_at_before_the_end() {
+        let world = World::new(Plan { processes: 1, ..Directed::plan() }, false);
+        world.calm_down();
+        let mut story = Story::new(Arc::new(world)).await;
+        let tp = story.partitions().remove(0);
+        story.shared.cluster.change(&tp, |log| log.append(40));
+        assert!(story.finish().await, "nothing keeps it from that");
+        story.stop_all(Duration::from_secs(30)).await;
+        let (end, order) = (story.look(&tp).end, story.world().order.next());
+        assert_eq!(story.committed(&tp), end);
+        story.ledger.lane(0).truncate(end - 10..end, end, order, 1);
+        story.shared.cluster.change(&tp, |log| {
+            log.truncate(end - 10);
+            log.append(10);
+        });
+        let finished = story.finish().await;
+        let found = story.end(finished, Vec::new()).await.verdict.findings;
+        assert_eq!(found, [""; 0]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_lag_that_stays_and_what_a_process_must_not_do_are_found() {

@@ -36,8 +36,8 @@ impl Story {
         if self.slots[n].process.as_ref().is_some_and(Process::is_killed) {
             self.bury(n);
         }
-        if let Some((_, fault)) = self.slots[n].heals_at.filter(|(at, _)| *at <= now) {
-            self.get_well(n, now, fault);
+        if is_due(self.slots[n].heals_at) {
+            self.get_well(n, now);
         }
         if is_due(self.slots[n].expires_at) {
             self.slots[n].expires_at = None;
@@ -46,6 +46,9 @@ impl Story {
         if is_due(self.slots[n].notices_at) {
             self.slots[n].notices_at = None;
             if let Some(process) = &self.slots[n].process {
+                if let Some(fault) = process.vitals.take_absence().filter(|_| !process.member.assigned().is_empty()) {
+                    self.world().feel(fault);
+                }
                 self.group.rejoin(&process.member).await;
                 self.unbalanced = true;
             }
@@ -65,15 +68,17 @@ impl Story {
         }
     }
 
-    /// Wakes a process, or lets it reach the coordinator again. If the group went on without it meanwhile, it learns that by and by.
-    fn get_well(&mut self, n: usize, now: Instant, fault: Fault) {
+    /// Wakes a process, or lets it reach the coordinator again. If the group went on without it meanwhile, it learns that by and by: that is felt if it was
+    /// away for longer than a session, and has lanes to lose.
+    fn get_well(&mut self, n: usize, now: Instant) {
         (self.slots[n].heals_at, self.slots[n].expires_at) = (None, None);
         let Some(process) = &self.slots[n].process else { return };
         process.vitals.set_frozen(false);
         process.member.set_cut_off(false);
+        let session = self.world().plan.session;
+        process.vitals.end_absence(|since| self.group.has(process.member.id()) || now.duration_since(since) < session);
         if !self.group.has(process.member.id()) {
-            self.world().feel(fault);
-            self.slots[n].notices_at = Some(now + self.world().between(Duration::ZERO, self.world().plan.session));
+            self.slots[n].notices_at = Some(now + self.world().between(Duration::ZERO, session));
         }
     }
 

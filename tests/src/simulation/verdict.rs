@@ -172,7 +172,8 @@ impl Court<'_> {
         }
         judge.invariants(start, &all[..place]);
         let known = judge.known_epochs(&self.world.walks(self.partition));
-        judge.records(start.unwrap_or_default(), id == self.ledger.current(), &known);
+        let forgotten = self.world.anchors(|book| judge.forgotten_cuts(self.partition, book));
+        judge.records(start.unwrap_or_default(), id == self.ledger.current(), &known, &forgotten);
         judge.sights(self.forgotten_at);
         judge.committed(self.ledger.gone_at(place));
         judge.committed_last(self.ledger.gone_at(place), self.forgotten_at);
@@ -181,7 +182,7 @@ impl Court<'_> {
         let taken_over_at = self.first_commit_of(later);
         if taken_over_at < u64::MAX {
             let legacy = self.legacy(place, taken_over_at);
-            let was_anchored = |range, before| self.world.was_anchored(range, before);
+            let was_anchored = |range, before| self.world.anchors(|book| book.was_left(range, before));
             let unlisted: Vec<_> = legacy.unlisted(&later_objects, taken_over_at, self.forgotten_at, was_anchored).collect();
             judge.left(&unlisted, &all[place + 1..]);
         }

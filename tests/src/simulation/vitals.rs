@@ -12,7 +12,9 @@ use std::time::Duration;
 use catchment::clock::Clock;
 use catchment::store::BoxFuture;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::faults::Fault;
 use super::world::World;
 
 /// What a process may be killed in: every request to the group that it commits with, and to the store.
@@ -73,6 +75,8 @@ struct Acts {
     last: Vec<&'static str>,
     /// The operation that it is to die in.
     doom: Option<&'static str>,
+    /// That it is frozen or cut off, or was and has not felt it, and since when.
+    absence: Option<(Fault, Instant)>,
 }
 
 impl Vitals {
@@ -128,6 +132,34 @@ impl Vitals {
     /// The operation that it is still to die in.
     pub fn doom(&self) -> Option<&'static str> {
         self.acts().doom
+    }
+
+    /// It is frozen or cut off from now on.
+    pub fn begin_absence(&self, fault: Fault, now: Instant) {
+        self.acts().absence = Some((fault, now));
+    }
+
+    /// It is back. Its absence is over if nobody needs to have noticed it, by since when it lasted.
+    pub fn end_absence(&self, went_unnoticed: impl FnOnce(Instant) -> bool) {
+        let since = self.acts().absence.map(|(_, since)| since);
+        if since.is_some_and(went_unnoticed) {
+            self.acts().absence = None;
+        }
+    }
+
+    /// It notices that it was away; from what, if it did not notice before.
+    pub fn take_absence(&self) -> Option<Fault> {
+        self.acts().absence.take().map(|(fault, _)| fault)
+    }
+
+    /// It notices that it is cut off, if it is and did not notice before.
+    pub fn notices_cut_off(&self) -> bool {
+        let mut acts = self.acts();
+        let is_cut_off = matches!(acts.absence, Some((Fault::CutOff, _)));
+        if is_cut_off {
+            acts.absence = None;
+        }
+        is_cut_off
     }
 
     /// Waits until a request leaves that it is to die in.
@@ -208,6 +240,19 @@ mod tests {
         vitals.die();
         assert!(vitals.is_dead());
         assert_eq!(vitals.last_acts(), ["PutObject"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absence_is_noticed_once_and_only_if_it_was_long_enough() {
+        let (vitals, now) = (Vitals::default(), Instant::now());
+        vitals.begin_absence(Fault::Frozen, now);
+        vitals.end_absence(|since| since < now);
+        assert_eq!((vitals.notices_cut_off(), vitals.take_absence(), vitals.take_absence()), (false, Some(Fault::Frozen), None));
+        vitals.begin_absence(Fault::CutOff, now);
+        assert!(vitals.notices_cut_off() && !vitals.notices_cut_off());
+        vitals.begin_absence(Fault::CutOff, now);
+        vitals.end_absence(|since| since == now);
+        assert_eq!(vitals.take_absence(), None);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use catchment::store::GuardClass;
 use catchment_formats::{Codec, Encoding, Format, Framing};
 
 use super::directed::Directed;
+use super::on_simulated_time;
 use super::plan::Plan;
 
 /// Records of the story; five make an object.
@@ -15,8 +16,7 @@ const RECORDS: i64 = 40;
 /// # Panics
 /// If there is no runtime to be had, or the backup before the edit is not as it should be.
 pub fn run() -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(story())
+    on_simulated_time(story())
 }
 
 async fn story() -> Vec<String> {

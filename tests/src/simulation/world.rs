@@ -12,6 +12,7 @@ use catchment_formats::{GapCause, Missing};
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use tokio::time::Instant;
 
+use super::anchors::AnchorBook;
 use super::faults::{Fault, Tally};
 use super::plan::Plan;
 use super::uploads::UploadBook;
@@ -48,14 +49,21 @@ struct Inner {
     incarnations: Vec<String>,
     /// Hashes of the topics that the group has a commit of.
     committed: BTreeSet<String>,
-    /// What anchors said was missing, and when they were written.
-    anchored: Vec<(u64, Missing)>,
+    anchors: AnchorBook,
     /// Every content that a key has had, each other than the one before it.
     writings: BTreeMap<String, Vec<Writing>>,
     uploads: UploadBook,
     denied_until: Instant,
     down_until: Instant,
+    /// How often the store has begun to refuse everything, by what it does so for.
+    outages: BTreeMap<Fault, u64>,
+    /// Which operations have felt which outage.
+    outages_felt: BTreeSet<(Fault, u64, &'static str)>,
+    /// Queues that broke off, by process and partition, and that it has not opened again.
+    broken: BTreeSet<(u64, i32)>,
     wall_shift_ms: i64,
+    /// Until when the wall clock is far off, and by how much.
+    leap: (Instant, i64),
     jumped: bool,
 }
 
@@ -93,12 +101,16 @@ impl World {
             gaps: BTreeSet::new(),
             incarnations: Vec::new(),
             committed: BTreeSet::new(),
-            anchored: Vec::new(),
+            anchors: AnchorBook::default(),
             writings: BTreeMap::new(),
             uploads: UploadBook::default(),
             denied_until: now,
             down_until: now,
+            outages: BTreeMap::new(),
+            outages_felt: BTreeSet::new(),
+            broken: BTreeSet::new(),
             wall_shift_ms: 0,
+            leap: (now, 0),
             jumped: false,
         };
         Self { plan, order: Order::default(), began: now, calm: false.into(), inner: Mutex::new(inner) }
@@ -133,7 +145,7 @@ impl World {
     pub fn calm_down(&self) {
         self.calm.store(true, std::sync::atomic::Ordering::Relaxed);
         let mut inner = self.inner();
-        (inner.denied_until, inner.down_until) = (self.began, self.began);
+        (inner.denied_until, inner.down_until, inner.leap.0) = (self.began, self.began, self.began);
     }
 
     /// Whether faults have stopped.
@@ -243,16 +255,22 @@ impl World {
         }
     }
 
-    /// An anchor was written that says that this is missing.
-    pub fn note_anchor(&self, missing: Vec<Missing>) {
+    /// The anchor of a partition was written, and says that this is missing.
+    pub fn note_anchor(&self, partition: i32, missing: Vec<Missing>) {
         let order = self.order.next();
-        self.inner().anchored.extend(missing.into_iter().map(|gap| (order, gap)));
+        self.inner().anchors.write(order, partition, missing);
     }
 
-    /// Whether an anchor said of a range, before some time, that a topic that is gone had left it.
-    pub fn was_anchored(&self, range: (i64, i64), before: u64) -> bool {
-        let left = Missing(range.0, range.1, GapCause::TopicRecreated);
-        self.inner().anchored.iter().any(|(order, gap)| *order < before && *gap == left)
+    /// The store is asked to give or to take the anchor of a partition; by this number it is known that it did.
+    pub fn note_asked_anchor(&self, partition: i32) -> u64 {
+        let (order, at) = (self.order.next(), self.elapsed());
+        self.inner().anchors.ask(order, partition, at);
+        order
+    }
+
+    /// Looks up what is known of anchors, or enters it. Not to be called from within.
+    pub fn anchors<T>(&self, act: impl FnOnce(&mut AnchorBook) -> T) -> T {
+        act(&mut self.inner().anchors)
     }
 
     /// When that first was for a partition, after `gone_at`; the end of all if it never was.
@@ -288,12 +306,16 @@ impl World {
 
     /// Credentials are refused for this long.
     pub fn deny(&self, span: Duration) {
-        self.inner().denied_until = Instant::now() + span;
+        let mut inner = self.inner();
+        inner.denied_until = Instant::now() + span;
+        *inner.outages.entry(Fault::Denied).or_default() += 1;
     }
 
     /// The store is down for this long.
     pub fn take_store_down(&self, span: Duration) {
-        self.inner().down_until = Instant::now() + span;
+        let mut inner = self.inner();
+        inner.down_until = Instant::now() + span;
+        *inner.outages.entry(Fault::StoreDown).or_default() += 1;
     }
 
     /// What the store refuses everything for now.
@@ -302,15 +324,55 @@ impl World {
         match () {
             () if now < inner.down_until => Some(Fault::StoreDown),
             () if now < inner.denied_until => Some(Fault::Denied),
+            () if now < inner.leap.0 => Some(Fault::ClockJumped),
             () => None,
         }
     }
 
-    /// Moves the wall clock.
+    /// A request of this operation was refused for the weather's sake. An outage is felt once by each operation, however long it lasts.
+    pub fn feel_weather(&self, fault: Fault, op: &'static str) {
+        let is_new = {
+            let mut inner = self.inner();
+            let outage = inner.outages.get(&fault).copied().unwrap_or_default();
+            inner.outages_felt.insert((fault, outage, op))
+        };
+        if is_new {
+            self.feel(fault);
+        }
+    }
+
+    /// A process has met the end of a partition's queue that broke off, or could not open one.
+    pub fn note_broken(&self, life: u64, partition: i32) {
+        self.inner().broken.insert((life, partition));
+    }
+
+    /// A process has opened a partition: the queue that had broken off is felt by that.
+    pub fn note_opened(&self, life: u64, partition: i32) {
+        let was_broken = self.inner().broken.remove(&(life, partition));
+        if was_broken {
+            self.feel(Fault::QueueBroken);
+        }
+    }
+
+    /// Moves the wall clock, for good. The store goes by another one, and does not mind.
     pub fn jump(&self, by_ms: i64) {
         let mut inner = self.inner();
         inner.wall_shift_ms += by_ms;
         inner.jumped = true;
+    }
+
+    /// Sets the wall clock so far from the store's, for good.
+    pub fn set_clock(&self, shift_ms: i64) {
+        let by_ms = shift_ms - self.inner().wall_shift_ms;
+        self.jump(by_ms);
+    }
+
+    /// The wall clock is far off for this long, and the store refuses requests that are dated by it.
+    pub fn leap(&self, shift_ms: i64, span: Duration) {
+        let mut inner = self.inner();
+        inner.leap = (Instant::now() + span, shift_ms);
+        inner.jumped = true;
+        *inner.outages.entry(Fault::ClockJumped).or_default() += 1;
     }
 
     /// The wall clock, ms since 1970. A jump is felt when somebody looks.
@@ -319,6 +381,8 @@ impl World {
         if jumped {
             self.feel(Fault::ClockJumped);
         }
-        start_ms + self.inner().wall_shift_ms + i64::try_from(self.elapsed().as_millis()).unwrap_or(i64::MAX)
+        let inner = self.inner();
+        let shift_ms = if Instant::now() < inner.leap.0 { inner.leap.1 } else { inner.wall_shift_ms };
+        start_ms + shift_ms + i64::try_from(self.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
