@@ -20,9 +20,9 @@ use crate::report::Reporter;
 use crate::rule::Rule;
 use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaGroup, ReadShare};
 use crate::source::{GroupEvent, Source, TopicInfo, TopicPartition};
-use crate::store::open::{GivenCredentials, OpenOptions, open};
+use crate::store::open::{Env, GivenCredentials, OpenOptions, open};
 use crate::store::url::below;
-use crate::store::{ObjectStore, RequestObserver, StoreError, probe};
+use crate::store::{ObjectStore, RequestObserver, StoreError, identity, probe};
 use crate::topics::TopicClaims;
 use crate::verify::Place;
 use crate::window::WindowPolicy;
@@ -202,6 +202,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
         },
         on_gap: plan.on_gap,
         accept: plan.options.accept.clone(),
+        moved_from: plan.options.moved_from.clone(),
         upload_deadline: plan.upload_deadline.to_duration(),
         classes,
     };
@@ -253,6 +254,21 @@ pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Opened
     let mut options = open_options(settings)?;
     options.observer = Some(Arc::clone(&requests) as Arc<dyn RequestObserver>);
     Ok(OpenedStore { store: open(&below(&settings.url, prefix), &options).await?, requests })
+}
+
+/// The hash that notes of the group carry of a destination, without opening it. May block for a moment, to look at a directory.
+///
+/// # Errors
+/// If the address cannot be used.
+pub fn destination_hash(to: &Destination) -> Result<String> {
+    let identity = identity::exact(&below(&to.store.url, &to.prefix), &Env::default())?;
+    Ok(Rule::hash_of(&identity, &to.layout.to_layout()?))
+}
+
+/// A text that is equal for equal destinations, however they are spelt; the layout is not looked at. May block as [`destination_hash`].
+pub fn place_of(to: &Destination) -> String {
+    let address = below(&to.store.url, &to.prefix);
+    identity::place(&address, &Env::default()).unwrap_or(address)
 }
 
 /// Opens a destination for reading. Creates nothing.

@@ -131,7 +131,7 @@ impl Supervisor {
     }
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
-        definition::plan(config, name, body, self.budget, RunOptions { until_end: false, accept })
+        definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })
     }
 
     pub(super) fn state(&self) -> &Arc<State> {
@@ -197,20 +197,20 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
+    async fn begin(&self, slot: &Slot, rule: &StoredRule, accept: Vec<Accept>) -> Running {
         let state = if rule.runs() == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
         let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
         *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
-        // A version that writes elsewhere than one before it was asked for: its runs need not ask again, however often they start.
+        // A version that writes elsewhere than one before it was asked for: its runs need not ask again of what was left, however often they start.
         let asked = rule.clone();
-        let moved = self.state.ask(move |state| state.has_moved(&asked)).await.unwrap_or_default();
-        if moved && !accept.contains(&Accept::Destination) {
-            accept.push(Accept::Destination);
-        }
+        let moved_from = self.state.ask(move |state| state.left_destinations(&asked)).await.unwrap_or_default();
         let (stop, stopped) = watch::channel(None);
         let task = match (rule.runs(), self.plan(&rule.name, &rule.body, accept).await) {
             (Wanted::Paused, _) => tokio::spawn(async {}),
-            (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, Arc::clone(&self.rooms), observer, stopped)),
+            (Wanted::Running, Ok(plan)) => {
+                let plan = BackupPlan { options: RunOptions { moved_from, ..plan.options.clone() }, ..plan };
+                tokio::spawn(guarded(plan, Arc::clone(&self.rooms), observer, stopped))
+            }
             (Wanted::Running, Err(errors)) => {
                 observer.enter(RuleState::Failed, errors.first());
                 tokio::spawn(async {})
@@ -318,9 +318,7 @@ async fn run(mut plan: BackupPlan, rooms: Arc<Rooms>, observer: Arc<RuleObserver
             Ok(Outcome::Failed(error)) | Err(error) => error,
         };
         let state = state_after(&error);
-        if observer.status().metrics.is_some() {
-            plan.options.accept.retain(|answer| *answer == Accept::Destination);
-        }
+        forget_answers(&mut plan, observer.status().metrics.is_some());
         observer.enter(state, Some(&error));
         if state == RuleState::Failed {
             return;
@@ -332,6 +330,13 @@ async fn run(mut plan: BackupPlan, rooms: Arc<Rooms>, observer: Arc<RuleObserver
             () = backoff.wait(&clock) => {}
             _ = stop.wait_for(Option::is_some) => return,
         }
+    }
+}
+
+/// An answer of the operator's is for the question that was asked: once a run has started with it, another run asks again.
+fn forget_answers(plan: &mut BackupPlan, has_started: bool) {
+    if has_started {
+        plan.options.accept.clear();
     }
 }
 
@@ -347,5 +352,23 @@ fn state_after(error: &Error) -> RuleState {
         // A bucket may be made, a permission granted.
         ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::NotFound => RuleState::Waiting,
         ErrorKind::Fenced | ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::Asks | ErrorKind::Bug => RuleState::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_for_the_first_run_that_has_started() {
+        let base = Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///x/\"\n", "base").unwrap();
+        let options =
+            RunOptions { accept: vec![Accept::Destination, Accept::Truncation], moved_from: vec!["left".into()], ..RunOptions::default() };
+        let body = "{\"source\":{\"topics\":[\"t\"]}}";
+        let mut plan = definition::plan(&base, "r", body, "128MiB".parse().unwrap(), options.clone()).unwrap();
+        forget_answers(&mut plan, false);
+        assert_eq!(plan.options, options, "it was not asked yet");
+        forget_answers(&mut plan, true);
+        assert_eq!(plan.options, RunOptions { accept: Vec::new(), ..options }, "a move was written down, and stays");
     }
 }

@@ -7,6 +7,7 @@
 
 mod errors;
 pub mod file;
+pub mod identity;
 pub mod key;
 pub mod layer;
 pub mod memory;

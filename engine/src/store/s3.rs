@@ -14,6 +14,7 @@ mod config;
 mod credentials;
 mod exchange;
 mod lists;
+pub(super) mod named;
 mod part_sums;
 mod requests;
 

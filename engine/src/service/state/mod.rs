@@ -23,7 +23,7 @@ pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
 pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
 pub use rules::{
-    Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted, check_origin,
+    Edit, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted, check_origin,
     rule_exists,
 };
 pub use verifications::{StoredVerification, VerificationState};
@@ -57,6 +57,9 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE log_kept RENAME TO log;
     CREATE INDEX log_rule ON log (rule, id);
     CREATE TABLE verification (rule TEXT PRIMARY KEY, state TEXT NOT NULL, began_ms INTEGER NOT NULL, ended_ms INTEGER, report TEXT, problem TEXT) STRICT;
+",
+    "
+    CREATE TABLE rule_move (rule TEXT NOT NULL, version INTEGER NOT NULL, destination TEXT NOT NULL, PRIMARY KEY (rule, version)) STRICT;
 ",
 ];
 

@@ -107,6 +107,17 @@ pub struct StoredVersion {
     pub at_ms: i64,
 }
 
+/// An edit of a rule.
+#[derive(Clone, Debug)]
+pub struct Edit<'a> {
+    /// The version that it is made from; none: whichever is current.
+    pub version: Option<i64>,
+    /// The new body.
+    pub body: &'a str,
+    /// The hash of the destination that the new version does not write to any more, and the version that did.
+    pub leaves: Option<(i64, String)>,
+}
+
 impl State {
     /// All rules, by name.
     ///
@@ -146,9 +157,17 @@ impl State {
     /// # Errors
     /// `C0601`, `C0602`, `C0604`, `C0614`.
     pub fn edit(&self, name: &str, version: Option<i64>, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.edit_to(name, &Edit { version, body, leaves: None }, origin, who, at_ms)
+    }
+
+    /// The same, of a version that may write elsewhere.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit).
+    pub fn edit_to(&self, name: &str, edit: &Edit<'_>, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
         self.change(|db| {
             let rule = find(db, name)?;
-            if version.is_some_and(|version| version != rule.version) {
+            if edit.version.is_some_and(|version| version != rule.version) {
                 return Err(Error::new(VERSION_OUTDATED, ErrorKind::Invalid, "the rule was changed meanwhile")
                     .with("rule", name)
                     .with("version", rule.version)
@@ -160,15 +179,10 @@ impl State {
                 audit(db, at_ms, who, "take over", Some(name), None)?;
             }
             let rule = StoredRule { origin, ..rule };
-            if rule.body == body {
+            if rule.body == edit.body {
                 return Ok(rule);
             }
-            let next = rule.version + 1;
-            db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, body, at_ms]).map_err(failed)?;
-            db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
-            let changed = serde_json::to_string(&differences(&rule.body, body)).unwrap_or_default();
-            audit(db, at_ms, who, "edit", Some(name), Some(&changed))?;
-            Ok(StoredRule { version: next, body: body.to_owned(), ..rule })
+            write_version(db, &rule, edit, who, at_ms)
         })
     }
 
@@ -206,7 +220,7 @@ impl State {
     pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
             check_origin(&find(db, name)?, origin)?;
-            for table in ["rule_version", "window", "gap", "log", "verification"] {
+            for table in ["rule_version", "rule_move", "window", "gap", "log", "verification"] {
                 db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
             }
             db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
@@ -239,15 +253,28 @@ impl State {
         })
     }
 
-    /// Whether a version before this one wrote elsewhere.
+    /// The destinations that a rule has left by its edits, by their hashes: what is committed for one of them is no surprise.
     ///
     /// # Errors
     /// `C0601`.
-    pub fn has_moved(&self, rule: &StoredRule) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM rule_version WHERE rule = ?1 AND version < ?2
-            AND json_extract(body, '$.to') IS NOT json_extract(?3, '$.to'))";
-        self.db().query_row(sql, params![rule.name, rule.version, rule.body], |row| row.get(0)).map_err(failed)
+    pub fn left_destinations(&self, rule: &StoredRule) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT destination FROM rule_move WHERE rule = ?1 AND version <= ?2 ORDER BY destination";
+        self.select(sql, params![rule.name, rule.version], |row| row.get(0))
     }
+}
+
+/// The current version of `rule` becomes the one before.
+fn write_version(db: &Connection, rule: &StoredRule, edit: &Edit<'_>, who: &str, at_ms: i64) -> Result<StoredRule> {
+    let (name, next) = (&rule.name, rule.version + 1);
+    db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, edit.body, at_ms]).map_err(failed)?;
+    db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
+    // Only what is left by this very step: if somebody else was faster, nobody has looked at where the rule stood.
+    if let Some((_, destination)) = edit.leaves.as_ref().filter(|(from, _)| *from == rule.version) {
+        db.execute("INSERT INTO rule_move VALUES (?1, ?2, ?3)", params![name, next, destination]).map_err(failed)?;
+    }
+    let changed = serde_json::to_string(&differences(&rule.body, edit.body)).unwrap_or_default();
+    audit(db, at_ms, who, "edit", Some(name), Some(&changed))?;
+    Ok(StoredRule { version: next, body: edit.body.to_owned(), ..rule.clone() })
 }
 
 const RULES: &str = "SELECT rule.name, rule.version, rule.wanted, rule.origin, rule.created_ms, rule_version.body FROM rule
@@ -349,16 +376,24 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_has_moved_if_any_version_before_wrote_elsewhere() {
+    fn what_an_edit_has_left_is_remembered_for_the_versions_behind_it() {
         let state = state();
-        let to = |store: &str| format!("{{\"to\":{{\"store\":\"{store}\"}}}}");
-        let first = state.create("a", &to("s"), Origin::Api, "me", 1).unwrap();
-        assert!(!state.has_moved(&first).unwrap());
-        let same = state.edit("a", None, "{\"to\":{\"store\":\"s\"},\"x\":1}", Origin::Api, "me", 2).unwrap();
-        assert!(!state.has_moved(&same).unwrap());
-        let moved = state.edit("a", None, &to("other"), Origin::Api, "me", 3).unwrap();
-        assert!(state.has_moved(&moved).unwrap());
-        let back = state.edit("a", None, &to("s"), Origin::Api, "me", 4).unwrap();
-        assert!(state.has_moved(&back).unwrap());
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        let edit = |body: &str, leaves: Option<(i64, &str)>| {
+            let leaves = leaves.map(|(version, hash)| (version, hash.to_owned()));
+            state.edit_to("a", &Edit { version: None, body, leaves }, Origin::Api, "me", 2).unwrap()
+        };
+        let same = edit("{\"x\":1}", None);
+        assert!(state.left_destinations(&same).unwrap().is_empty());
+        let moved = edit("{\"x\":2}", Some((2, "first")));
+        assert_eq!(state.left_destinations(&moved).unwrap(), ["first"]);
+        assert!(state.left_destinations(&same).unwrap().is_empty(), "that version has left nothing");
+        let raced = edit("{\"x\":3}", Some((2, "stale")));
+        assert_eq!(state.left_destinations(&raced).unwrap(), ["first"], "somebody else was faster");
+        let back = edit("{\"x\":4}", Some((4, "second")));
+        assert_eq!(state.left_destinations(&back).unwrap(), ["first", "second"]);
+        state.delete("a", Origin::Api, "me", 3).unwrap();
+        let anew = state.create("a", "{}", Origin::Api, "me", 4).unwrap();
+        assert!(state.left_destinations(&StoredRule { version: 9, ..anew }).unwrap().is_empty());
     }
 }

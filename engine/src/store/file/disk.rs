@@ -44,7 +44,7 @@ impl Disk {
             return Err(io::Error::new(ErrorKind::NotADirectory, format!("{} is not a directory", standing.display())));
         }
         access(&standing, AccessFlags::W_OK | AccessFlags::X_OK)?;
-        let root = missing.iter().rev().fold(standing, |path, name| path.join(name));
+        let root = joined(standing, &missing);
         let disk = Self::of(root, true);
         disk.remove_old_temp_files()?;
         Ok(disk)
@@ -282,6 +282,15 @@ impl Drop for TempFile {
         // Gone already after a rename; a leftover is removed when the store is opened a day later.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// A path without links in what exists of it.
+pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    standing_part(path).map(|(standing, missing)| joined(standing, &missing))
+}
+
+fn joined(standing: PathBuf, missing: &[OsString]) -> PathBuf {
+    missing.iter().rev().fold(standing, |path, name| path.join(name))
 }
 
 /// The longest part of a path that exists, without links in it, and the names that are missing, the last one first.
