@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_move_is_from_the_places_that_were_left_and_from_no_other() {
-        let note = |d: &str| CommitNote::Tidy(Tidy { v: VERSION, t: "t".to_owned(), d: d.to_owned(), start: 5, missing: Vec::new(), last: None });
+        let note =
+            |d: &str| CommitNote::Tidy(Tidy { v: VERSION, t: "t".to_owned(), d: d.to_owned(), start: 5, missing: Vec::new(), last: None });
         let rule = rule(&["left"]);
         rule.check_destination(&note("now")).unwrap();
         rule.check_destination(&note("left")).unwrap();

@@ -60,6 +60,26 @@ impl Listing {
         Ok(listing)
     }
 
+    /// Lists what a rule owns at a place: its topics' directories, and its control objects there. Nothing else is read but the names of who owns what.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn of_rule(place: &Place, rule: &str) -> Result<Self> {
+        let mut listing = Self { prefix: place.prefix.clone(), ..Self::default() };
+        let control = Control::of_rule(place, &place.prefix, rule, &mut listing.notes).await?;
+        let own = control.directories_of(rule);
+        listing.controls.push(control);
+        for directory in own {
+            listing.list(&Place::new(Arc::clone(&place.store), directory)).await?;
+        }
+        // Somebody's template may put another rule's directory into one of this rule's.
+        let (objects, strangers) = (std::mem::take(&mut listing.objects), std::mem::take(&mut listing.strangers));
+        let is_own = |key: &str| listing.owner_of(key).is_some_and(|(_, owner)| owner.rule == rule);
+        let objects = objects.into_iter().filter(|object| is_own(&object.key)).collect();
+        let strangers = strangers.into_iter().filter(|key| is_own(key)).collect();
+        Ok(Self { objects, strangers, ..listing })
+    }
+
     /// Lists a directory of the place again, with the same control objects.
     ///
     /// # Errors

@@ -182,6 +182,26 @@ impl Backup {
     }
 }
 
+#[tokio::test]
+async fn a_rule_is_verified_by_its_own_directories_alone() {
+    for backup in [Backup::in_memory(Encoding::PARQUET_ZSTD1), Backup::in_files(RAW_LEN32)] {
+        let backup = backup.filled().await;
+        let other = serde_json::json!({ "v": 1, "rule": "s", "group": "g", "cluster": "c", "topic": "clicks", "topic_id": "0", "start": {} });
+        backup.write(&ControlKeys::of_path("clicks").owner(), other.to_string().as_bytes(), &Metadata::new()).await;
+        backup.write("clicks/broken", b"no object", &Metadata::new()).await;
+        backup.write(&format!("clicks/clicks+0+{:020}.parquet", 0), b"no object", &Metadata::new()).await;
+        backup.write("_catchment/anchors/s/clicks-0.json", br#"{"key":"clicks/gone","E":5}"#, &Metadata::new()).await;
+        assert!(!backup.verify().await.damage.is_empty(), "what stands there is damaged");
+        let place = Place::new(Arc::clone(&backup.store), "");
+        let own = verify_rule(&place, "r", None, |_| {}).await.unwrap();
+        assert_eq!((kinds(&own), own.objects, own.lanes, own.notes.len()), (vec![], 6, 2, 0), "{own:?}");
+        backup.write("orders/stranger", b"x", &Metadata::new()).await;
+        assert_eq!(kinds(&verify_rule(&place, "r", None, |_| {}).await.unwrap()), [("orders/stranger", DamageKind::Foreign)]);
+        let nothing = verify_rule(&place, "another", None, |_| {}).await.unwrap_err();
+        assert_eq!(nothing.code, codes::NOTHING_THERE);
+    }
+}
+
 fn kinds(report: &Report) -> Vec<(&str, DamageKind)> {
     report.damage.iter().map(|d| (d.key.as_str(), d.kind)).collect()
 }

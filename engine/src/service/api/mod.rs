@@ -94,7 +94,7 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(rules::clone_rule))
         .routes(routes!(rules::explain))
         .routes(routes!(rules::preview))
-        .routes(routes!(verify::begin, verify::show))
+        .routes(routes!(verify::begin, verify::show, verify::cancel))
         .routes(routes!(history::versions))
         .routes(routes!(history::windows))
         .routes(routes!(history::gaps))

@@ -30,6 +30,7 @@ pub(super) fn notice(t: &Texts, done: Option<&str>) -> Option<&'static str> {
         "resumed" => Some(t.done_resumed),
         "sealed" => Some(t.done_sealed),
         "verifying" => Some(t.done_verifying),
+        "verification-cancelled" => Some(t.done_verification_cancelled),
         "rolled-back" => Some(t.done_rolled_back),
         "deleted" => Some(t.done_deleted),
         "copied" => Some(t.done_copied),
@@ -65,6 +66,12 @@ pub(super) async fn verify(State(service): State<Service>, OfPath(name): OfPath<
     let plan = service.supervisor.plan_of_rule(&name).await?;
     service.verifications.begin(plan, fields.has("compare")).await?;
     Ok(to_rule(&name, "verifying"))
+}
+
+/// Ends a verification that waits or runs.
+pub(super) async fn cancel_verification(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
+    service.verifications.cancel(&name, &by().who).await?;
+    Ok(to_rule(&name, "verification-cancelled"))
 }
 
 /// Makes an earlier version the current one again.

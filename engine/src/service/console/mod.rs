@@ -60,6 +60,7 @@ fn of_a_rule() -> Router<Service> {
         .route("/resume", post(actions::resume))
         .route("/seal", post(actions::seal))
         .route("/verify", post(actions::verify))
+        .route("/verify/cancel", post(actions::cancel_verification))
         .route("/rollback", post(actions::roll_back))
         .route("/delete", get(actions::ask_delete).post(actions::delete))
         .route("/clone", get(actions::ask_clone).post(actions::clone))

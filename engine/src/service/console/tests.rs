@@ -137,7 +137,7 @@ impl Bench {
             state: VerificationState::Damaged,
             ended_ms: Some(2),
             report: Some(report.to_string()),
-            ..StoredVerification::begun(1)
+            ..StoredVerification::queued(1)
         };
         self.service.state.write(&entries).unwrap();
         self.service.state.put_verification("orders", &verified).unwrap();

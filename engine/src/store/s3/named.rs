@@ -55,7 +55,8 @@ pub(in crate::store) fn service(url: &BucketUrl, env: &Env) -> Result<Option<End
         (Some(endpoint), _) => Ok(Some(endpoint)),
         (None, Dialect::S3) => Ok(None),
         (None, Dialect::Cos) => {
-            let region = region(url, dialect, env).ok_or_else(|| misfit(url, "no region").help("add ?region=ap-guangzhou to the address"))?;
+            let region =
+                region(url, dialect, env).ok_or_else(|| misfit(url, "no region").help("add ?region=ap-guangzhou to the address"))?;
             Ok(cos_endpoint(dialect, &region))
         }
     }
