@@ -251,7 +251,7 @@ pub struct OpenedStore {
 /// If the address or the credentials cannot be used.
 pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<OpenedStore> {
     let requests = Arc::new(RequestMetrics::default());
-    let mut options = open_options(settings)?;
+    let mut options = read_options(settings).await?;
     options.observer = Some(Arc::clone(&requests) as Arc<dyn RequestObserver>);
     Ok(OpenedStore { store: open(&below(&settings.url, prefix), &options).await?, requests })
 }
@@ -276,7 +276,13 @@ pub fn place_of(to: &Destination) -> String {
 /// # Errors
 /// If the address or the credentials cannot be used, or a directory does not exist.
 pub async fn open_place(to: &Destination) -> Result<Place> {
-    Place::open(&below(&to.store.url, &to.prefix), &open_options(&to.store)?).await
+    Place::open(&below(&to.store.url, &to.prefix), &read_options(&to.store).await?).await
+}
+
+/// [`open_options`], on a thread that may wait for the files of secrets.
+async fn read_options(settings: &StoreSettings) -> Result<OpenOptions> {
+    let settings = settings.clone();
+    kafka::blocking(move || open_options(&settings)).await
 }
 
 /// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store

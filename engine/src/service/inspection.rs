@@ -20,10 +20,14 @@ use crate::source::kafka::{KafkaCluster, ReadShare};
 use crate::source::{PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition};
 use crate::store::key::{KeyParts, PROBES, TopicName};
 use crate::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreResult, probe};
-use crate::verify::rows::text_of;
+use crate::verify::Place;
+use crate::verify::rows::{self, FirstRows, text_of};
 
 /// Questions at a time. Each holds a client with its threads.
 const AT_ONCE: usize = 4;
+
+/// Objects that are looked into at a time. Each takes a footer of up to 64 MiB, and a row group while it is decoded.
+const OBJECTS_AT_ONCE: usize = 2;
 
 /// Memory of a client that answers a question.
 const SHARE: ReadShare = ReadShare { bytes: 8 << 20, partitions: 1 };
@@ -41,6 +45,7 @@ const PARTITIONS_MAX: i32 = 256;
 #[derive(Debug)]
 pub struct Inspector {
     turn: Semaphore,
+    objects: Semaphore,
 }
 
 /// What a connection reaches.
@@ -153,7 +158,7 @@ pub struct Explained {
 
 impl Default for Inspector {
     fn default() -> Self {
-        Self { turn: Semaphore::new(AT_ONCE) }
+        Self { turn: Semaphore::new(AT_ONCE), objects: Semaphore::new(OBJECTS_AT_ONCE) }
     }
 }
 
@@ -253,6 +258,15 @@ impl Inspector {
             topics,
             objects_an_hour: partitions * 3_600.0 / every,
         })
+    }
+
+    /// What an object says of itself, and its first records.
+    ///
+    /// # Errors
+    /// As [`rows::first`].
+    pub async fn look_into(&self, place: &Place, key: &str, records: usize) -> Result<FirstRows> {
+        let _turn = self.objects.acquire().await;
+        rows::first(place, key, records).await
     }
 
     /// What a store permits, and what its guards are worth. Takes about 300 small requests.

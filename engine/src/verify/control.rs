@@ -73,7 +73,7 @@ impl Control {
     }
 
     /// No control objects below `prefix`.
-    fn none_at(prefix: &str) -> Self {
+    pub(super) fn none_at(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned(), owners: BTreeMap::new(), anchors: BTreeMap::new() }
     }
 

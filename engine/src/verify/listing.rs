@@ -26,6 +26,20 @@ pub struct Listed {
     pub extension: String,
 }
 
+impl Listed {
+    /// An object by its key.
+    ///
+    /// # Errors
+    /// The key, if its name is not one of ours.
+    pub fn of(key: String, size: u64) -> Result<Self, String> {
+        let file = key.rsplit('/').next().unwrap_or_default();
+        match parse_file_name(file) {
+            Some((topic, partition, start, extension)) => Ok(Self { key, size, topic, partition, start, extension }),
+            None => Err(key),
+        }
+    }
+}
+
 /// Everything below a prefix.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -117,12 +131,9 @@ impl Listing {
         if info.key.ends_with('/') && info.size == 0 {
             return;
         }
-        let file = info.key.rsplit('/').next().unwrap_or_default();
-        match parse_file_name(file) {
-            Some((topic, partition, start, extension)) => {
-                self.objects.push(Listed { key: info.key, size: info.size, topic, partition, start, extension });
-            }
-            None => self.strangers.push(info.key),
+        match Listed::of(info.key, info.size) {
+            Ok(listed) => self.objects.push(listed),
+            Err(key) => self.strangers.push(key),
         }
     }
 

@@ -63,21 +63,11 @@ pub async fn verify(place: &Place, source: Option<Arc<dyn Source>>, progress: im
 ///
 /// # Errors
 /// As [`verify`].
-pub async fn verify_rule(
-    place: &Place,
-    rule: &str,
-    source: Option<Arc<dyn Source>>,
-    progress: impl Fn(Progress),
-) -> Result<Report> {
+pub async fn verify_rule(place: &Place, rule: &str, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
     verify_listed(place, Listing::of_rule(place, rule).await?, source, progress).await
 }
 
-async fn verify_listed(
-    place: &Place,
-    listing: Listing,
-    source: Option<Arc<dyn Source>>,
-    progress: impl Fn(Progress),
-) -> Result<Report> {
+async fn verify_listed(place: &Place, listing: Listing, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
     if listing.is_empty(place) {
         return Err(Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no object here")
             .with("url", place.url())

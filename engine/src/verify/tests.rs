@@ -15,6 +15,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{BoxFuture, Guard, Metadata, ObjectStore, Payload};
 
 mod compare;
+mod first_rows;
 mod running;
 
 const RAW_LEN32: Encoding = Encoding { format: Format::Raw(Framing::Len32), codec: Codec::Zstd(1) };
@@ -186,7 +187,8 @@ impl Backup {
 async fn a_rule_is_verified_by_its_own_directories_alone() {
     for backup in [Backup::in_memory(Encoding::PARQUET_ZSTD1), Backup::in_files(RAW_LEN32)] {
         let backup = backup.filled().await;
-        let other = serde_json::json!({ "v": 1, "rule": "s", "group": "g", "cluster": "c", "topic": "clicks", "topic_id": "0", "start": {} });
+        let other =
+            serde_json::json!({ "v": 1, "rule": "s", "group": "g", "cluster": "c", "topic": "clicks", "topic_id": "0", "start": {} });
         backup.write(&ControlKeys::of_path("clicks").owner(), other.to_string().as_bytes(), &Metadata::new()).await;
         backup.write("clicks/broken", b"no object", &Metadata::new()).await;
         backup.write(&format!("clicks/clicks+0+{:020}.parquet", 0), b"no object", &Metadata::new()).await;

@@ -25,6 +25,7 @@ use super::fetching::{Fetching, ReadShare};
 use super::limits::FetchLimits;
 use super::native::admin::{self, OffsetSpec};
 use super::native::{self, Broker};
+use super::offload::Offloaded;
 use super::queue;
 use super::unfolding::Unfolding;
 
@@ -53,8 +54,8 @@ pub struct KafkaCluster {
     /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
     incarnations: Mutex<HashMap<String, String>>,
     /// For questions alone. It fetches nothing, so that its statistics are nobody's, and stays.
-    asking: Arc<Reader>,
-    fetching: Arc<Fetching>,
+    asking: Offloaded<Reader>,
+    fetching: Offloaded<Fetching>,
 }
 
 impl fmt::Debug for KafkaCluster {
@@ -123,10 +124,11 @@ impl KafkaCluster {
         let diagnostics = Arc::new(Diagnostics::default());
         let limits = FetchLimits::idle();
         let shared = Shared::new(&config, Arc::clone(&diagnostics));
-        let asking = Arc::new(Reader::new(&config.reader_properties(&limits)?, Unfolding::new(&limits, 1), shared, Arc::default())?);
+        let asking = Reader::new(&config.reader_properties(&limits)?, Unfolding::new(&limits, 1), shared, Arc::default())?;
+        let asking = Offloaded::new(Arc::new(asking));
         let (client, heard, settings) = (Arc::clone(&asking), Arc::clone(&diagnostics), config.clone());
         let cluster_id = blocking(move || first_contact(&client.consumer, &heard, &settings)).await?;
-        let fetching = Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?;
+        let fetching = Offloaded::new(Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?);
         let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations: Mutex::default(), asking, fetching });
         watch_topics(&cluster)?;
         Ok(cluster)

@@ -27,6 +27,7 @@ mod heartbeat;
 pub mod limits;
 pub mod membership;
 mod native;
+mod offload;
 pub mod practice;
 pub mod properties;
 mod queue;
@@ -34,6 +35,7 @@ mod slot;
 mod token;
 mod unfolding;
 
+pub(crate) use cluster::blocking;
 pub use cluster::{KafkaCluster, check_topic_name};
 pub use fetching::ReadShare;
 pub use group::{GroupHandle, Joined, KafkaGroup};
