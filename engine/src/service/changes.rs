@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::definition::{self, Difference};
+use super::definition::{self, Difference, Kind};
 use super::observer::RuleState;
 use super::state::{Edit, Origin, State, StoredRule, Wanted, check_origin};
 use super::supervisor::Supervisor;
@@ -75,8 +75,8 @@ impl Supervisor {
     }
 
     async fn write_new(self: &Arc<Self>, name: &str, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
-        let (new, by) = (name.to_owned(), by.clone());
-        let rule = self.state().ask(move |state| state.create(&new, &body, by.origin, &by.who, now_ms())).await?;
+        let (new, by, needs) = (name.to_owned(), by.clone(), self.needs_of(&body));
+        let rule = self.state().ask(move |state| state.create_naming(&new, &body, &needs, by.origin, &by.who, now_ms())).await?;
         self.apply(name, Vec::new(), false).await?;
         Ok(rule)
     }
@@ -112,16 +112,31 @@ impl Supervisor {
     ) -> Result<StoredRule, Vec<Error>> {
         let before = self.rule(name).await?;
         let to = |body: &str| self.plan_in(config, name, body, Vec::new()).ok().map(|plan| plan.to);
-        let (from, to, edited, by) = (to(&before.body), to(&body), name.to_owned(), by.clone());
+        let (from, to, needs) = (to(&before.body), to(&body), self.needs_of(&body));
+        let (edited, by) = (name.to_owned(), by.clone());
         let rule = self
             .state()
             .ask(move |state| {
                 let leaves = from.zip(to).and_then(|(from, to)| left(&from, &to)).map(|hash| (before.version, hash));
-                state.edit_to(&edited, &Edit { version, body: &body, leaves }, by.origin, &by.who, now_ms())
+                state.edit_to(&edited, &Edit { version, body: &body, leaves, needs }, by.origin, &by.who, now_ms())
             })
             .await?;
         self.apply(name, Vec::new(), false).await?;
         Ok(rule)
+    }
+
+    /// The connections and stores that a body names and no file defines: those that may be gone when it is written down.
+    fn needs_of(&self, body: &str) -> Vec<(Kind, String)> {
+        let base = self.base();
+        let of_no_file = |kind: Kind| {
+            let name = kind.names_in(body)?;
+            let of_file = match kind {
+                Kind::Kafka => base.kafka.contains_key(&name),
+                Kind::Store => base.stores.contains_key(&name),
+            };
+            (!of_file).then_some((kind, name))
+        };
+        [Kind::Kafka, Kind::Store].into_iter().filter_map(of_no_file).collect()
     }
 
     /// Gives a rule the body of an earlier version again, as a new one.
@@ -232,7 +247,7 @@ impl Supervisor {
             match (change.action, body) {
                 (Action::Create, Some(body)) => drop(self.write_new(name, definition::resolved(&config, body)?, by).await?),
                 (Action::Edit, Some(body)) => drop(self.write_edit(&config, name, None, definition::resolved(&config, body)?, by).await?),
-                (Action::Delete, _) => self.remove(name, by.origin, &by.who, now_ms()).await?,
+                (Action::Delete, _) => drop(self.remove(name, by.origin, &by.who, now_ms()).await?),
                 (Action::Keep | Action::Create | Action::Edit, _) => {}
             }
         }
@@ -257,7 +272,7 @@ impl Supervisor {
     }
 
     /// The plans of rules as they stand. One that cannot be made any more does not run, and is left out.
-    fn plans_of<'a>(&self, config: &Config, rules: impl Iterator<Item = &'a StoredRule>) -> BTreeMap<String, BackupPlan> {
+    pub(super) fn plans_of<'a>(&self, config: &Config, rules: impl Iterator<Item = &'a StoredRule>) -> BTreeMap<String, BackupPlan> {
         rules.filter_map(|rule| Some((rule.name.clone(), self.plan_in(config, &rule.name, &rule.body, Vec::new()).ok()?))).collect()
     }
 

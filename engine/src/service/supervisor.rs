@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use super::definition;
+use super::deletion::Deleted;
 use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
 use super::rooms::Rooms;
@@ -37,7 +38,7 @@ const RAN_WELL: Duration = Duration::from_secs(60);
 
 /// A rule's run, and what it runs.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     version: i64,
     wanted: Wanted,
     stop: watch::Sender<Option<Ending>>,
@@ -46,7 +47,7 @@ struct Running {
 
 /// A rule's place: one change of it at a time, and what it is doing for whoever asks meanwhile.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     /// The run; whoever changes it holds this until the change is made.
     turn: Arc<Mutex<Option<Running>>>,
     observer: std::sync::Mutex<Arc<RuleObserver>>,
@@ -151,7 +152,7 @@ impl Supervisor {
     }
 
     /// A rule's place, which nobody else changes until the turn is given back. One that was taken out of the map meanwhile is nobody's any more.
-    async fn take_turn(&self, name: &str) -> (Arc<Slot>, OwnedMutexGuard<Option<Running>>) {
+    pub(super) async fn take_turn(&self, name: &str) -> (Arc<Slot>, OwnedMutexGuard<Option<Running>>) {
         loop {
             let slot = self.slot(name);
             let turn = Arc::clone(&slot.turn).lock_owned().await;
@@ -159,6 +160,11 @@ impl Supervisor {
                 return (slot, turn);
             }
         }
+    }
+
+    /// Takes a rule's place away, whose turn the caller has.
+    pub(super) fn forget_slot(&self, name: &str) {
+        drop(self.slots().remove(name));
     }
 
     /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end
@@ -219,24 +225,27 @@ impl Supervisor {
         Running { version: rule.version, wanted: rule.runs(), stop, task }
     }
 
-    /// Ends a rule and forgets it.
+    /// Ends a rule and forgets it, and gives up its consumer group and its owner records. Answers what goes, what stays, and what could not be given up.
     ///
     /// # Errors
     /// `C0601`, `C0602`, `C0614`.
-    pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
+    pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<Deleted> {
         let (this, name, who) = (Arc::clone(self), name.to_owned(), who.to_owned());
         finished(tokio::spawn(async move {
             let sought = name.clone();
             this.state.ask(move |state| state.rule(&sought)).await?;
             let (_slot, mut turn) = this.take_turn(&name).await;
+            let plan = this.plan_of_rule(&name).await;
             // Forgotten first: if that fails, it goes on.
-            let gone = name.clone();
-            this.state.ask(move |state| state.delete(&gone, origin, &who, at_ms)).await?;
+            let (gone, by) = (name.clone(), who.clone());
+            this.state.ask(move |state| state.delete(&gone, origin, &by, at_ms)).await?;
             if let Some(running) = turn.take() {
                 end(running, Ending::Close).await;
             }
-            this.slots().remove(&name);
-            Ok(())
+            // Within the turn: a new rule of this name begins with nothing of the old one half given up.
+            let deleted = this.release(&name, plan, &who).await;
+            this.forget_slot(&name);
+            Ok(deleted)
         }))
         .await
     }
@@ -276,7 +285,7 @@ impl Supervisor {
 }
 
 /// The result of a change that goes on without its caller.
-async fn finished(change: JoinHandle<Result<()>>) -> Result<()> {
+async fn finished<T>(change: JoinHandle<Result<T>>) -> Result<T> {
     change.await.unwrap_or_else(|failure| {
         Err(Error::new(codes::PART_ENDED, ErrorKind::Bug, "a change of a rule has ended by itself").because(failure))
     })

@@ -231,6 +231,13 @@ impl ObjectStore for FileStore {
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         self.run("ListMultipartUploads", key, uploads::of_key)
     }
+
+    fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        match super::check_is_probe(key) {
+            Ok(()) => self.run(super::REMOVE, key, |disk, key| Ok(disk.remove(key)?)),
+            Err(e) => Box::pin(std::future::ready(Err(e))),
+        }
+    }
 }
 
 #[cfg(test)]

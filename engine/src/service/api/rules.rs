@@ -16,6 +16,7 @@ use super::view::{RuleView, answer, json_of, shown};
 use crate::config::{Accept, is_name};
 use crate::service::changes::now_ms;
 use crate::service::definition;
+use crate::service::deletion::Deleted;
 use crate::service::inspection::Explained;
 use crate::service::state::Wanted;
 
@@ -74,13 +75,15 @@ fn seen_version(headers: &HeaderMap) -> Option<i64> {
     (text != "*").then(|| text.trim_matches('"').parse().unwrap_or(-1))
 }
 
-/// Forgets a rule; its objects stay
+/// Forgets a rule, its consumer group and its claims on directories; its objects stay
 #[utoipa::path(delete, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
-    responses((status = 204, description = "It has ended, and is forgotten")))]
+    responses((status = 200, description = "It has ended, and is forgotten: what goes, what stays, what could not be given up", body = Deleted)))]
 pub(super) async fn delete(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
     let by = service.by();
-    service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let deleted = service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await?;
+    // Nobody can ask for its result any more.
+    let _ = service.verifications.cancel(&name, &by.who).await;
+    Ok(json_of(&deleted))
 }
 
 /// Ends a rule, with its windows closed, until it is resumed

@@ -33,6 +33,7 @@ pub(super) fn notice(t: &Texts, done: Option<&str>) -> Option<&'static str> {
         "verification-cancelled" => Some(t.done_verification_cancelled),
         "rolled-back" => Some(t.done_rolled_back),
         "deleted" => Some(t.done_deleted),
+        "deleted-in-part" => Some(t.done_deleted_in_part),
         "copied" => Some(t.done_copied),
         _ => None,
     }
@@ -121,7 +122,12 @@ pub(super) async fn delete(
     }
     let by = by();
     match service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await {
-        Ok(()) => Ok(Redirect::to("/console?done=deleted").into_response()),
+        Ok(deleted) => {
+            // Nobody can ask for its result any more.
+            let _ = service.verifications.cancel(&name, &by.who).await;
+            let done = if deleted.left_behind.is_empty() { "deleted" } else { "deleted-in-part" };
+            Ok(Redirect::to(&format!("/console?done={done}")).into_response())
+        }
         Err(error) => delete_page(&service, p, name, false, &[error]).await,
     }
 }

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::audit::audit;
+use super::connections::check_needs;
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::service::definition::differences;
+use crate::service::definition::{Kind, differences};
 
 /// There is no rule of this name.
 pub const RULE_UNKNOWN: Code = Code(602);
@@ -108,7 +109,7 @@ pub struct StoredVersion {
 }
 
 /// An edit of a rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Edit<'a> {
     /// The version that it is made from; none: whichever is current.
     pub version: Option<i64>,
@@ -116,6 +117,8 @@ pub struct Edit<'a> {
     pub body: &'a str,
     /// The hash of the destination that the new version does not write to any more, and the version that did.
     pub leaves: Option<(i64, String)>,
+    /// Connections and stores that the body names and no file defines.
+    pub needs: Vec<(Kind, String)>,
 }
 
 impl State {
@@ -140,10 +143,27 @@ impl State {
     /// # Errors
     /// `C0601`, `C0603`.
     pub fn create(&self, name: &str, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.create_naming(name, body, &[], origin, who, at_ms)
+    }
+
+    /// The same, if these connections and stores are still there.
+    ///
+    /// # Errors
+    /// `C0601`, `C0603`, `C0612`.
+    pub fn create_naming(
+        &self,
+        name: &str,
+        body: &str,
+        needs: &[(Kind, String)],
+        origin: Origin,
+        who: &str,
+        at_ms: i64,
+    ) -> Result<StoredRule> {
         self.change(|db| {
             if look_for(db, name)?.is_some() {
                 return Err(rule_exists(name));
             }
+            check_needs(db, needs)?;
             let sql = "INSERT INTO rule (name, version, wanted, created_ms, origin) VALUES (?1, 1, 'running', ?2, ?3)";
             db.execute(sql, params![name, at_ms, origin.as_str()]).map_err(failed)?;
             db.execute("INSERT INTO rule_version VALUES (?1, 1, ?2, ?3)", params![name, body, at_ms]).map_err(failed)?;
@@ -157,13 +177,13 @@ impl State {
     /// # Errors
     /// `C0601`, `C0602`, `C0604`, `C0614`.
     pub fn edit(&self, name: &str, version: Option<i64>, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
-        self.edit_to(name, &Edit { version, body, leaves: None }, origin, who, at_ms)
+        self.edit_to(name, &Edit { version, body, ..Edit::default() }, origin, who, at_ms)
     }
 
     /// The same, of a version that may write elsewhere.
     ///
     /// # Errors
-    /// As [`edit`](Self::edit).
+    /// As [`edit`](Self::edit), and `C0612` if what it needs is gone.
     pub fn edit_to(&self, name: &str, edit: &Edit<'_>, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
         self.change(|db| {
             let rule = find(db, name)?;
@@ -182,6 +202,7 @@ impl State {
             if rule.body == edit.body {
                 return Ok(rule);
             }
+            check_needs(db, &edit.needs)?;
             write_version(db, &rule, edit, who, at_ms)
         })
     }
@@ -296,6 +317,12 @@ fn version_of(row: &Row<'_>) -> rusqlite::Result<StoredVersion> {
     Ok(StoredVersion { version: row.get(0)?, body: row.get(1)?, at_ms: row.get(2)? })
 }
 
+pub(super) fn all_rules(db: &Connection) -> Result<Vec<StoredRule>> {
+    let mut statement = db.prepare_cached(RULES).map_err(failed)?;
+    let rules = statement.query_map(params![], rule_of).map_err(failed)?;
+    rules.collect::<rusqlite::Result<_>>().map_err(failed)
+}
+
 fn look_for(db: &Connection, name: &str) -> Result<Option<StoredRule>> {
     db.query_row(&format!("{RULES} WHERE rule.name = ?1"), params![name], rule_of).optional().map_err(failed)
 }
@@ -381,7 +408,7 @@ mod tests {
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
         let edit = |body: &str, leaves: Option<(i64, &str)>| {
             let leaves = leaves.map(|(version, hash)| (version, hash.to_owned()));
-            state.edit_to("a", &Edit { version: None, body, leaves }, Origin::Api, "me", 2).unwrap()
+            state.edit_to("a", &Edit { body, leaves, ..Edit::default() }, Origin::Api, "me", 2).unwrap()
         };
         let same = edit("{\"x\":1}", None);
         assert!(state.left_destinations(&same).unwrap().is_empty());

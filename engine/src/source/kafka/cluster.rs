@@ -20,7 +20,7 @@ use crate::store::BoxFuture;
 
 use super::client::{Reader, ReaderContext, Shared};
 use super::deadline::Deadline;
-use super::errors::{BAD_TOPIC, Diagnostics, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
+use super::errors::{BAD_TOPIC, Diagnostics, GROUP_HAS_MEMBERS, REQUEST_FAILED, UNKNOWN_TOPIC, advertised_unreachable};
 use super::fetching::{Fetching, ReadShare};
 use super::limits::FetchLimits;
 use super::native::admin::{self, OffsetSpec};
@@ -230,6 +230,28 @@ impl KafkaCluster {
             all.topics.into_iter().filter(|(name, ..)| !name.starts_with("__")).map(|(name, partitions, _)| (name, partitions)).collect();
         topics.sort();
         Ok(topics)
+    }
+
+    /// Deletes a group that has no member. Answers what it had committed: topic, partition, offset. A group that is not there is no error.
+    ///
+    /// # Errors
+    /// `C0223` if it has members, and whatever asking the cluster brings.
+    pub async fn delete_group(&self, group: &str) -> Result<Vec<(String, i32, i64)>, Error> {
+        let asked = group.to_owned();
+        let what = format!("asking for the offsets of {group}");
+        let offsets = self.ask(&what, move |c| admin::group_offsets(c, &asked, REQUEST_TIMEOUT)).await?;
+        let (asked, what) = (group.to_owned(), format!("deleting the group {group}"));
+        let deleted = self.ask(&what, move |c| Ok(admin::delete_group(c, &asked, REQUEST_TIMEOUT))).await?;
+        match deleted {
+            Ok(()) | Err(K::GroupIdNotFound) => {}
+            Err(K::NonEmptyGroup) => {
+                return Err(Error::new(GROUP_HAS_MEMBERS, ErrorKind::Retryable, "the consumer group still has members")
+                    .with("group", group)
+                    .help("a static member leaves when its session has ended"));
+            }
+            Err(code) => return Err(self.explain(&what, code)),
+        }
+        Ok(offsets.into_iter().filter(|row| row.offset >= 0).map(|row| (row.topic, row.partition, row.offset)).collect())
     }
 
     pub(crate) async fn select(&self, patterns: Vec<TopicPattern>) -> Result<Vec<String>, Error> {

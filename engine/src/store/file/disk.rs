@@ -12,6 +12,7 @@ use bytes::Bytes;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Failure, HIDDEN, OF_FILES};
+use crate::store::key::PROBES;
 use crate::store::memory::cut_range;
 use crate::store::{Guard, ListPage, Metadata, ObjectInfo, Payload, StoreErrorKind};
 
@@ -70,6 +71,21 @@ impl Disk {
 
     pub(super) fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
+    }
+
+    /// Removes an object, and the directories that only it has kept.
+    pub(super) fn remove(&self, key: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(key)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let below = key.match_indices('/').map(|(at, _)| &key[..at]).rev();
+        for directory in below.take_while(|directory| directory.len() >= PROBES.len()) {
+            if fs::remove_dir(self.path(directory)).is_err() {
+                break; // Something else stands in it.
+            }
+        }
+        Ok(())
     }
 
     /// Writes an object and answers its ETag.

@@ -37,6 +37,7 @@ pub(super) struct Settings {
     pub client: Client,
     pub dialect: Dialect,
     pub identity: String,
+    pub region: String,
     pub guard: Option<(&'static str, &'static str)>,
     /// Whether the service is known by name for a guard that is not atomic.
     pub guard_is_weak: bool,
@@ -55,6 +56,7 @@ pub(super) async fn resolve(url: &BucketUrl, options: &OpenOptions) -> Result<Se
     Ok(Settings {
         client: Client::from_conf(client_config(options, dialect, &region, style, endpoint.as_ref())),
         dialect,
+        region: region.to_string(),
         identity: named::identity_at(service.as_ref(), url),
         guard: guard(url.guard, dialect),
         guard_is_weak: dialect == Dialect::Cos || endpoint.as_ref().is_some_and(has_weak_guard),
