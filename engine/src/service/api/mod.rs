@@ -41,7 +41,7 @@ mod view;
 
 pub use auth::Token;
 pub(in crate::service) use auth::secret;
-pub(in crate::service) use extract::{OfPath, OfQuery};
+pub(in crate::service) use extract::{After, OfPath, OfQuery};
 pub use openapi::described;
 pub(in crate::service) use problem::{Problem, malformed, nothing_at_this_path};
 

@@ -109,6 +109,8 @@ texts! {
     apply: "Apply" / "应用",
     older: "Older" / "更早",
     newest: "Newest" / "最新",
+    page_before: "Page before" / "上一页",
+    part_of_all: "{} to {} of {}" / "第 {} 至 {} 条，共 {} 条",
     next_page: "Next page" / "下一页",
     elsewhere: "The same by command line and API" / "用命令行和 API 完成同样的操作",
     as_command: "Command line" / "命令行",

@@ -12,7 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-use super::api::{Service, follow, history, to_its_end};
+use super::api::{Service, history, to_its_end};
 
 mod actions;
 mod add;
@@ -68,7 +68,7 @@ fn of_a_rule() -> Router<Service> {
         .route("/versions", get(versions::page))
         .route("/explain", get(explain::page))
         .route("/log", get(log::page))
-        .route("/log/follow", get(follow::log))
+        .route("/log/follow", get(log::live))
         .route("/files", get(files::list))
         .route("/file", get(files::file))
         .route("/file/content", get(files::content))
