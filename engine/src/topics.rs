@@ -169,7 +169,9 @@ impl TopicClaims {
         let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
             Some(owner) if !owner.released && !owner.is_same_deployment(&wanted) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
-            Some(owner) if owner.is_same_deployment(&wanted) && !owner.is_same_topic(&info.id) => self.later_incarnation(env, &info, wanted).await,
+            Some(owner) if owner.is_same_deployment(&wanted) && !owner.is_same_topic(&info.id) => {
+                self.later_incarnation(env, &info, wanted).await
+            }
             Some(owner) if !owner.released => Ok(claim_of(name, keys, &info, owner, false)),
             // It was given up by this very rule, which is back: its objects stand here, and begin where they began.
             Some(owner) if owner.is_same_deployment(&wanted) => {

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result, codes};
 use crate::runtime;
 use crate::source::kafka::{KafkaCluster, ReadShare};
 use crate::source::{PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition};
-use crate::store::key::{KeyParts, TopicName};
+use crate::store::key::{KeyParts, PROBES, TopicName};
 use crate::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreResult, probe};
 use crate::verify::Place;
 use crate::verify::rows::{self, FirstRows, text_of};

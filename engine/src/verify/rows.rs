@@ -138,9 +138,11 @@ enum Unread {
 impl Unread {
     fn error(self, url: &str) -> Error {
         match self {
-            Self::TooLarge => Error::new(codes::TOO_LARGE_TO_SHOW, ErrorKind::Invalid, "the first records of the object are too large to be shown")
-                .with("url", url)
-                .help("download the object, or read it with another reader from the store"),
+            Self::TooLarge => {
+                Error::new(codes::TOO_LARGE_TO_SHOW, ErrorKind::Invalid, "the first records of the object are too large to be shown")
+                    .with("url", url)
+                    .help("download the object, or read it with another reader from the store")
+            }
             Self::Damaged(why) => Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "the object cannot be read")
                 .with("url", url)
                 .because(why)

@@ -112,9 +112,8 @@ pub(super) async fn list(State(service): State<Service>, p: Page, Query(filter):
     let count = |state| rules.iter().filter(|rule| state_of(rule) == state).count();
     let counts = STATES.into_iter().map(|state| (words::state(p.t, state), count(state))).filter(|(_, count)| *count > 0).collect();
     let all = rules.len();
-    let is_wanted = |rule: &StoredRule| {
-        rule.name.contains(&query) || Summary::of(&rule.body).topics.iter().any(|topic| topic.contains(&query))
-    };
+    let is_wanted =
+        |rule: &StoredRule| rule.name.contains(&query) || Summary::of(&rule.body).topics.iter().any(|topic| topic.contains(&query));
     let mut wanted: Vec<StoredRule> = rules.into_iter().filter(is_wanted).collect();
     let found = wanted.len();
     let (page, part) = part_of(found, filter.page.unwrap_or(1));

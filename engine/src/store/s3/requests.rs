@@ -17,7 +17,9 @@ use super::classify::describe;
 use super::exchange::{Exchange, Seen};
 use crate::store::open::BODY_RATE_MIN;
 use crate::store::url::{ChecksumHeader, Dialect};
-use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, REMOVE, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata};
+use crate::store::{
+    Guard, Metadata, ObjectInfo, Part, Payload, REMOVE, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata,
+};
 
 const PUT: &str = "PutObject";
 const HEAD: &str = "HeadObject";

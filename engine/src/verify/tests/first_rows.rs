@@ -66,17 +66,17 @@ async fn no_other_object_is_read_than_the_one_that_is_shown() {
             assert!(others.iter().all(|of| of.starts_with("_catchment/objects/")), "{encoding}: {others:?}");
             let by_parts = rows::first_within(&place, &key, 7, LARGE).await.unwrap();
             assert_eq!(by_parts.rows, shown.rows, "{encoding}");
-            assert_eq!(rows::first_within(&place, &key, 1_000, LARGE).await.unwrap().rows, rows::first(&place, &key, 1_000).await.unwrap().rows);
+            assert_eq!(
+                rows::first_within(&place, &key, 1_000, LARGE).await.unwrap().rows,
+                rows::first(&place, &key, 1_000).await.unwrap().rows
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn first_records_that_take_too_much_are_not_read() {
-    for (encoding, limits) in [
-        (Encoding::PARQUET_ZSTD1, Limits { group: 16, ..LARGE }),
-        (RAW_LEN32, Limits { beginning: 16, ..LARGE }),
-    ] {
+    for (encoding, limits) in [(Encoding::PARQUET_ZSTD1, Limits { group: 16, ..LARGE }), (RAW_LEN32, Limits { beginning: 16, ..LARGE })] {
         let backup = Backup::in_memory(encoding).filled().await;
         let key = backup.keys[0].clone();
         let (place, watched) = Watched::place(&backup);
