@@ -119,7 +119,7 @@ async fn spool(store: &dyn ObjectStore, listed: &Listed, tail: Bytes, limits: Li
     }
     let (footer, size) = (tail.clone(), *size);
     match blocking(move || first_group_from_tail(&footer, size)).await {
-        Ok(Some(group)) if group.bytes.end - group.bytes.start > limits.group => Ok(Some(Extent::TooLarge)),
+        Ok(Some(group)) if group.bytes.end.saturating_sub(group.bytes.start) > limits.group => Ok(Some(Extent::TooLarge)),
         Ok(Some(group)) => {
             let rows = usize::try_from(group.rows).unwrap_or(usize::MAX);
             Ok(Spool::fetch_part(store, key, size, group.bytes, tail).await?.map(|spool| Extent::Group(spool, rows)))

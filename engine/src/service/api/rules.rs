@@ -1,4 +1,5 @@
 //! Rules: created, shown, edited, rolled back, cloned, paused, resumed, sealed, deleted, explained.
+#![expect(unused_qualifications, reason = "utoipa's macro writes them for parameters")]
 
 use axum::extract::State;
 use axum::http::header::{IF_MATCH, LOCATION};
@@ -6,10 +7,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
-use super::extract::{Body, OfPath};
+use super::extract::{Body, OfPath, OfQuery, limit};
 use super::openapi::{NewRule, RuleBody};
 use super::problem::{Problem, malformed};
 use super::view::{RuleView, answer, json_of, shown};
@@ -18,13 +19,38 @@ use crate::service::changes::now_ms;
 use crate::service::definition;
 use crate::service::deletion::Deleted;
 use crate::service::inspection::Explained;
-use crate::service::state::Wanted;
+use crate::service::state::{StoredRule, Wanted};
 
-/// All rules and what they are doing
-#[utoipa::path(get, path = "/rules", tag = "rules", responses((status = 200, description = "All of them, by name", body = [RuleView])))]
-pub(super) async fn list(State(service): State<Service>) -> Result<Response, Problem> {
+/// Which rules to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Only rules whose names come behind this one: the last one of the page before.
+    after: Option<String>,
+    /// How many, at most 1,000; all of them if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+impl Which {
+    /// This page of all rules, which are sorted by name.
+    fn of(&self, rules: Vec<StoredRule>) -> Result<Vec<StoredRule>, Problem> {
+        let at_most = match self.limit {
+            Some(given) => limit(Some(given))? as usize,
+            None => rules.len(),
+        };
+        let behind = |rule: &StoredRule| self.after.as_ref().is_none_or(|after| rule.name > *after);
+        Ok(rules.into_iter().filter(behind).take(at_most).collect())
+    }
+}
+
+/// Rules and what they are doing
+#[utoipa::path(get, path = "/rules", tag = "rules", params(Which),
+    responses((status = 200, description = "All of them, or a page, by name", body = [RuleView])))]
+pub(super) async fn list(State(service): State<Service>, OfQuery(which): OfQuery<Which>) -> Result<Response, Problem> {
     let running = service.supervisor.statuses();
-    let rules = service.state.ask(crate::service::state::State::rules).await?;
+    let rules = which.of(service.state.ask(crate::service::state::State::rules).await?)?;
     Ok(json_of(
         &rules
             .into_iter()
@@ -176,4 +202,31 @@ pub(super) fn bodies(rules: Map<String, Value>) -> Result<std::collections::BTre
             false => Err(Problem::from(malformed("rules", format_args!("{name:?} cannot be a name")))),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::state::Origin;
+
+    #[test]
+    fn every_rule_is_on_one_page() {
+        let rule = |name: &str| StoredRule {
+            name: name.to_owned(),
+            version: 1,
+            wanted: Wanted::Running,
+            origin: Origin::Api,
+            created_ms: 1,
+            body: "{}".to_owned(),
+        };
+        let rules: Vec<StoredRule> = ["a", "b", "c"].map(rule).into();
+        let page = |after: Option<&str>, limit| {
+            let which = Which { after: after.map(str::to_owned), limit };
+            which.of(rules.clone()).map(|rules| rules.into_iter().map(|rule| rule.name).collect::<Vec<_>>())
+        };
+        assert_eq!(page(None, None).unwrap(), ["a", "b", "c"]);
+        assert_eq!(page(None, Some(2)).unwrap(), ["a", "b"]);
+        assert_eq!(page(Some("b"), Some(2)).unwrap(), ["c"]);
+        assert!(page(None, Some(0)).is_err() && page(None, Some(1_001)).is_err());
+    }
 }
