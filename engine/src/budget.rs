@@ -24,12 +24,15 @@ pub struct CommonMemory {
     /// The part of it that no budget can take from another: floors, and what is set aside.
     fixed: AtomicUsize,
     members: AtomicUsize,
+    /// What somebody waits for who is not a member yet: members take no more that would leave less.
+    wanted: AtomicUsize,
 }
 
 impl CommonMemory {
     /// So many bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, claimed: AtomicUsize::new(0), fixed: AtomicUsize::new(0), members: AtomicUsize::new(0) })
+        let zero = || AtomicUsize::new(0);
+        Arc::new(Self { limit, claimed: zero(), fixed: zero(), members: zero(), wanted: zero() })
     }
 
     /// A budget that always has `floor` bytes and never takes more than `most`; none if not even the floor is left. Dropping it, and all
@@ -53,6 +56,11 @@ impl CommonMemory {
             self.fixed.fetch_add(bytes, Ordering::Relaxed);
         }
         is_there
+    }
+
+    /// Keeps so much of what becomes free for whoever waits to become a member; 0 once nobody does.
+    pub fn keep_free(&self, bytes: usize) {
+        self.wanted.store(bytes, Ordering::Relaxed);
     }
 
     /// Gives back what was set aside.
@@ -145,6 +153,17 @@ impl MemoryBudget {
         fair.clamp(self.floor, self.limit)
     }
 
+    /// The same if there were no others: a record that is larger is never taken.
+    pub fn record_bytes_ever(&self) -> usize {
+        let alone = self.common.limit - self.common.limit / 4;
+        alone.clamp(self.floor, self.limit)
+    }
+
+    /// What it can count on however much the others want, in bytes. It may hold more as long as they do not.
+    pub fn fair_bytes(&self) -> usize {
+        self.common.share().clamp(self.floor, self.limit)
+    }
+
     /// Counts `bytes` as waiting for the store until the guard is dropped. They are reserved elsewhere.
     pub fn wait_for_store(self: &Arc<Self>, bytes: usize) -> Waiting {
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
@@ -170,9 +189,9 @@ impl MemoryBudget {
         }
     }
 
-    /// Whether this budget may hold so much when so much is left for all: beyond its share no more than that.
+    /// Whether this budget may hold so much when so much is left for all: beyond its share no more than that, and nothing of what others wait for.
     fn is_fair(&self, used: usize, left: usize) -> bool {
-        used.saturating_sub(self.common.share()) <= left
+        left >= self.common.wanted.load(Ordering::Relaxed) && used.saturating_sub(self.common.share()) <= left
     }
 
     /// Whether charges have taken it past its limit, or all together past what there is and it is one of those who hold more than their floor.

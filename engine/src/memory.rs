@@ -45,6 +45,8 @@ struct Books {
     drawn: u64,
     /// Bytes that each partition may fetch ahead beyond its smallest fetch.
     each: u64,
+    /// How many wait for a seat.
+    waiting: usize,
 }
 
 /// What others see of a seat.
@@ -114,8 +116,23 @@ impl SharedMemory {
         self.free.clear();
         if let Some(place) = self.by_use().first() {
             place.pressed.send_modify(|n| *n += 1);
-            place.close_largest();
         }
+        // One whose store is away cannot help; the next one can.
+        let _helps = self.by_use().iter().any(|place| place.close_largest());
+    }
+
+    /// Until this is dropped, what becomes free is kept for somebody who waits for a seat: those that have one would take it again at once.
+    pub fn wait_for_seat(self: &Arc<Self>) -> WaitsForSeat {
+        self.count_waiting(|waiting| waiting + 1);
+        WaitsForSeat(Arc::clone(self))
+    }
+
+    fn count_waiting(&self, count: impl Fn(usize) -> usize) {
+        let mut books = self.books();
+        books.waiting = count(books.waiting);
+        // One at a time: where there is room for one, it takes its seat.
+        let least = limits::RULE_BYTES_MIN + usize::try_from(self.cost(1)).unwrap_or_default();
+        self.common.keep_free(if books.waiting > 0 { least } else { 0 });
     }
 
     fn try_join(self: &Arc<Self>, most: u64) -> Result<Arc<Seat>> {
@@ -192,12 +209,23 @@ impl SharedMemory {
     }
 }
 
+/// Somebody waits for a seat, until this is dropped.
+#[derive(Debug)]
+pub struct WaitsForSeat(Arc<SharedMemory>);
+
+impl Drop for WaitsForSeat {
+    fn drop(&mut self) {
+        self.0.count_waiting(|waiting| waiting.saturating_sub(1));
+    }
+}
+
 /// What each partition has in place of `now` if there is `spare` for it. Seldom another amount: with less than is there for the next to come, and more only
 /// when it is several times as much.
 fn dealt(now: u64, spare: u64) -> u64 {
     let fitting = if spare < FETCH_STEP_MIN { 0 } else { 1 << spare.ilog2() };
     match now {
-        _ if spare / 4 >= now => fitting,
+        // A step down leaves at least a quarter of what there was spare for, so that the way back is twice as long.
+        _ if spare / 8 >= now.max(FETCH_STEP_MIN / 4) => fitting,
         _ if spare < now => fitting / 2,
         _ => now,
     }
@@ -273,6 +301,14 @@ impl Seat {
         self.place.partitions.store(partitions, Ordering::Relaxed);
         house.share_out(&mut books);
         Ok(())
+    }
+
+    /// More partitions are read than when it began: those of topics that came later count as well. What was taken for more is kept.
+    ///
+    /// # Errors
+    /// As [`set_partitions`](Self::set_partitions).
+    pub fn grow_to(&self, partitions: u32) -> Result<()> {
+        if partitions > self.place.partitions() { self.set_partitions(partitions) } else { Ok(()) }
     }
 
     /// Makes the board on which `consumers` show their largest windows.

@@ -201,7 +201,7 @@ impl Pipeline {
                 _ = stop.wait_for(|stop| *stop) => return self.told_to_stop(),
                 event = events.recv() => match event {
                     Some(GroupEvent::Assigned(leases)) => {
-                        env.source.expect_partitions(self.lanes.len() + leases.len());
+                        expect(&env, self.lanes.len() + leases.len());
                         for lease in leases {
                             let span = lane_span(&self.env.rule.name, &lease.tp);
                             self.lanes.spawn(driver::run(Arc::clone(&self.env), lease).instrument(span));
@@ -310,6 +310,16 @@ impl Pipeline {
             return;
         }
         let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join()))).await;
+    }
+}
+
+/// More partitions may be read than when the rule began: topics that came since match its expression.
+fn expect(env: &LaneEnv, partitions: usize) {
+    env.source.expect_partitions(partitions);
+    let counted = env.shared.seat.grow_to(u32::try_from(partitions).unwrap_or(u32::MAX));
+    if let Err(e) = counted {
+        // They are read all the same: to end for those that came would hold up those that were there.
+        tracing::warn!(rule = env.rule.name, partitions, error = %e, "more partitions than the memory has room for");
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Rule {
     pub on_gap: GapPolicy,
     /// The operator's answers to the questions of stopped lanes, for this run.
     pub accept: Vec<Accept>,
+    /// Hashes of the destinations that the rule was moved away from.
+    pub moved_from: Vec<String>,
     /// How long an upload may be under way before others may think it dead.
     pub upload_deadline: Duration,
     /// Hash of endpoint, bucket, prefix and layout.
@@ -40,7 +42,12 @@ pub struct Rule {
 impl Rule {
     /// The hash that notes carry of a destination.
     pub fn hash_destination(store: &dyn ObjectStore, layout: &Layout) -> String {
-        note_hash(&format!("{}|{layout}", store.identity()))
+        Self::hash_of(&store.identity(), layout)
+    }
+
+    /// The same of a store with this identity.
+    pub fn hash_of(identity: &str, layout: &Layout) -> String {
+        note_hash(&format!("{identity}|{layout}"))
     }
 
     /// The key of an object.
@@ -67,12 +74,13 @@ impl Rule {
     /// Whether a lane may go on from a note that was written for another destination.
     ///
     /// # Errors
-    /// If nobody accepted that, or a window is pinned to the old destination.
+    /// If nobody accepted that, or asked for a move away from there; or a window is pinned to the old destination.
     pub fn check_destination(&self, note: &CommitNote) -> Result<()> {
         if note.destination_hash() == self.destination_hash {
             return Ok(());
         }
-        if !self.accepts(Accept::Destination) {
+        let was_moved = self.moved_from.iter().any(|from| from == note.destination_hash());
+        if !was_moved && !self.accepts(Accept::Destination) {
             let error = Error::new(Code(422), ErrorKind::Asks, "the destination is not the one that this rule has written to");
             return Err(
                 error.help("restore the old --to, --layout and prefix; or start once with --accept destination to go on in the new place")
@@ -110,5 +118,40 @@ impl Rule {
     pub fn stale_upload_age_ms(&self) -> u64 {
         let age = self.upload_deadline_ms().max(self.window.every_ms.saturating_mul(2));
         u64::try_from(age).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::WindowBy;
+    use crate::intent::{Tidy, VERSION};
+
+    fn rule(moved_from: &[&str]) -> Rule {
+        Rule {
+            name: "r".to_owned(),
+            group: "catchment-r".to_owned(),
+            encoding: "parquet.zstd1.v1".parse().unwrap(),
+            layout: Layout::Hive,
+            window: WindowPolicy { every_ms: 1_000, by: WindowBy::RecordTime, bytes_max: 1 << 20 },
+            on_gap: GapPolicy { retention: OnGap::Halt, truncation: OnGap::Halt, corrupt_batch: OnGap::Halt, topic_recreated: OnGap::Halt },
+            accept: Vec::new(),
+            moved_from: moved_from.iter().map(|hash| (*hash).to_owned()).collect(),
+            upload_deadline: crate::limits::UPLOAD_DEADLINE_DEFAULT,
+            destination_hash: "now".to_owned(),
+            classes: GuardClasses::UNKNOWN,
+        }
+    }
+
+    #[test]
+    fn a_move_is_from_the_places_that_were_left_and_from_no_other() {
+        let note =
+            |d: &str| CommitNote::Tidy(Tidy { v: VERSION, t: "t".to_owned(), d: d.to_owned(), start: 5, missing: Vec::new(), last: None });
+        let rule = rule(&["left"]);
+        rule.check_destination(&note("now")).unwrap();
+        rule.check_destination(&note("left")).unwrap();
+        assert_eq!(rule.check_destination(&note("another")).unwrap_err().code, Code(422));
+        let accepting = Rule { accept: vec![Accept::Destination], ..rule };
+        accepting.check_destination(&note("another")).unwrap();
     }
 }

@@ -21,10 +21,10 @@ use crate::rule::Rule;
 use crate::source::kafka::{self, GroupHandle, KafkaCluster, KafkaGroup, ReadShare};
 use crate::source::{GroupEvent, Source, TopicInfo, TopicPartition};
 use crate::store::key::Layout;
-use crate::store::open::{GivenCredentials, OpenOptions, open};
+use crate::store::open::{Env, GivenCredentials, OpenOptions, open};
 use crate::store::probe::GuardClasses;
 use crate::store::url::below;
-use crate::store::{ObjectStore, RequestObserver, StoreError, probe};
+use crate::store::{ObjectStore, RequestObserver, StoreError, identity, probe};
 use crate::topics::TopicClaims;
 use crate::verify::Place;
 use crate::window::WindowPolicy;
@@ -244,6 +244,7 @@ fn rule(plan: &BackupPlan, store: &dyn ObjectStore, layout: Layout, classes: Gua
         },
         on_gap: plan.on_gap,
         accept: plan.options.accept.clone(),
+        moved_from: plan.options.moved_from.clone(),
         upload_deadline: plan.upload_deadline.to_duration(),
         classes,
     }
@@ -272,9 +273,24 @@ pub struct OpenedStore {
 /// If the address or the credentials cannot be used.
 pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<OpenedStore> {
     let requests = Arc::new(RequestMetrics::default());
-    let mut options = open_options(settings)?;
+    let mut options = read_options(settings).await?;
     options.observer = Some(Arc::clone(&requests) as Arc<dyn RequestObserver>);
     Ok(OpenedStore { store: open(&below(&settings.url, prefix), &options).await?, requests })
+}
+
+/// The hash that notes of the group carry of a destination, without opening it. May block for a moment, to look at a directory.
+///
+/// # Errors
+/// If the address cannot be used.
+pub fn destination_hash(to: &Destination) -> Result<String> {
+    let identity = identity::exact(&below(&to.store.url, &to.prefix), &Env::default())?;
+    Ok(Rule::hash_of(&identity, &to.layout.to_layout()?))
+}
+
+/// A text that is equal for equal destinations, however they are spelt; the layout is not looked at. May block as [`destination_hash`].
+pub fn place_of(to: &Destination) -> String {
+    let address = below(&to.store.url, &to.prefix);
+    identity::place(&address, &Env::default()).unwrap_or(address)
 }
 
 /// Opens a destination for reading. Creates nothing.
@@ -282,7 +298,13 @@ pub async fn open_store(settings: &StoreSettings, prefix: &str) -> Result<Opened
 /// # Errors
 /// If the address or the credentials cannot be used, or a directory does not exist.
 pub async fn open_place(to: &Destination) -> Result<Place> {
-    Place::open(&below(&to.store.url, &to.prefix), &open_options(&to.store)?).await
+    Place::open(&below(&to.store.url, &to.prefix), &read_options(&to.store).await?).await
+}
+
+/// [`open_options`], on a thread that may wait for the files of secrets.
+async fn read_options(settings: &StoreSettings) -> Result<OpenOptions> {
+    let settings = settings.clone();
+    kafka::blocking(move || open_options(&settings)).await
 }
 
 /// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store

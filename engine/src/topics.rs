@@ -169,8 +169,14 @@ impl TopicClaims {
         let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
             Some(owner) if !owner.released && !owner.is_same_deployment(&wanted) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
-            Some(owner) if !owner.released && owner.is_same_topic(&info.id) => Ok(claim_of(name, keys, &info, owner, false)),
-            Some(owner) if !owner.released => self.later_incarnation(env, &info, wanted).await,
+            Some(owner) if owner.is_same_deployment(&wanted) && !owner.is_same_topic(&info.id) => {
+                self.later_incarnation(env, &info, wanted).await
+            }
+            Some(owner) if !owner.released => Ok(claim_of(name, keys, &info, owner, false)),
+            // It was given up by this very rule, which is back: its objects stand here, and begin where they began.
+            Some(owner) if owner.is_same_deployment(&wanted) => {
+                self.write_claim(env, name, &info, Owner { released: false, ..owner }, false, false).await
+            }
             released => {
                 let start = self.start_vector(env, &info).await?;
                 let owner = Owner { start, ..wanted };
@@ -184,9 +190,10 @@ impl TopicClaims {
         let keys = ControlKeys::new(&env.rule.layout, &name);
         let standing: Option<Owner> = control::read(&*env.store, &keys.owner()).await?;
         match standing {
-            Some(owner) if owner.is_same_deployment(&wanted) && owner.is_same_topic(&info.id) => {
-                Ok(claim_of(name, keys, info, owner, true))
-            }
+            Some(owner) if owner.is_same_deployment(&wanted) && owner.is_same_topic(&info.id) => match owner.released {
+                false => Ok(claim_of(name, keys, info, owner, true)),
+                true => self.write_claim(env, name, info, Owner { released: false, ..owner }, false, true).await,
+            },
             Some(owner) => Err(control::foreign_owner(&*env.store, &keys, &owner)),
             None if env.rule.accepts(Accept::TopicRecreated) => {
                 let start = start_vector(&*env.source, info, &StartPoint::Earliest).await?;

@@ -378,6 +378,7 @@ fn rule() -> Rule {
         window: WindowPolicy { every_ms: 1_000, by: WindowBy::RecordTime, bytes_max: 64 << 10 },
         on_gap: GapPolicy { retention: OnGap::Halt, truncation: OnGap::Halt, corrupt_batch: OnGap::Halt, topic_recreated: OnGap::Halt },
         accept: Vec::new(),
+        moved_from: Vec::new(),
         upload_deadline: UPLOAD_DEADLINE_DEFAULT,
         destination_hash: note_hash(RULE),
         classes: GuardClasses { put: GuardClass::A, complete: GuardClass::A, forgets_completed: true },

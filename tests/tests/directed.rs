@@ -335,6 +335,30 @@ async fn a_log_that_was_cut_while_the_groups_offsets_expired_is_noticed() {
     assert_eq!((directed.missing().await, directed.committed()), (vec![Missing(10, 20, GapCause::Truncation)], 40));
 }
 
+/// Deleted, and created again under its name: the group is gone, and so are the records that were stored first.
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_takes_back_its_claim_keeps_its_start_and_goes_on_behind_its_objects() {
+    let mut directed = Directed::new(GuardClass::A, 20);
+    directed.start().await;
+    directed.pass(30).await;
+    directed.stop().await;
+    let store = Arc::clone(&directed.shared.store);
+    let owner = ControlKeys::new(&Layout::Hive, &TopicName::new(&directed.tp().topic)).owner();
+    let claimed: Owner = control::read(&*store, &owner).await.unwrap().expect("a claim");
+    let released = Owner { released: true, ..claimed.clone() };
+    control::write(&*store, &SystemClock::new(), &owner, &released).await.unwrap();
+    directed.group.forget_offsets();
+    directed.shared.cluster.change(&directed.tp(), |log| {
+        log.retain_from(10);
+        log.append(20);
+    });
+    directed.start().await;
+    directed.pass(300).await;
+    assert_eq!(directed.committed(), 40);
+    assert_eq!(control::read::<Owner>(&*store, &owner).await.unwrap(), Some(claimed), "its objects begin where they began");
+    assert!(directed.missing().await.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_comes_late_does_not_change_where_lanes_start() {
     let directed = Directed::new(GuardClass::B, 0);

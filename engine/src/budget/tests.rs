@@ -158,3 +158,19 @@ proptest! {
         prop_assert_eq!((common.claimed.load(Ordering::Relaxed), common.fixed.load(Ordering::Relaxed)), (0, 0));
     }
 }
+
+#[test]
+fn how_large_a_record_may_be_depends_on_neighbours_and_its_greatest_size_does_not() {
+    let common = CommonMemory::new(100 * MIB);
+    let budget = common.try_join(2 * MIB, usize::MAX).expect("room");
+    let (alone, ever) = (budget.record_bytes_max(), budget.record_bytes_ever());
+    assert_eq!((alone, ever), (75 * MIB, 75 * MIB));
+    assert!(budget.try_reserve(ever).is_some() && budget.try_reserve(ever + MIB).is_none());
+    let neighbours: Vec<_> = (0..20).map(|_| common.try_join(2 * MIB, usize::MAX).expect("room")).collect();
+    assert!(budget.record_bytes_max() < ever && budget.record_bytes_ever() == ever);
+    assert_eq!(budget.fair_bytes(), 100 * MIB / 22, "its part of the pool, not all of it");
+    drop(neighbours);
+    assert_eq!(budget.record_bytes_max(), ever);
+    let sole = MemoryBudget::new(100);
+    assert_eq!((sole.record_bytes_ever(), sole.fair_bytes()), (100, 100));
+}

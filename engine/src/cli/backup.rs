@@ -180,7 +180,7 @@ impl BackupArgs {
     /// Every problem found in either.
     pub fn into_plan(self) -> Result<BackupPlan, Vec<Error>> {
         let config = self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
-        let options = RunOptions { until_end: self.until_end, accept: self.accept.clone() };
+        let options = RunOptions { until_end: self.until_end, accept: self.accept.clone(), moved_from: Vec::new() };
         let preset = self.kafka.preset;
         let mut plan = BackupPlan::new(&config, self.into_overrides(), options)?;
         plan.kafka.preset = preset.or(plan.kafka.preset);

@@ -68,6 +68,18 @@ impl History {
     }
 }
 
+/// A record for which there is no memory. Others may give theirs up: then it is waited for; what could not be held without them stops the lane.
+fn too_large(bytes: usize, limit: usize, ever: usize) -> Error {
+    let (kind, help) = match bytes <= ever {
+        true => (ErrorKind::Retryable, "it is tried again as other rules end; raise --budget, or pause some"),
+        false => (ErrorKind::Invalid, "raise --budget"),
+    };
+    Error::new(Code(430), kind, "a record is larger than the memory that the budget leaves for records")
+        .with("record_bytes", bytes)
+        .with("memory_bytes", limit)
+        .help(help)
+}
+
 impl Lane {
     /// What a fault of the queue at `position` means for the lane.
     pub(super) async fn on_fault(&mut self, fault: QueueFault, position: i64, pinned: Option<&Intent>) -> Exit {
@@ -91,14 +103,7 @@ impl Lane {
                     .into()
             }
             QueueFault::Truncated { cause, cut } => self.on_truncated(cut, cause, pinned).await,
-            QueueFault::TooLarge { bytes, limit } => {
-                Error::new(Code(430), ErrorKind::Invalid, "a record is larger than the memory that the budget leaves for records")
-                    .with("offset", position)
-                    .with("record_bytes", bytes)
-                    .with("memory_bytes", limit)
-                    .help("raise --budget")
-                    .into()
-            }
+            QueueFault::TooLarge { bytes, limit, ever } => too_large(bytes, limit, ever).with("offset", position).into(),
             QueueFault::OldFormat(cause) => Error::new(
                 Code(431),
                 ErrorKind::Corrupt,
@@ -169,5 +174,11 @@ mod tests {
         history.note(6, QueueFault::Silent(String::new()));
         assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 2, 0));
         assert_eq!((history.silences_from(0), history.silences_from(6), history.silences_from(7)), (2, 2, 0));
+    }
+
+    #[test]
+    fn a_record_that_fits_without_neighbours_is_waited_for_and_stops_nothing() {
+        assert!(matches!(Exit::from(too_large(50, 40, 60)), Exit::Restart(why) if why.contains("C0430")));
+        assert!(matches!(Exit::from(too_large(61, 40, 60)), Exit::Stopped(error) if error.code == Code(430)));
     }
 }

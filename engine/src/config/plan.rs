@@ -109,6 +109,8 @@ pub struct RunOptions {
     pub until_end: bool,
     /// Answers to the questions of stopped lanes.
     pub accept: Vec<Accept>,
+    /// Hashes of the destinations that the rule was moved away from: lanes that still stand there go on here without a question.
+    pub moved_from: Vec<String>,
 }
 
 /// What a command line sets over a config file.

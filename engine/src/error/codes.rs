@@ -66,6 +66,8 @@ pub const COMPARE_READ: Code = Code(506);
 
 /// The service shows no keys and values of records.
 pub const NOT_SHOWN: Code = Code(620);
+/// The first records of an object take more than may be read to show them.
+pub const TOO_LARGE_TO_SHOW: Code = Code(630);
 /// The memory budget has no room for another rule.
 pub const NO_ROOM: Code = Code(643);
 

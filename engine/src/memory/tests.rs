@@ -126,3 +126,45 @@ fn one_that_is_alone_presses_itself_and_waits_for_its_store() {
     assert_eq!((*pressed.borrow(), fetch(&seat), seat.sharers()), (1, 7, 1));
     seat.set_partitions(1_000).unwrap();
 }
+
+#[test]
+fn what_becomes_free_is_kept_for_whoever_waits_for_a_seat() {
+    let house = house();
+    let mut seats: Vec<_> = std::iter::from_fn(|| house.join(256 * MIB).ok()).collect();
+    let waits = house.wait_for_seat();
+    drop(seats.pop());
+    let greedy = seats[0].budget();
+    let held: Vec<_> = std::iter::from_fn(|| greedy.try_reserve(64 << 10)).collect();
+    assert!(greedy.used() >= greedy.floor(), "its floor is never refused");
+    let joined = house.join(256 * MIB).expect("it was kept");
+    drop(waits);
+    drop(joined);
+    assert!(greedy.try_reserve(64 << 10).is_some(), "nobody waits any more");
+    drop(held);
+}
+
+#[test]
+fn partitions_that_come_later_are_counted() {
+    let house = house();
+    let seat = house.join(256 * MIB).unwrap();
+    let before = house.books().drawn;
+    seat.grow_to(5).unwrap();
+    let grown = house.books().drawn;
+    assert_eq!((seat.place.partitions(), grown - before), (5, limits::fetch_bytes_min(5) - limits::fetch_bytes_min(1)));
+    seat.grow_to(3).unwrap();
+    assert_eq!((seat.place.partitions(), house.books().drawn), (5, grown), "they may come back");
+}
+
+#[test]
+fn a_byte_more_or_less_makes_no_client_come_and_go() {
+    for step in [FETCH_STEP_MIN, 2 * FETCH_STEP_MIN, MIB, 16 * MIB] {
+        let (mut now, mut changes) = (dealt(0, step), 0);
+        for spare in [step - 1, step].into_iter().cycle().take(20) {
+            let next = dealt(now, spare);
+            changes += u32::from(next != now);
+            now = next;
+        }
+        assert!(changes <= 1, "{changes} changes about {step}");
+        assert!(dealt(now, 4 * step) > now, "several times as much is worth another client");
+    }
+}

@@ -121,7 +121,7 @@ impl Runs {
 
     /// Bytes of the memory budget that are taken, and how many there are.
     pub(super) fn memory(&self) -> (usize, usize) {
-        (self.memory_used(), self.memory_limit)
+        (self.memory_used(), self.memory_fair())
     }
 
     /// Where each living lane stands.
@@ -132,6 +132,11 @@ impl Runs {
             Some(LanePosition { tp: tp.clone(), position, end })
         };
         self.living().iter().filter_map(of).collect()
+    }
+
+    /// Of a rule among others its part of what they share: it may hold more while they need less.
+    fn memory_fair(&self) -> usize {
+        self.budget.upgrade().map_or(self.memory_limit, |budget| budget.fair_bytes())
     }
 
     fn memory_used(&self) -> usize {
@@ -182,7 +187,7 @@ impl Collector for Runs {
             let help = "Until retention takes a record of the lane that is nearest to it, if that lane reads no more";
             show("time_to_data_loss_seconds", help, &ConstGauge::new(ms as f64 / 1000.0))?;
         }
-        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.memory_limit as i64))?;
+        show("memory_budget_bytes", "What blocks, encoders and parts may take", &ConstGauge::new(self.memory_fair() as i64))?;
         show("memory_used_bytes", "What they take", &ConstGauge::new(self.memory_used() as i64))
     }
 }

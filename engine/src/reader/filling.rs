@@ -77,7 +77,7 @@ impl Filling {
         let bytes = usize::try_from(record_size).unwrap_or(usize::MAX);
         let (pool, budget) = (stage.shared.seat.pool(), stage.shared.seat.budget());
         if bytes > budget.floor() && bytes > budget.record_bytes_max() {
-            return Step::Fault(QueueFault::TooLarge { bytes, limit: budget.record_bytes_max() });
+            return Step::Fault(QueueFault::TooLarge { bytes, limit: budget.record_bytes_max(), ever: budget.record_bytes_ever() });
         }
         if self.block.is_none() {
             self.block = pool.take(self.encoding_now().value_layout(), bytes);

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::definition::{self, Difference};
+use super::definition::{self, Difference, Kind};
 use super::observer::RuleState;
-use super::state::{Origin, State, StoredRule, Wanted, check_origin};
+use super::state::{Edit, Origin, State, StoredRule, Wanted, check_origin};
 use super::supervisor::Supervisor;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Accept, BackupPlan, Config};
+use crate::config::{Accept, BackupPlan, Config, Destination};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::store::url::below;
+use crate::runtime;
 
 /// Another rule writes one of the topics into the same directory.
 pub const DIRECTORY_TAKEN: Code = Code(615);
@@ -75,8 +75,8 @@ impl Supervisor {
     }
 
     async fn write_new(self: &Arc<Self>, name: &str, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
-        let (new, by) = (name.to_owned(), by.clone());
-        let rule = self.state().ask(move |state| state.create(&new, &body, by.origin, &by.who, now_ms())).await?;
+        let (new, by, needs) = (name.to_owned(), by.clone(), self.needs_of(&body));
+        let rule = self.state().ask(move |state| state.create_naming(&new, &body, &needs, by.origin, &by.who, now_ms())).await?;
         self.apply(name, Vec::new(), false).await?;
         Ok(rule)
     }
@@ -91,7 +91,7 @@ impl Supervisor {
         let plans = self.plans_of(&config, self.rules().await?.iter());
         let (body, plan) = self.checked(&config, &plans, name, body)?;
         self.check_edit(&config, &before, &plan)?;
-        self.write_edit(name, version, body, by).await
+        self.write_edit(&config, name, version, body, by).await
     }
 
     /// Refuses an edit that would read on elsewhere. What a body names that is not there any more is not known.
@@ -102,11 +102,41 @@ impl Supervisor {
         }
     }
 
-    async fn write_edit(self: &Arc<Self>, name: &str, version: Option<i64>, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
+    async fn write_edit(
+        self: &Arc<Self>,
+        config: &Config,
+        name: &str,
+        version: Option<i64>,
+        body: String,
+        by: &By,
+    ) -> Result<StoredRule, Vec<Error>> {
+        let before = self.rule(name).await?;
+        let to = |body: &str| self.plan_in(config, name, body, Vec::new()).ok().map(|plan| plan.to);
+        let (from, to, needs) = (to(&before.body), to(&body), self.needs_of(&body));
         let (edited, by) = (name.to_owned(), by.clone());
-        let rule = self.state().ask(move |state| state.edit(&edited, version, &body, by.origin, &by.who, now_ms())).await?;
+        let rule = self
+            .state()
+            .ask(move |state| {
+                let leaves = from.zip(to).and_then(|(from, to)| left(&from, &to)).map(|hash| (before.version, hash));
+                state.edit_to(&edited, &Edit { version, body: &body, leaves, needs }, by.origin, &by.who, now_ms())
+            })
+            .await?;
         self.apply(name, Vec::new(), false).await?;
         Ok(rule)
+    }
+
+    /// The connections and stores that a body names and no file defines: those that may be gone when it is written down.
+    fn needs_of(&self, body: &str) -> Vec<(Kind, String)> {
+        let base = self.base();
+        let of_no_file = |kind: Kind| {
+            let name = kind.names_in(body)?;
+            let of_file = match kind {
+                Kind::Kafka => base.kafka.contains_key(&name),
+                Kind::Store => base.stores.contains_key(&name),
+            };
+            (!of_file).then_some((kind, name))
+        };
+        [Kind::Kafka, Kind::Store].into_iter().filter_map(of_no_file).collect()
     }
 
     /// Gives a rule the body of an earlier version again, as a new one.
@@ -216,8 +246,8 @@ impl Supervisor {
             let (name, body) = (&change.rule, wanted.get(&change.rule));
             match (change.action, body) {
                 (Action::Create, Some(body)) => drop(self.write_new(name, definition::resolved(&config, body)?, by).await?),
-                (Action::Edit, Some(body)) => drop(self.write_edit(name, None, definition::resolved(&config, body)?, by).await?),
-                (Action::Delete, _) => self.remove(name, by.origin, &by.who, now_ms()).await?,
+                (Action::Edit, Some(body)) => drop(self.write_edit(&config, name, None, definition::resolved(&config, body)?, by).await?),
+                (Action::Delete, _) => drop(self.remove(name, by.origin, &by.who, now_ms()).await?),
                 (Action::Keep | Action::Create | Action::Edit, _) => {}
             }
         }
@@ -242,7 +272,7 @@ impl Supervisor {
     }
 
     /// The plans of rules as they stand. One that cannot be made any more does not run, and is left out.
-    fn plans_of<'a>(&self, config: &Config, rules: impl Iterator<Item = &'a StoredRule>) -> BTreeMap<String, BackupPlan> {
+    pub(super) fn plans_of<'a>(&self, config: &Config, rules: impl Iterator<Item = &'a StoredRule>) -> BTreeMap<String, BackupPlan> {
         rules.filter_map(|rule| Some((rule.name.clone(), self.plan_in(config, &rule.name, &rule.body, Vec::new()).ok()?))).collect()
     }
 
@@ -292,13 +322,18 @@ fn check_groups(plan: &BackupPlan, other: &BackupPlan) -> Result<()> {
         .help("leave the group out, and the rule gets one of its own"))
 }
 
-/// Refuses a rule that writes a topic where another one does. Topics that only an expression names are claimed when they are met, and refused then.
+/// The hash of `from`, if it is another destination than `to`. One that cannot be named now is not left on purpose: lanes that stand there ask.
+fn left(from: &Destination, to: &Destination) -> Option<String> {
+    let from = runtime::destination_hash(from).ok()?;
+    (runtime::destination_hash(to).ok()? != from).then_some(from)
+}
+
+/// Refuses a rule that writes a topic where another one does, however the place is spelt. Topics that only an expression names are claimed when they are met, and refused then.
 fn check_directories(plan: &BackupPlan, other: &BackupPlan) -> Result<()> {
-    let place = |plan: &BackupPlan| below(&plan.to.store.url, &plan.to.prefix);
-    if place(plan) != place(other) || plan.to.layout != other.to.layout {
+    let Some(topic) = plan.topics.iter().find(|topic| !topic.starts_with('^') && other.topics.contains(topic)) else { return Ok(()) };
+    if plan.to.layout != other.to.layout || runtime::place_of(&plan.to) != runtime::place_of(&other.to) {
         return Ok(());
     }
-    let Some(topic) = plan.topics.iter().find(|topic| !topic.starts_with('^') && other.topics.contains(topic)) else { return Ok(()) };
     Err(Error::new(DIRECTORY_TAKEN, ErrorKind::Invalid, "another rule writes this topic into the same directory")
         .with("topic", topic)
         .with("owner", &other.rule)
@@ -326,8 +361,28 @@ mod tests {
         assert_eq!(code(&of("b", &["clicks"], "y/")), None);
         assert_eq!(code(&of("b", &["views"], "x/")), None);
         assert_eq!(code(&of("b", &["^cl.*"], "x/")), None, "not known before it is met");
+        let elsewhere = definition::plan(
+            &Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///./x//x\"\n", "base").unwrap(),
+            "b",
+            &serde_json::json!({ "source": { "topics": ["clicks"] } }).to_string(),
+            "128MiB".parse().unwrap(),
+            RunOptions::default(),
+        );
+        assert_eq!(code(&elsewhere.unwrap()), Some(DIRECTORY_TAKEN), "another spelling of the same directory");
         let grouped = |group: &str| plan("b", &serde_json::json!({ "source": { "topics": ["t"] }, "group": group }));
         assert_eq!(check_groups(&grouped("catchment-a"), &standing).unwrap_err().code, GROUP_TAKEN);
         check_groups(&grouped("another"), &standing).unwrap();
+    }
+
+    #[test]
+    fn an_edit_leaves_a_destination_only_if_it_writes_elsewhere() {
+        let of = |prefix: &str, layout: &str| {
+            plan("a", &serde_json::json!({ "source": { "topics": ["t"] }, "to": { "prefix": prefix, "layout": layout } })).to
+        };
+        let hash = |to: &Destination| runtime::destination_hash(to).unwrap();
+        let (one, other) = (of("x/", "hive"), of("y/", "hive"));
+        assert_eq!(left(&one, &one), None);
+        assert_eq!(left(&one, &other), Some(hash(&one)));
+        assert_eq!(left(&one, &of("x/", "confluent")), Some(hash(&one)), "a layout is a destination, too");
     }
 }

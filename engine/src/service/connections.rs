@@ -10,13 +10,11 @@ use utoipa::ToSchema;
 
 use super::changes::now_ms;
 use super::definition::{self, Kind};
+pub use super::state::CONNECTION_IN_USE;
 use super::state::{Origin, State, StoredConnection, connection_exists, connection_unknown};
 use super::supervisor::Supervisor;
 use crate::config::{Config, KafkaSettings, StoreSettings};
-use crate::error::{Code, Error, ErrorKind, Result};
-
-/// The connection or store is named by a rule.
-pub const CONNECTION_IN_USE: Code = Code(618);
+use crate::error::{Error, ErrorKind, Result};
 
 /// A connection or a store as it is shown.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -132,11 +130,8 @@ impl Supervisor {
     /// # Errors
     /// `C0601`, `C0612`, `C0618`.
     pub async fn delete_connection(&self, kind: Kind, name: String, who: &str) -> Result<()> {
-        if let Some(rule) = self.rule_that_names(kind, &name).await? {
-            return Err(in_use(&name, &rule, "edit that rule first"));
-        }
         let who = who.to_owned();
-        self.state().ask(move |state| state.delete_connection(kind.section(), &name, &who, now_ms())).await
+        self.state().ask(move |state| state.delete_connection(kind, &name, &who, now_ms())).await
     }
 
     /// A Kafka connection by its name.

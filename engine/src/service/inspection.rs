@@ -20,10 +20,14 @@ use crate::source::kafka::{KafkaCluster, ReadShare};
 use crate::source::{PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition};
 use crate::store::key::{KeyParts, PROBES, TopicName};
 use crate::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreResult, probe};
-use crate::verify::rows::text_of;
+use crate::verify::Place;
+use crate::verify::rows::{self, FirstRows, text_of};
 
 /// Questions at a time. Each holds a client with its threads.
 const AT_ONCE: usize = 4;
+
+/// Objects that are looked into at a time. Each takes a footer of up to 64 MiB, and a row group while it is decoded.
+const OBJECTS_AT_ONCE: usize = 2;
 
 /// Memory of a client that answers a question.
 const SHARE: ReadShare = ReadShare { bytes: 8 << 20, partitions: 1 };
@@ -41,6 +45,7 @@ const PARTITIONS_MAX: i32 = 256;
 #[derive(Debug)]
 pub struct Inspector {
     turn: Semaphore,
+    objects: Semaphore,
 }
 
 /// What a connection reaches.
@@ -115,6 +120,8 @@ pub struct Sample {
 pub struct Probed {
     /// The store's address without secrets.
     pub store: String,
+    /// The region that requests are signed for; null for a directory.
+    pub region: Option<String>,
     /// The class of the create-only guard of PutObject, by writing twice and racing: A atomic, B racy, C none.
     pub put: Option<String>,
     /// The same of CompleteMultipartUpload.
@@ -123,6 +130,8 @@ pub struct Probed {
     pub problem: Option<String>,
     /// Each action that a rule needs, by trying it.
     pub permissions: Vec<Permission>,
+    /// Objects of the probe that could not be removed again, below `_catchment/probes/`: rules need no permission to delete.
+    pub left_behind: u64,
 }
 
 /// Whether an action is permitted.
@@ -153,7 +162,7 @@ pub struct Explained {
 
 impl Default for Inspector {
     fn default() -> Self {
-        Self { turn: Semaphore::new(AT_ONCE) }
+        Self { turn: Semaphore::new(AT_ONCE), objects: Semaphore::new(OBJECTS_AT_ONCE) }
     }
 }
 
@@ -255,25 +264,38 @@ impl Inspector {
         })
     }
 
-    /// What a store permits, and what its guards are worth. Takes about 300 small requests.
+    /// What an object says of itself, and its first records.
+    ///
+    /// # Errors
+    /// As [`rows::first`].
+    pub async fn look_into(&self, place: &Place, key: &str, records: usize) -> Result<FirstRows> {
+        let _turn = self.objects.acquire().await;
+        rows::first(place, key, records).await
+    }
+
+    /// What a store permits below a prefix, and what its guards are worth. Takes about 300 small requests, and as many to remove what they have written.
     ///
     /// # Errors
     /// If its address or credentials cannot be used.
-    pub async fn probe(&self, store: &StoreSettings) -> Result<Probed> {
+    pub async fn probe(&self, store: &StoreSettings, prefix: &str) -> Result<Probed> {
         let _turn = self.turn.acquire().await;
-        let opened = runtime::open_store(store, "").await?.store;
-        let permissions = permissions(&*opened).await;
+        let opened = runtime::open_store(store, prefix).await?.store;
+        let run = probe::new_run();
+        let permissions = permissions(&*opened, &run).await;
         let classes = match permissions.iter().all(|permission| permission.allowed) {
-            true => probe::measure(&opened).await.map_err(|e| e.to_string()),
+            true => probe::measure_in(&opened, &run).await.map_err(|e| e.to_string()),
             false => Err("not all that a rule needs is permitted".to_owned()),
         };
+        let left_behind = probe::clean(&*opened, &run).await;
         let letter = |class: GuardClass| format!("{class:?}");
         Ok(Probed {
             store: opened.url().to_owned(),
+            region: opened.region(),
             put: classes.as_ref().ok().map(|classes| letter(classes.put)),
             complete: classes.as_ref().ok().map(|classes| letter(classes.complete)),
             problem: classes.err(),
             permissions,
+            left_behind,
         })
     }
 }
@@ -370,9 +392,9 @@ fn shown(tp: &TopicPartition, record: &RecordView<'_>) -> Sample {
     }
 }
 
-/// Tries each action that a rule needs, on a key of its own below the probes.
-async fn permissions(store: &dyn ObjectStore) -> Vec<Permission> {
-    let key = format!("{PROBES}{:016x}/permissions", fastrand::u64(..));
+/// Tries each action that a rule needs, in the directory of a probe.
+async fn permissions(store: &dyn ObjectStore, run: &str) -> Vec<Permission> {
+    let key = format!("{run}/permissions");
     let body = || Payload::from_bytes("probe");
     let none = Metadata::new();
     let mut tried = vec![
@@ -413,10 +435,22 @@ mod tests {
     #[tokio::test]
     async fn every_action_is_tried_and_leaves_no_upload() {
         let store = MemoryStore::default();
-        let tried = permissions(&store).await;
+        let tried = permissions(&store, &probe::new_run()).await;
         assert_eq!(tried.len(), 9);
         assert!(tried.iter().all(|permission| permission.allowed), "{tried:?}");
         assert!(store.open_uploads().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_store_is_probed_below_the_prefix_and_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StoreSettings { url: format!("file://{}/", dir.path().display()), ..StoreSettings::default() };
+        let probed = Inspector::default().probe(&store, "kafka/").await.unwrap();
+        assert!(probed.store.ends_with("/kafka/"), "{probed:?}");
+        assert_eq!((probed.put.as_deref(), probed.left_behind, probed.region), (Some("A"), 0, None));
+        assert!(!dir.path().join("_catchment").exists(), "nothing was asked at the root");
+        let left = std::fs::read_dir(dir.path().join("kafka/_catchment/probes")).unwrap().count();
+        assert_eq!(left, 0);
     }
 
     #[test]

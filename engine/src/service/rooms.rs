@@ -41,6 +41,7 @@ impl Rooms {
     /// Waits for a turn to connect, and for room in the memory. That there is none is told once.
     pub(super) async fn enter(&self, plan: &BackupPlan, observer: &RuleObserver) -> Room {
         let mut told = false;
+        let mut waits = None;
         loop {
             let turn = self.turn(plan).await;
             let mut departures = self.memory.departures();
@@ -50,6 +51,7 @@ impl Rooms {
                 Err(_) => {}
             }
             told = true;
+            waits.get_or_insert_with(|| self.memory.wait_for_seat());
             // Others may start meanwhile.
             drop(turn);
             let _ = tokio::time::timeout(ROOM_INTERVAL, departures.changed()).await;

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use super::definition;
+use super::deletion::Deleted;
 use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
 use super::rooms::Rooms;
@@ -37,7 +38,7 @@ const RAN_WELL: Duration = Duration::from_secs(60);
 
 /// A rule's run, and what it runs.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     version: i64,
     wanted: Wanted,
     stop: watch::Sender<Option<Ending>>,
@@ -46,7 +47,7 @@ struct Running {
 
 /// A rule's place: one change of it at a time, and what it is doing for whoever asks meanwhile.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     /// The run; whoever changes it holds this until the change is made.
     turn: Arc<Mutex<Option<Running>>>,
     observer: std::sync::Mutex<Arc<RuleObserver>>,
@@ -131,7 +132,7 @@ impl Supervisor {
     }
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
-        definition::plan(config, name, body, self.budget, RunOptions { until_end: false, accept })
+        definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })
     }
 
     pub(super) fn state(&self) -> &Arc<State> {
@@ -151,7 +152,7 @@ impl Supervisor {
     }
 
     /// A rule's place, which nobody else changes until the turn is given back. One that was taken out of the map meanwhile is nobody's any more.
-    async fn take_turn(&self, name: &str) -> (Arc<Slot>, OwnedMutexGuard<Option<Running>>) {
+    pub(super) async fn take_turn(&self, name: &str) -> (Arc<Slot>, OwnedMutexGuard<Option<Running>>) {
         loop {
             let slot = self.slot(name);
             let turn = Arc::clone(&slot.turn).lock_owned().await;
@@ -159,6 +160,11 @@ impl Supervisor {
                 return (slot, turn);
             }
         }
+    }
+
+    /// Takes a rule's place away, whose turn the caller has.
+    pub(super) fn forget_slot(&self, name: &str) {
+        drop(self.slots().remove(name));
     }
 
     /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end
@@ -197,20 +203,20 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn begin(&self, slot: &Slot, rule: &StoredRule, mut accept: Vec<Accept>) -> Running {
+    async fn begin(&self, slot: &Slot, rule: &StoredRule, accept: Vec<Accept>) -> Running {
         let state = if rule.runs() == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
         let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
         *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
-        // A version that writes elsewhere than one before it was asked for: its runs need not ask again, however often they start.
+        // A version that writes elsewhere than one before it was asked for: its runs need not ask again of what was left, however often they start.
         let asked = rule.clone();
-        let moved = self.state.ask(move |state| state.has_moved(&asked)).await.unwrap_or_default();
-        if moved && !accept.contains(&Accept::Destination) {
-            accept.push(Accept::Destination);
-        }
+        let moved_from = self.state.ask(move |state| state.left_destinations(&asked)).await.unwrap_or_default();
         let (stop, stopped) = watch::channel(None);
         let task = match (rule.runs(), self.plan(&rule.name, &rule.body, accept).await) {
             (Wanted::Paused, _) => tokio::spawn(async {}),
-            (Wanted::Running, Ok(plan)) => tokio::spawn(guarded(plan, Arc::clone(&self.rooms), observer, stopped)),
+            (Wanted::Running, Ok(plan)) => {
+                let plan = BackupPlan { options: RunOptions { moved_from, ..plan.options.clone() }, ..plan };
+                tokio::spawn(guarded(plan, Arc::clone(&self.rooms), observer, stopped))
+            }
             (Wanted::Running, Err(errors)) => {
                 observer.enter(RuleState::Failed, errors.first());
                 tokio::spawn(async {})
@@ -219,24 +225,27 @@ impl Supervisor {
         Running { version: rule.version, wanted: rule.runs(), stop, task }
     }
 
-    /// Ends a rule and forgets it.
+    /// Ends a rule and forgets it, and gives up its consumer group and its owner records. Answers what goes, what stays, and what could not be given up.
     ///
     /// # Errors
     /// `C0601`, `C0602`, `C0614`.
-    pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
+    pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<Deleted> {
         let (this, name, who) = (Arc::clone(self), name.to_owned(), who.to_owned());
         finished(tokio::spawn(async move {
             let sought = name.clone();
             this.state.ask(move |state| state.rule(&sought)).await?;
             let (_slot, mut turn) = this.take_turn(&name).await;
+            let plan = this.plan_of_rule(&name).await;
             // Forgotten first: if that fails, it goes on.
-            let gone = name.clone();
-            this.state.ask(move |state| state.delete(&gone, origin, &who, at_ms)).await?;
+            let (gone, by) = (name.clone(), who.clone());
+            this.state.ask(move |state| state.delete(&gone, origin, &by, at_ms)).await?;
             if let Some(running) = turn.take() {
                 end(running, Ending::Close).await;
             }
-            this.slots().remove(&name);
-            Ok(())
+            // Within the turn: a new rule of this name begins with nothing of the old one half given up.
+            let deleted = this.release(&name, plan, &who).await;
+            this.forget_slot(&name);
+            Ok(deleted)
         }))
         .await
     }
@@ -276,7 +285,7 @@ impl Supervisor {
 }
 
 /// The result of a change that goes on without its caller.
-async fn finished(change: JoinHandle<Result<()>>) -> Result<()> {
+async fn finished<T>(change: JoinHandle<Result<T>>) -> Result<T> {
     change.await.unwrap_or_else(|failure| {
         Err(Error::new(codes::PART_ENDED, ErrorKind::Bug, "a change of a rule has ended by itself").because(failure))
     })
@@ -318,9 +327,7 @@ async fn run(mut plan: BackupPlan, rooms: Arc<Rooms>, observer: Arc<RuleObserver
             Ok(Outcome::Failed(error)) | Err(error) => error,
         };
         let state = state_after(&error);
-        if observer.status().metrics.is_some() {
-            plan.options.accept.retain(|answer| *answer == Accept::Destination);
-        }
+        forget_answers(&mut plan, observer.status().metrics.is_some());
         observer.enter(state, Some(&error));
         if state == RuleState::Failed {
             return;
@@ -332,6 +339,13 @@ async fn run(mut plan: BackupPlan, rooms: Arc<Rooms>, observer: Arc<RuleObserver
             () = backoff.wait(&clock) => {}
             _ = stop.wait_for(Option::is_some) => return,
         }
+    }
+}
+
+/// An answer of the operator's is for the question that was asked: once a run has started with it, another run asks again.
+fn forget_answers(plan: &mut BackupPlan, has_started: bool) {
+    if has_started {
+        plan.options.accept.clear();
     }
 }
 
@@ -347,5 +361,23 @@ fn state_after(error: &Error) -> RuleState {
         // A bucket may be made, a permission granted.
         ErrorKind::Retryable | ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::NotFound => RuleState::Waiting,
         ErrorKind::Fenced | ErrorKind::Invalid | ErrorKind::Corrupt | ErrorKind::Asks | ErrorKind::Bug => RuleState::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_for_the_first_run_that_has_started() {
+        let base = Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///x/\"\n", "base").unwrap();
+        let options =
+            RunOptions { accept: vec![Accept::Destination, Accept::Truncation], moved_from: vec!["left".into()], ..RunOptions::default() };
+        let body = "{\"source\":{\"topics\":[\"t\"]}}";
+        let mut plan = definition::plan(&base, "r", body, "128MiB".parse().unwrap(), options.clone()).unwrap();
+        forget_answers(&mut plan, false);
+        assert_eq!(plan.options, options, "it was not asked yet");
+        forget_answers(&mut plan, true);
+        assert_eq!(plan.options, RunOptions { accept: Vec::new(), ..options }, "a move was written down, and stays");
     }
 }

@@ -66,12 +66,14 @@ pub enum QueueFault {
         /// The last record that both logs have, as far as it is known: where it ends, and its epoch.
         cut: Option<LastRead>,
     },
-    /// A record that the memory budget can never hold.
+    /// A record that the memory budget cannot hold.
     TooLarge {
         /// Bytes of its key, value and headers.
         bytes: usize,
-        /// Bytes that there are.
+        /// Bytes that there are for it.
         limit: usize,
+        /// Bytes that there would be if no other rule were there.
+        ever: usize,
     },
     /// A message of a format before Kafka 0.11, which the client misreads.
     OldFormat(String),

@@ -38,6 +38,22 @@ pub struct FileStore {
     disk: Arc<Disk>,
 }
 
+fn unusable(root: &Path, e: std::io::Error) -> Error {
+    let kind = if e.kind() == std::io::ErrorKind::PermissionDenied { ErrorKind::Denied } else { ErrorKind::Invalid };
+    Error::new(Code(312), kind, "the directory of the store cannot be used")
+        .with("directory", root.display())
+        .because(e)
+        .help("give a directory that this user may create and write to")
+}
+
+/// The directory that a store in `root` has, absolute and without links; it need not exist.
+///
+/// # Errors
+/// C0312 if it cannot be looked at.
+pub(super) fn root_of(root: &Path) -> Result<PathBuf, Error> {
+    disk::absolute(root).map_err(|e| unusable(root, e))
+}
+
 impl FileStore {
     /// Opens the store in `root`, which is created by the first write if it does not exist. What a process left behind that died more
     /// than a day ago is removed. Blocks for a few file operations.
@@ -45,13 +61,7 @@ impl FileStore {
     /// # Errors
     /// C0312 if the directory, or the nearest one above it that exists, cannot be written to.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let fail = |e: std::io::Error| {
-            let kind = if e.kind() == std::io::ErrorKind::PermissionDenied { ErrorKind::Denied } else { ErrorKind::Invalid };
-            Error::new(Code(312), kind, "the directory of the store cannot be used")
-                .with("directory", root.display())
-                .because(e)
-                .help("give a directory that this user may create and write to")
-        };
+        let fail = |e| unusable(root, e);
         let disk = Disk::open(root).map_err(fail)?;
         uploads::remove_old(&disk).map_err(fail)?;
         Ok(Self { url: format!("file://{}/", disk.root().display()), disk: Arc::new(disk) })
@@ -220,6 +230,13 @@ impl ObjectStore for FileStore {
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         self.run("ListMultipartUploads", key, uploads::of_key)
+    }
+
+    fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        match super::check_is_probe(key) {
+            Ok(()) => self.run(super::REMOVE, key, |disk, key| Ok(disk.remove(key)?)),
+            Err(e) => Box::pin(std::future::ready(Err(e))),
+        }
     }
 }
 

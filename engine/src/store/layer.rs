@@ -135,4 +135,12 @@ impl<L: StoreLayer> ObjectStore for L {
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         StoreLayer::list_uploads(self, key)
     }
+
+    fn region(&self) -> Option<String> {
+        self.inner().region()
+    }
+
+    fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        self.inner().remove_probe(key)
+    }
 }

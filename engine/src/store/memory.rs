@@ -280,6 +280,14 @@ impl ObjectStore for MemoryStore {
         })
     }
 
+    fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            super::check_is_probe(key)?;
+            self.state().objects.remove(key);
+            Ok(())
+        })
+    }
+
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         Box::pin(async move {
             let state = self.state();

@@ -3,10 +3,12 @@
 //! Place in the flow: the last stage. [`ObjectStore`] is what the commit protocol needs and no more. Every write answers
 //! *done*, *not done* or *unknown* ([`StoreErrorKind`]); an unknown outcome is resolved by the protocol, never guessed here.
 //!
-//! What is deliberately missing: rename, copy, multi-delete, append. Deletion is not part of the protocol.
+//! What is deliberately missing: rename, copy, multi-delete, append. Deletion is not part of the protocol: only the objects of a probe that somebody asked for
+//! are removed.
 
 mod errors;
 pub mod file;
+pub mod identity;
 pub mod key;
 pub mod layer;
 pub mod memory;
@@ -313,6 +315,28 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
     /// Lists unfinished uploads of exactly `key`.
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>>;
+
+    /// The region that requests are signed for; none if there is no such thing.
+    fn region(&self) -> Option<String> {
+        None
+    }
+
+    /// Removes an object of a probe, where the store lets it. Whatever does not lie below [`PROBES`](key::PROBES) is refused before anything is sent: nothing else is
+    /// ever removed.
+    fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move { Err(StoreError::new(StoreErrorKind::Invalid, REMOVE, key, "this store removes nothing")) })
+    }
+}
+
+/// What a removal is called.
+const REMOVE: &str = "DeleteObject";
+
+/// Refuses the removal of what no probe has written.
+fn check_is_probe(key: &str) -> StoreResult<()> {
+    if key.strip_prefix(key::PROBES).is_some_and(|rest| rest.contains('/')) && check_key(key).is_ok() {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Invalid, REMOVE, key, "only objects of probes are ever removed"))
 }
 
 /// Checks user metadata against what every store takes; the error says what is wrong.

@@ -2,8 +2,8 @@
 //! an upload that was completed?
 //!
 //! Per operation, PutObject and CompleteMultipartUpload, because services differ between the two, and an unsupported guard
-//! is usually ignored with 200. Writes a few small objects under `_catchment/probes/` and deletes nothing. The result is kept
-//! beside them for a day.
+//! is usually ignored with 200. Writes a few small objects under `_catchment/probes/`. At the start of a rule they stay, since its credentials need not permit
+//! a deletion, and the result is kept beside them for a day; who asks for a probe by hand has them removed where that is permitted ([`clean`]).
 //!
 //! A race that one client wins proves little, so what a service is known for caps the class
 //! ([`ObjectStore::guard_class_best`]). What could not be measured counts as [`GuardClass::C`].
@@ -95,10 +95,22 @@ async fn read_kept(store: &Arc<dyn ObjectStore>, now_ms: u64) -> StoreResult<Opt
 /// # Errors
 /// As [`classes`].
 pub async fn measure(store: &Arc<dyn ObjectStore>) -> StoreResult<GuardClasses> {
+    measure_in(store, &new_run()).await
+}
+
+/// The directory of a probe of its own.
+pub fn new_run() -> String {
+    format!("{}{:016x}", key::PROBES, fastrand::u64(..))
+}
+
+/// [`measure`]s within the directory of a probe.
+///
+/// # Errors
+/// As [`classes`].
+pub async fn measure_in(store: &Arc<dyn ObjectStore>, run: &str) -> StoreResult<GuardClasses> {
     let best = store.guard_class_best();
-    let run = format!("{}{:016x}", key::PROBES, fastrand::u64(..));
     if best == GuardClass::C {
-        return Ok(GuardClasses { forgets_completed: forgets_completed(store, &run).await?, ..GuardClasses::UNKNOWN });
+        return Ok(GuardClasses { forgets_completed: forgets_completed(store, run).await?, ..GuardClasses::UNKNOWN });
     }
     let put = measure_operation(store, &format!("{run}/put"), Operation::Put).await?.max(best);
     let complete = match store.limits().multipart {
@@ -106,7 +118,26 @@ pub async fn measure(store: &Arc<dyn ObjectStore>) -> StoreResult<GuardClasses> 
         false => GuardClass::C,
     };
     // Last: whoever may not write is told so of a PUT.
-    Ok(GuardClasses { put, complete, forgets_completed: forgets_completed(store, &run).await? })
+    Ok(GuardClasses { put, complete, forgets_completed: forgets_completed(store, run).await? })
+}
+
+/// Removes what a probe has written. Answers how many objects are left, which is nothing that a backup minds.
+pub async fn clean(store: &dyn ObjectStore, run: &str) -> u64 {
+    let (mut left, mut after) = (0, None);
+    // Whoever may not list has written nothing that is known of.
+    while let Ok(page) = store.list(&format!("{run}/"), false, after.as_deref()).await {
+        for object in &page.objects {
+            if let Err(e) = store.remove_probe(&object.key).await {
+                tracing::debug!(error = %e, "an object of a probe could not be removed");
+                left += 1;
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    left
 }
 
 /// Completes an upload and looks for it in the listing, more than once: a listing may lag.
@@ -301,5 +332,25 @@ mod tests {
             classes(&store, 1_000).await.unwrap(),
             GuardClasses { put: GuardClass::B, complete: GuardClass::C, forgets_completed: true }
         );
+    }
+
+    #[tokio::test]
+    async fn a_probe_by_hand_leaves_nothing_and_removes_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let files: Arc<dyn ObjectStore> = Arc::new(crate::store::file::FileStore::open(dir.path()).unwrap());
+        for store in [memory(), files] {
+            let others = ["_catchment/owners/t.json", "_catchment/probes/class.json", "t/dt=1/t+0+1.parquet"];
+            for key in others {
+                store.put(key, Payload::from_bytes("x"), &Metadata::new(), Guard::Overwrite).await.unwrap();
+                assert_eq!(store.remove_probe(key).await.unwrap_err().kind, StoreErrorKind::Invalid, "{key}");
+            }
+            assert!(store.remove_probe("_catchment/probes/../owners/t.json").await.is_err());
+            let run = new_run();
+            measure_in(&store, &run).await.unwrap();
+            assert!(!store.list(&run, false, None).await.unwrap().objects.is_empty());
+            assert_eq!(clean(&*store, &run).await, 0);
+            let standing = store.list("", false, None).await.unwrap().objects;
+            assert_eq!(standing.iter().map(|o| o.key.as_str()).collect::<Vec<_>>(), others);
+        }
     }
 }

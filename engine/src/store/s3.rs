@@ -14,6 +14,7 @@ mod config;
 mod credentials;
 mod exchange;
 mod lists;
+pub(super) mod named;
 mod part_sums;
 mod requests;
 
@@ -141,5 +142,16 @@ impl ObjectStore for S3Store {
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         Box::pin(self.list_all_uploads(key))
+    }
+
+    fn region(&self) -> Option<String> {
+        Some(self.settings.region.clone())
+    }
+
+    fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            super::check_is_probe(key)?;
+            self.repeated(|| self.delete_object(key)).await
+        })
     }
 }

@@ -55,20 +55,60 @@ impl Control {
     /// # Errors
     /// If the store does not answer.
     pub async fn read(place: &Place, prefix: &str, notes: &mut Vec<String>) -> Result<Self> {
-        let mut control = Self { prefix: prefix.to_owned(), owners: BTreeMap::new(), anchors: BTreeMap::new() };
-        let owners = format!("{prefix}{CONTROL}owners/");
+        let mut control = Self::none_at(prefix);
+        control.read_owners(place, notes).await?;
+        control.read_anchors(place, "", notes).await?;
+        Ok(control)
+    }
+
+    /// The same with the anchors of one rule alone. The owners are all there: they tell which directories are whose.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn of_rule(place: &Place, prefix: &str, rule: &str, notes: &mut Vec<String>) -> Result<Self> {
+        let mut control = Self::none_at(prefix);
+        control.read_owners(place, notes).await?;
+        control.read_anchors(place, &format!("{rule}/"), notes).await?;
+        Ok(control)
+    }
+
+    /// No control objects below `prefix`.
+    pub(super) fn none_at(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), owners: BTreeMap::new(), anchors: BTreeMap::new() }
+    }
+
+    async fn read_owners(&mut self, place: &Place, notes: &mut Vec<String>) -> Result<()> {
+        let owners = format!("{}{CONTROL}owners/", self.prefix);
         for key in keys(&*place.store, &owners).await? {
             let path = key[owners.len()..].trim_end_matches(".json").replace("%2F", "/");
             if let Some(owner) = parse(place, &key, notes).await? {
-                control.owners.insert(path, owner);
+                self.owners.insert(path, owner);
             }
         }
-        for key in keys(&*place.store, &format!("{prefix}{CONTROL}anchors/")).await? {
+        Ok(())
+    }
+
+    async fn read_anchors(&mut self, place: &Place, below: &str, notes: &mut Vec<String>) -> Result<()> {
+        for key in keys(&*place.store, &format!("{}{CONTROL}anchors/{below}", self.prefix)).await? {
             if let Some(anchor) = parse(place, &key, notes).await? {
-                control.anchors.insert(key, anchor);
+                self.anchors.insert(key, anchor);
             }
         }
-        Ok(control)
+        Ok(())
+    }
+
+    /// The directories that belong to a rule, as keys of the store, each with its trailing slash; none that lies in another one of them.
+    pub fn directories_of(&self, rule: &str) -> Vec<String> {
+        let mut outermost: Vec<String> = Vec::new();
+        let own = self.owners.iter().filter(|(_, owner)| owner.rule == rule);
+        let mut directories: Vec<String> = own.map(|(path, _)| format!("{}{path}/", self.prefix)).collect();
+        directories.sort();
+        for directory in directories {
+            if outermost.last().is_none_or(|last| !directory.starts_with(last.as_str())) {
+                outermost.push(directory);
+            }
+        }
+        outermost
     }
 
     /// Whether control objects stand below `prefix`. Not being allowed to look counts as no, and is noted.
@@ -140,6 +180,9 @@ mod tests {
         let owner = |rule: &str| Owner { rule: rule.to_owned(), cluster: "c".to_owned(), topic_id: "0".to_owned(), start: BTreeMap::new() };
         let owners = [("a", "outer"), ("a/b", "inner"), ("a/bc", "other")].map(|(path, rule)| (path.to_owned(), owner(rule)));
         let control = Control { prefix: "p/".to_owned(), owners: owners.into(), anchors: BTreeMap::new() };
+        assert_eq!(control.directories_of("inner"), ["p/a/b/"]);
+        let one = Control { owners: control.owners.keys().map(|path| (path.clone(), owner("one"))).collect(), ..control.clone() };
+        assert_eq!(one.directories_of("one"), ["p/a/"], "the others lie in it");
         let rule = |key: &str| control.owner_of(key).map(|(_, owner)| owner.rule.as_str());
         assert_eq!(rule("p/a/b/dt=x/o"), Some("inner"));
         assert_eq!(rule("p/a/dt=x/o"), Some("outer"));

@@ -26,6 +26,20 @@ pub struct Listed {
     pub extension: String,
 }
 
+impl Listed {
+    /// An object by its key.
+    ///
+    /// # Errors
+    /// The key, if its name is not one of ours.
+    pub fn of(key: String, size: u64) -> Result<Self, String> {
+        let file = key.rsplit('/').next().unwrap_or_default();
+        match parse_file_name(file) {
+            Some((topic, partition, start, extension)) => Ok(Self { key, size, topic, partition, start, extension }),
+            None => Err(key),
+        }
+    }
+}
+
 /// Everything below a prefix.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -58,6 +72,26 @@ impl Listing {
             listing.controls.push(Control::read(place, &prefix, &mut listing.notes).await?);
         }
         Ok(listing)
+    }
+
+    /// Lists what a rule owns at a place: its topics' directories, and its control objects there. Nothing else is read but the names of who owns what.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn of_rule(place: &Place, rule: &str) -> Result<Self> {
+        let mut listing = Self { prefix: place.prefix.clone(), ..Self::default() };
+        let control = Control::of_rule(place, &place.prefix, rule, &mut listing.notes).await?;
+        let own = control.directories_of(rule);
+        listing.controls.push(control);
+        for directory in own {
+            listing.list(&Place::new(Arc::clone(&place.store), directory)).await?;
+        }
+        // Somebody's template may put another rule's directory into one of this rule's.
+        let (objects, strangers) = (std::mem::take(&mut listing.objects), std::mem::take(&mut listing.strangers));
+        let is_own = |key: &str| listing.owner_of(key).is_some_and(|(_, owner)| owner.rule == rule);
+        let objects = objects.into_iter().filter(|object| is_own(&object.key)).collect();
+        let strangers = strangers.into_iter().filter(|key| is_own(key)).collect();
+        Ok(Self { objects, strangers, ..listing })
     }
 
     /// Lists a directory of the place again, with the same control objects.
@@ -97,12 +131,9 @@ impl Listing {
         if info.key.ends_with('/') && info.size == 0 {
             return;
         }
-        let file = info.key.rsplit('/').next().unwrap_or_default();
-        match parse_file_name(file) {
-            Some((topic, partition, start, extension)) => {
-                self.objects.push(Listed { key: info.key, size: info.size, topic, partition, start, extension });
-            }
-            None => self.strangers.push(info.key),
+        match Listed::of(info.key, info.size) {
+            Ok(listed) => self.objects.push(listed),
+            Err(key) => self.strangers.push(key),
         }
     }
 

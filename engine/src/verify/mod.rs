@@ -57,7 +57,18 @@ pub struct Progress {
 /// # Errors
 /// If nothing stands there, the store does not answer, or a temporary file cannot be written.
 pub async fn verify(place: &Place, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
-    let listing = Listing::read(place).await?;
+    verify_listed(place, Listing::read(place).await?, source, progress).await
+}
+
+/// The same of the directories that a rule owns at `place` and of nothing beside them.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_rule(place: &Place, rule: &str, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
+    verify_listed(place, Listing::of_rule(place, rule).await?, source, progress).await
+}
+
+async fn verify_listed(place: &Place, listing: Listing, source: Option<Arc<dyn Source>>, progress: impl Fn(Progress)) -> Result<Report> {
     if listing.is_empty(place) {
         return Err(Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no object here")
             .with("url", place.url())

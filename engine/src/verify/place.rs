@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result, codes};
+use crate::source::kafka::blocking;
 use crate::store::ObjectStore;
 use crate::store::file::FileStore;
 use crate::store::open::OpenOptions;
@@ -27,13 +28,13 @@ impl Place {
         Self { store, prefix: prefix.into() }
     }
 
-    /// Opens a URL for reading. Creates nothing.
+    /// Opens a URL for reading. Creates nothing. What waits for a disk does so on a thread that may.
     ///
     /// # Errors
     /// If the address is wrong, or a directory does not exist.
     pub async fn open(url: &str, options: &OpenOptions) -> Result<Self> {
         match StoreUrl::parse(url)? {
-            StoreUrl::File(path) => Self::open_directory(&path),
+            StoreUrl::File(path) => blocking(move || Self::open_directory(&path)).await,
             #[cfg(feature = "s3")]
             StoreUrl::Bucket(mut bucket) => {
                 let prefix = std::mem::take(&mut bucket.prefix);

@@ -1,13 +1,18 @@
 //! What an object says of itself, wherever it says it: metadata, footer, or the record beside it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use catchment_formats::Proof;
 use catchment_formats::parquet::{FOOTER_BYTES_MAX, read_proof};
 
+use super::control::Control;
 use super::listing::{Listed, Listing};
+use super::place::Place;
 use crate::commit::proof::PROOF_METADATA;
 use crate::error::Result;
-use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectStore};
+use crate::source::kafka::blocking;
+use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectStore, StoreErrorKind};
 
 /// Bytes fetched from an object's end for its footer. A footer takes about 2 KB for each row group of 64 MiB, so this is one
 /// request for nearly all objects; a larger footer costs a second one.
@@ -34,18 +39,55 @@ pub async fn in_record(store: &dyn ObjectStore, listing: &Listing, object: &List
     Ok(None)
 }
 
+/// The same without having listed anything: wherever above the object control objects may stand. The place's own come first; what must not be read there
+/// holds none.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn in_record_above(place: &Place, object: &Listed) -> Result<Option<Result<Proof, String>>> {
+    let exact = Place::new(Arc::clone(&place.store), object.key.clone());
+    let above = exact.prefixes_above().into_iter().filter(|prefix| *prefix != place.prefix);
+    for prefix in std::iter::once(place.prefix.as_str()).chain(above) {
+        for key in Control::none_at(prefix).proof_records(&object.key, object.partition, object.start) {
+            match place.store.get(&key, Some(0..CONTROL_BYTES_MAX)).await {
+                Ok(Some(bytes)) => return Ok(Some(Proof::from_json(&String::from_utf8_lossy(&bytes)).map_err(|e| format!("{key}: {e}")))),
+                Ok(None) => {}
+                Err(e) if e.kind == StoreErrorKind::Denied => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// The proof in a Parquet object's footer, by reading its end alone.
 ///
 /// # Errors
 /// If the store does not answer.
 pub async fn in_footer(store: &dyn ObjectStore, object: &Listed) -> Result<Result<Proof, String>> {
-    let mut tail = tail_of(store, object, TAIL_BYTES).await?;
-    if let Some(footer) =
-        footer_bytes(&tail).filter(|footer| *footer > tail.len() as u64 && *footer <= object.size.min(FOOTER_BYTES_MAX + 8))
-    {
-        tail = tail_of(store, object, footer).await?;
+    Ok(in_tail(footer(store, object).await?).await)
+}
+
+/// The proof in the last bytes of a Parquet object.
+///
+/// # Errors
+/// Why there is none.
+pub async fn in_tail(tail: Bytes) -> Result<Proof, String> {
+    // A footer has up to 64 MiB, whose parsing would hold up others.
+    blocking(move || read_proof(&tail).map_err(|e| e.to_string())).await
+}
+
+/// The last bytes of a Parquet object, with its whole footer if it has one of a length that is read.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn footer(store: &dyn ObjectStore, object: &Listed) -> Result<Bytes> {
+    let tail = tail_of(store, object, TAIL_BYTES).await?;
+    let longer = footer_bytes(&tail).filter(|footer| *footer > tail.len() as u64 && *footer <= object.size.min(FOOTER_BYTES_MAX + 8));
+    match longer {
+        Some(footer) => tail_of(store, object, footer).await,
+        None => Ok(tail),
     }
-    Ok(read_proof(&tail).map_err(|e| e.to_string()))
 }
 
 async fn tail_of(store: &dyn ObjectStore, object: &Listed, bytes: u64) -> Result<Bytes> {

@@ -1,16 +1,19 @@
 //! The first records of an object, for people: safe lines for a terminal, JSON that keeps every byte for programs.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
+use bytes::Bytes;
+use catchment_formats::parquet::first_group_from_tail;
 use catchment_formats::raw::{RawDecoder, RawItem};
 use catchment_formats::{Block, Encoding, FormatError, Proof, RecordView, TimestampType, ValueLayout};
 use serde_json::{Map, Value, json};
 
-use super::listing::{Listed, Listing};
+use super::listing::Listed;
 use super::spool::{ParquetSpool, Spool};
 use super::{Place, proof};
 use crate::error::{Error, ErrorKind, Result, codes};
+use crate::source::kafka::blocking;
+use crate::store::{Metadata, ObjectStore};
 use crate::text::one_line;
 
 /// Characters of a value that are shown in a line.
@@ -31,11 +34,28 @@ pub struct FirstRows {
     pub lines: Vec<String>,
 }
 
-/// Reads the first rows of an object and its proof.
+/// How much of an object is read to show its first records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Objects up to this size are read as a whole: in memory, by one request.
+    pub whole: u64,
+    /// The beginning of a larger raw object.
+    pub beginning: u64,
+    /// Most bytes of the first row group of a larger Parquet object. One of ours has about 64 MiB before it is compressed.
+    pub group: u64,
+}
+
+const LIMITS: Limits = Limits { whole: 8 << 20, beginning: 16 << 20, group: 128 << 20 };
+
+/// Reads the first rows of an object and its proof: no other object's, and of this one no more than they take.
 ///
 /// # Errors
-/// `C0502` if there is none of this name, or none of a backup; `C0503` if it cannot be decoded.
+/// `C0502` if there is none of this name, or none of a backup; `C0503` if it cannot be decoded; `C0630` if its first records take too much.
 pub async fn first(place: &Place, name: &str, rows: usize) -> Result<FirstRows> {
+    first_within(place, name, rows, LIMITS).await
+}
+
+pub(super) async fn first_within(place: &Place, name: &str, rows: usize, limits: Limits) -> Result<FirstRows> {
     let key = format!("{}{name}", place.prefix);
     let url = place.url_of(&key);
     let absent = || {
@@ -44,32 +64,114 @@ pub async fn first(place: &Place, name: &str, rows: usize) -> Result<FirstRows> 
             .help("`catchment ls -l URL` lists the objects of a prefix")
     };
     let info = place.store.head(&key).await?.ok_or_else(absent)?;
-    let exact = Place::new(Arc::clone(&place.store), key.clone());
-    let listing = Listing::read(&exact).await?;
-    let Some(listed) = listing.objects.iter().find(|o| o.key == key) else {
-        return Err(Error::new(codes::NOTHING_THERE, ErrorKind::Invalid, "this is no object of a backup")
+    let listed = Listed::of(key.clone(), info.size).map_err(|_| {
+        Error::new(codes::NOTHING_THERE, ErrorKind::Invalid, "this is no object of a backup")
             .with("url", &url)
-            .help("objects are named <topic>+<partition>+<first offset, 20 digits>.<extension>"));
-    };
-    let proof = proof::look(&*place.store, &listing, listed).await?;
+            .help("objects are named <topic>+<partition>+<first offset, 20 digits>.<extension>")
+    })?;
+    let (proof, tail) = proof_and_tail(place, &listed, &info.metadata).await?;
     if rows == 0 {
         // What it says of itself needs no more than its footer.
         return Ok(FirstRows { url, size: info.size, proof: proof.ok(), rows: Vec::new(), lines: Vec::new() });
     }
-    let spool = Spool::fetch(&*place.store, &key, info.size).await?.ok_or_else(absent)?;
-    let unreadable = |why: String| {
-        Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "the object cannot be read")
-            .with("url", &url)
-            .because(why)
-            .help("`catchment verify` on its directory says what else is damaged, and docs/errors.md what can be done")
+    let wanted = Wanted { listed: listed.clone(), proof: proof.clone().ok(), rows };
+    let read = match spool(&*place.store, &listed, tail, limits).await? {
+        None => return Err(absent()),
+        Some(Extent::TooLarge) => Err(Unread::TooLarge),
+        Some(Extent::Whole(spool)) => wanted.read(spool, usize::MAX, false).await,
+        Some(Extent::Group(spool, rows)) => wanted.read(spool, rows, false).await,
+        Some(Extent::Beginning(spool)) => wanted.read(spool, usize::MAX, true).await,
     };
-    let read = match (&proof, listed.extension.as_str()) {
-        (_, "parquet") => parquet_rows(&spool, rows).map_err(|e| unreadable(e.to_string()))?,
-        (Ok(proof), _) => raw_rows(&spool, proof, listed, rows).map_err(|e| unreadable(e.to_string()))?,
-        // Without a proof nothing says how a raw object's values are framed.
-        (Err(_), _) => (Vec::new(), Vec::new()),
+    let (rows, lines) = read.map_err(|why| why.error(&url))?;
+    Ok(FirstRows { url, size: info.size, proof: proof.ok(), rows, lines })
+}
+
+/// The proof, and of a Parquet object its end.
+async fn proof_and_tail(place: &Place, listed: &Listed, metadata: &Metadata) -> Result<(Result<Proof, String>, Bytes)> {
+    if listed.extension == "parquet" {
+        let tail = proof::footer(&*place.store, listed).await?;
+        return Ok((proof::in_tail(tail.clone()).await, tail));
+    }
+    let found = match proof::in_metadata(metadata) {
+        Some(found) => Some(found),
+        None => proof::in_record_above(place, listed).await?,
     };
-    Ok(FirstRows { url, size: info.size, proof: proof.ok(), rows: read.0, lines: read.1 })
+    Ok((found.unwrap_or_else(|| Err("it has no proof".to_owned())), Bytes::new()))
+}
+
+/// How much of an object is at hand.
+enum Extent {
+    Whole(Spool),
+    /// The first row group and the footer, and how many records that are.
+    Group(Spool, usize),
+    Beginning(Spool),
+    TooLarge,
+}
+
+/// Fetches what the first records need.
+async fn spool(store: &dyn ObjectStore, listed: &Listed, tail: Bytes, limits: Limits) -> Result<Option<Extent>> {
+    let Listed { key, size, .. } = listed;
+    if *size <= limits.whole {
+        return Ok(Spool::fetch(store, key, *size).await?.map(Extent::Whole));
+    }
+    if listed.extension != "parquet" {
+        return Ok(Spool::fetch(store, key, limits.beginning.min(*size)).await?.map(Extent::Beginning));
+    }
+    let (footer, size) = (tail.clone(), *size);
+    match blocking(move || first_group_from_tail(&footer, size)).await {
+        Ok(Some(group)) if group.bytes.end.saturating_sub(group.bytes.start) > limits.group => Ok(Some(Extent::TooLarge)),
+        Ok(Some(group)) => {
+            let rows = usize::try_from(group.rows).unwrap_or(usize::MAX);
+            Ok(Spool::fetch_part(store, key, size, group.bytes, tail).await?.map(|spool| Extent::Group(spool, rows)))
+        }
+        // The decoder says of the footer what is wrong with it.
+        Ok(None) | Err(_) => Ok(Spool::fetch_part(store, key, size, 0..0, tail).await?.map(|spool| Extent::Group(spool, 0))),
+    }
+}
+
+/// Why there are no records to show.
+enum Unread {
+    TooLarge,
+    Damaged(String),
+}
+
+impl Unread {
+    fn error(self, url: &str) -> Error {
+        match self {
+            Self::TooLarge => {
+                Error::new(codes::TOO_LARGE_TO_SHOW, ErrorKind::Invalid, "the first records of the object are too large to be shown")
+                    .with("url", url)
+                    .help("download the object, or read it with another reader from the store")
+            }
+            Self::Damaged(why) => Error::new(codes::OBJECT_UNREADABLE, ErrorKind::Corrupt, "the object cannot be read")
+                .with("url", url)
+                .because(why)
+                .help("`catchment verify` on its directory says what else is damaged, and docs/errors.md what can be done"),
+        }
+    }
+}
+
+/// Which records of which object.
+struct Wanted {
+    listed: Listed,
+    proof: Option<Proof>,
+    rows: usize,
+}
+
+impl Wanted {
+    /// Decodes what is at hand, on a thread that may take its time. `is_part`: it ends before the object does.
+    async fn read(self, spool: Spool, at_hand: usize, is_part: bool) -> Result<Rows, Unread> {
+        blocking(move || {
+            let rows = self.rows.min(at_hand);
+            match (&self.proof, self.listed.extension.as_str()) {
+                (_, "parquet") => parquet_rows(&spool, rows).map_err(|e| Unread::Damaged(e.to_string())),
+                (Some(proof), _) => raw_rows(&spool, proof, &self.listed, rows, is_part),
+                // Without a proof nothing says how a raw object's values are framed.
+                (None, _) => Ok(Rows::default()),
+            }
+        })
+        .await
+    }
 }
 
 type Rows = (Vec<Value>, Vec<String>);
@@ -87,19 +189,23 @@ fn parquet_rows(spool: &Spool, rows: usize) -> Result<Rows, FormatError> {
     Ok((values, lines))
 }
 
-fn raw_rows(spool: &Spool, proof: &Proof, listed: &Listed, rows: usize) -> Result<Rows, FormatError> {
-    let encoding: Encoding = proof.encoding.parse()?;
+fn raw_rows(spool: &Spool, proof: &Proof, listed: &Listed, rows: usize, is_part: bool) -> Result<Rows, Unread> {
+    let damaged = |e: FormatError| Unread::Damaged(e.to_string());
+    let encoding: Encoding = proof.encoding.parse().map_err(damaged)?;
     if encoding.extension() != listed.extension {
-        return Err(FormatError::Corrupt(format!("its proof is that of a .{} object", encoding.extension())));
+        return Err(Unread::Damaged(format!("its proof is that of a .{} object", encoding.extension())));
     }
-    let mut decoder = RawDecoder::new(spool.reader(), &encoding)?;
+    let mut decoder = RawDecoder::new(spool.reader(), &encoding).map_err(damaged)?;
     let (mut values, mut lines) = (Vec::new(), Vec::new());
-    while values.len() < rows
-        && let Some(item) = decoder.next_item()?
-    {
-        let value = match item {
-            RawItem::Null => None,
-            RawItem::Value(value) => Some(value),
+    while values.len() < rows {
+        let value = match decoder.next_item() {
+            Ok(Some(RawItem::Null)) => None,
+            Ok(Some(RawItem::Value(value))) => Some(value),
+            Ok(None) => break,
+            // Where the part ends, a record does, too.
+            Err(_) if is_part && !values.is_empty() => break,
+            Err(_) if is_part => return Err(Unread::TooLarge),
+            Err(e) => return Err(damaged(e)),
         };
         values.push(json!({ "value": bytes_json(value) }));
         lines.push(line_of(value));

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Once;
 
@@ -35,20 +36,20 @@ impl Spool {
         if size <= PIECE_BYTES {
             return Ok(store.get(key, Some(0..size)).await?.map(Self::Memory));
         }
-        let mut file = tempfile::tempfile().map_err(unwritable)?;
-        let mut at = 0;
-        while at < size {
-            let Some(piece) = store.get(key, Some(at..(at + PIECE_BYTES).min(size))).await? else { return Ok(None) };
-            if piece.is_empty() {
-                break; // It is shorter than it was when it was listed; whoever reads it will say so.
-            }
-            at += piece.len() as u64;
-            file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
-                .await
-                .unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
-                .map_err(unwritable)?;
-        }
-        Ok(Some(Self::File(file, at)))
+        let file = tempfile::tempfile().map_err(unwritable)?;
+        Ok(copy(store, key, 0..size, file).await?.map(|(file, at)| Self::File(file, at)))
+    }
+
+    /// Fetches a part of an object of `size` bytes; `tail` is its end. There is nothing where the rest of it was.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub async fn fetch_part(store: &dyn ObjectStore, key: &str, size: u64, part: Range<u64>, tail: Bytes) -> Result<Option<Self>> {
+        let file = tempfile::tempfile().map_err(unwritable)?;
+        file.set_len(size).map_err(unwritable)?;
+        let Some((file, _)) = copy(store, key, part, file).await? else { return Ok(None) };
+        let file = write_at(file, tail.clone(), size.saturating_sub(tail.len() as u64)).await?;
+        Ok(Some(Self::File(file, size)))
     }
 
     /// Length in bytes.
@@ -105,6 +106,28 @@ impl Spool {
     pub fn reader(&self) -> SpoolReader<'_> {
         SpoolReader { spool: self, at: 0 }
     }
+}
+
+/// Copies a part of an object to where it stands in the object; answers where that ended. None: the object is not there any more.
+async fn copy(store: &dyn ObjectStore, key: &str, part: Range<u64>, mut file: File) -> Result<Option<(File, u64)>> {
+    let mut at = part.start;
+    while at < part.end {
+        let Some(piece) = store.get(key, Some(at..(at + PIECE_BYTES).min(part.end))).await? else { return Ok(None) };
+        if piece.is_empty() {
+            break; // It is shorter than it was when it was listed; whoever reads it will say so.
+        }
+        let next = at + piece.len() as u64;
+        file = write_at(file, piece, at).await?;
+        at = next;
+    }
+    Ok(Some((file, at)))
+}
+
+async fn write_at(file: File, piece: Bytes, at: u64) -> Result<File> {
+    tokio::task::spawn_blocking(move || file.write_all_at(&piece, at).map(|()| file))
+        .await
+        .unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
+        .map_err(unwritable)
 }
 
 /// Reads a spooled object from its beginning.

@@ -15,6 +15,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{BoxFuture, Guard, Metadata, ObjectStore, Payload};
 
 mod compare;
+mod first_rows;
 mod running;
 
 const RAW_LEN32: Encoding = Encoding { format: Format::Raw(Framing::Len32), codec: Codec::Zstd(1) };
@@ -179,6 +180,27 @@ impl Backup {
 
     async fn compare(&self, topic: compare::Topic) -> Report {
         verify(&Place::new(Arc::clone(&self.store), ""), Some(Arc::new(topic)), |_| {}).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_rule_is_verified_by_its_own_directories_alone() {
+    for backup in [Backup::in_memory(Encoding::PARQUET_ZSTD1), Backup::in_files(RAW_LEN32)] {
+        let backup = backup.filled().await;
+        let other =
+            serde_json::json!({ "v": 1, "rule": "s", "group": "g", "cluster": "c", "topic": "clicks", "topic_id": "0", "start": {} });
+        backup.write(&ControlKeys::of_path("clicks").owner(), other.to_string().as_bytes(), &Metadata::new()).await;
+        backup.write("clicks/broken", b"no object", &Metadata::new()).await;
+        backup.write(&format!("clicks/clicks+0+{:020}.parquet", 0), b"no object", &Metadata::new()).await;
+        backup.write("_catchment/anchors/s/clicks-0.json", br#"{"key":"clicks/gone","E":5}"#, &Metadata::new()).await;
+        assert!(!backup.verify().await.damage.is_empty(), "what stands there is damaged");
+        let place = Place::new(Arc::clone(&backup.store), "");
+        let own = verify_rule(&place, "r", None, |_| {}).await.unwrap();
+        assert_eq!((kinds(&own), own.objects, own.lanes, own.notes.len()), (vec![], 6, 2, 0), "{own:?}");
+        backup.write("orders/stranger", b"x", &Metadata::new()).await;
+        assert_eq!(kinds(&verify_rule(&place, "r", None, |_| {}).await.unwrap()), [("orders/stranger", DamageKind::Foreign)]);
+        let nothing = verify_rule(&place, "another", None, |_| {}).await.unwrap_err();
+        assert_eq!(nothing.code, codes::NOTHING_THERE);
     }
 }
 

@@ -95,6 +95,40 @@ pub fn read_proof_from_tail(tail: &[u8]) -> Result<TailProof, FormatError> {
     })
 }
 
+/// Where an object's first records stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstGroup {
+    /// The bytes of the first row group; with those of the footer they are all that a [`ParquetDecoder`] reads for its records.
+    pub bytes: std::ops::Range<u64>,
+    /// How many records it has.
+    pub rows: u64,
+}
+
+/// The first row group of an object of `object_bytes`, by its last bytes, which hold the whole footer; none if it has no record.
+///
+/// # Errors
+/// If the bytes do not end a Parquet file of this format, or are damaged.
+pub fn first_group_from_tail(tail: &[u8], object_bytes: u64) -> Result<Option<FirstGroup>, FormatError> {
+    let len = footer_len(tail)? as usize;
+    let at = (tail.len() - 8).checked_sub(len).ok_or_else(|| corrupt("the footer is longer"))?;
+    let footer = &tail[at..tail.len() - 8];
+    guarded("the footer", || {
+        check_footer_shape(footer)?;
+        let metadata = ParquetMetaDataReader::decode_metadata(footer).map_err(from_parquet)?;
+        check_schema(&metadata)?;
+        check_chunks(&metadata, object_bytes)?;
+        let Some(group) = metadata.row_groups().first() else { return Ok(None) };
+        check_group(group)?;
+        let extents = group.columns().iter().map(|chunk| {
+            // Both were checked to be no less than 0, and their sum to lie within the object.
+            let (at, bytes) = (chunk.data_page_offset().unsigned_abs(), chunk.compressed_size().unsigned_abs());
+            (at, at + bytes)
+        });
+        let bytes = extents.fold(object_bytes..0, |all, (from, to)| all.start.min(from)..all.end.max(to));
+        Ok(Some(FirstGroup { bytes, rows: group.num_rows().unsigned_abs() }))
+    })
+}
+
 fn proof_of(metadata: &ParquetMetaData) -> Result<Proof, FormatError> {
     let pairs = metadata.file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
     let text = pairs.iter().find(|pair| pair.key == PROOF_KEY).and_then(|pair| pair.value.as_deref());

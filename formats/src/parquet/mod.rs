@@ -25,7 +25,7 @@ mod thrift;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{ParquetDecoder, TailProof, read_proof, read_proof_from_tail};
+pub use decode::{FirstGroup, ParquetDecoder, TailProof, first_group_from_tail, read_proof, read_proof_from_tail};
 pub use encode::ParquetEncoder;
 
 /// Longest footer that is read. One takes about 2 KB for each row group, so this is enough for 2 TiB; what the `parquet` crate makes of

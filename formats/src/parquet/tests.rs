@@ -203,6 +203,20 @@ fn the_tail_holds_the_proof() {
     assert_eq!(tail(len as usize - 1).expect("a length"), TailProof::NeedsBytes(len));
     assert!(tail(7).is_err());
     assert!(read_proof_from_tail(&bytes[..100]).is_err());
+    let object = bytes.len() as u64;
+    let group = first_group_from_tail(&bytes[bytes.len() - len as usize..], object).expect("a footer").expect("a row group");
+    assert!(group.rows > 0 && group.bytes.start < group.bytes.end && group.bytes.end <= object - len, "{group:?}");
+    let mut sparse = vec![0; bytes.len()];
+    for range in [group.bytes.start as usize..group.bytes.end as usize, bytes.len() - len as usize..bytes.len()] {
+        sparse[range.clone()].copy_from_slice(&bytes[range]);
+    }
+    let mut decoder = ParquetDecoder::new(Bytes::from(sparse)).expect("a footer");
+    let (mut block, mut rows) = (Block::new(ValueLayout::Plain), 0);
+    while rows < group.rows {
+        assert!(decoder.next_block(&mut block).expect("records"), "{rows} of {}", group.rows);
+        rows += block.iter().count() as u64;
+    }
+    assert!(first_group_from_tail(&bytes[bytes.len() - len as usize + 1..], object).is_err());
 }
 
 /// The sizes in a page's header are what the `parquet` crate makes room by.

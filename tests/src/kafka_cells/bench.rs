@@ -112,7 +112,7 @@ impl Settings {
         );
         let told = |errors: Vec<Error>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let config = Config::parse(&text, "cell").map_err(told)?;
-        let options = RunOptions { until_end: self.until_end, accept: self.accept.clone() };
+        let options = RunOptions { until_end: self.until_end, accept: self.accept.clone(), moved_from: Vec::new() };
         BackupPlan::new(&config, Overrides::default(), options).map_err(told)
     }
 }

@@ -149,6 +149,7 @@ fn rule(world: &World, store: &dyn ObjectStore) -> Rule {
         window: WindowPolicy { every_ms: WINDOW_MS, by: WindowBy::RecordTime, bytes_max: WINDOW_BYTES_MAX },
         on_gap: GapPolicy { retention: OnGap::Halt, truncation: OnGap::Halt, corrupt_batch: OnGap::Halt, topic_recreated: OnGap::Halt },
         accept: Vec::new(),
+        moved_from: Vec::new(),
         upload_deadline: catchment::limits::UPLOAD_DEADLINE_DEFAULT,
         destination_hash: Rule::hash_destination(store, &Layout::Hive),
         classes: GuardClasses { put: class, complete: class, forgets_completed: true },

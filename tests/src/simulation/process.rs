@@ -71,6 +71,7 @@ impl Shared {
             window: WindowPolicy { every_ms: plan.window_ms, by: WindowBy::RecordTime, bytes_max: plan.window_bytes },
             on_gap: plan.on_gap,
             accept: Vec::new(),
+            moved_from: Vec::new(),
             upload_deadline: plan.upload_deadline,
             classes: GuardClasses { put: plan.class, complete: plan.class, forgets_completed: true },
         }

@@ -100,7 +100,7 @@ async fn end_of_verification(service: &Service, NameArgs { name }: &NameArgs) ->
     let ask = Call::new("GET", format!("/rules/{name}/verify"));
     loop {
         let found = ask.make(service).await?;
-        if found["state"] != "running" {
+        if !matches!(found["state"].as_str(), Some("queued" | "running")) {
             return Ok(found);
         }
         tokio::time::sleep(VERIFY_INTERVAL).await;

@@ -18,7 +18,7 @@ use super::view::json_of;
 use crate::error::{Error, ErrorKind, codes};
 use crate::runtime;
 use crate::store::{ObjectStore, StoreResult};
-use crate::verify::{Place, rows};
+use crate::verify::Place;
 
 /// Bytes of a download that are in memory at a time.
 const CHUNK: u64 = 4 << 20;
@@ -133,7 +133,8 @@ pub(super) async fn show(
         return Err(Problem::from(malformed("the query string", format_args!("rows is {wanted}, above {ROWS_MAX}"))));
     }
     let place = place(&service, &name).await?;
-    let shown = rows::first(&place, checked(&query.key)?, if service.show_values { wanted as usize } else { 0 }).await?;
+    let records = if service.show_values { wanted as usize } else { 0 };
+    let shown = service.inspector.look_into(&place, checked(&query.key)?, records).await?;
     let proof = shown.proof.as_ref().and_then(|proof| serde_json::to_value(proof).ok());
     Ok(json_of(&FileShown { url: shown.url, bytes: shown.size, proof, rows: shown.rows }))
 }

@@ -22,22 +22,38 @@ const LINES_AT_ONCE: u32 = 500;
 /// How often a silent connection shows that it lives: proxies close what says nothing for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A rule's log as it grows, until `until` is over: whoever may not see it any more sees no more of it.
+///
+/// # Errors
+/// `C0601`, `C0602`, `C0619`.
+pub(in crate::service) async fn follow(
+    service: Service,
+    holder: Holder,
+    name: String,
+    page: After,
+    headers: &HeaderMap,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> Result<Response, Problem> {
+    let (written, asked) = (service.state.written(), name.clone());
+    let newest = service.state.ask(move |state| state.rule(&asked).and_then(|_| state.log(&asked, None, 1))).await?;
+    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let seen = resumed.or(page.after).unwrap_or_else(|| newest.last().map_or(0, |line| line.id));
+    let lines = lines(service, holder, name, seen, written).take_until(Box::pin(until));
+    Ok(Sse::new(lines).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
 /// Lines of a rule's log from now on, or behind a number, as server-sent events
 #[utoipa::path(get, path = "/rules/{name}/log/follow", tag = "history",
     params(("name" = String, Path, description = "The rule"), After, ("Last-Event-ID" = Option<i64>, Header, description = "The last number that was seen")),
     responses((status = 200, description = "Goes on until the caller has enough", body = LogLine, content_type = "text/event-stream")))]
-pub(in crate::service) async fn log(
+pub(super) async fn log(
     State(service): State<Service>,
     holder: Holder,
     OfPath(name): OfPath<String>,
     OfQuery(page): OfQuery<After>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (written, asked) = (service.state.written(), name.clone());
-    let newest = service.state.ask(move |state| state.rule(&asked).and_then(|_| state.log(&asked, None, 1))).await?;
-    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let seen = resumed.or(page.after).unwrap_or_else(|| newest.last().map_or(0, |line| line.id));
-    Ok(Sse::new(lines(service, holder, name, seen, written)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    follow(service, holder, name, page, &headers, std::future::pending()).await
 }
 
 /// The lines behind a number, and those that come. Ends when they cannot be read, the rule is gone, or the token is.

@@ -81,10 +81,23 @@ pub(super) async fn records(
     Ok(json_of(&service.inspector.sample(&settings, &topic, limit as usize, service.show_values).await?))
 }
 
-/// What a store permits, and what its create-only guards are worth
-#[utoipa::path(post, path = "/stores/{name}/probe", tag = "connections", params(("name" = String, Path, description = "The store")),
+/// Where to probe.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Below {
+    /// The prefix of a rule, which is all that a policy for it need permit; the store's own if it is left out.
+    prefix: Option<String>,
+}
+
+/// What a store permits below a prefix, and what its create-only guards are worth
+#[utoipa::path(post, path = "/stores/{name}/probe", tag = "connections", params(("name" = String, Path, description = "The store"), Below),
     responses((status = 200, description = "By trying it", body = Probed)))]
-pub(super) async fn probe(State(service): State<Service>, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+pub(super) async fn probe(
+    State(service): State<Service>,
+    OfPath(name): OfPath<String>,
+    OfQuery(query): OfQuery<Below>,
+) -> Result<Response, Problem> {
     let settings = service.supervisor.store_named(&name).await?;
-    Ok(json_of(&service.inspector.probe(&settings).await?))
+    Ok(json_of(&service.inspector.probe(&settings, query.prefix.as_deref().unwrap_or_default()).await?))
 }

@@ -41,7 +41,7 @@ mod verify;
 mod view;
 
 pub(in crate::service) use auth::{Shown, look_at};
-pub(in crate::service) use extract::{OfPath, OfQuery};
+pub(in crate::service) use extract::{After, OfPath, OfQuery};
 pub use openapi::described;
 pub(in crate::service) use problem::{Problem, malformed, method_not_taken, nothing_at_this_path};
 
@@ -89,7 +89,7 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(rules::clone_rule))
         .routes(routes!(rules::explain))
         .routes(routes!(rules::preview))
-        .routes(routes!(verify::begin, verify::show))
+        .routes(routes!(verify::begin, verify::show, verify::cancel))
         .routes(routes!(history::versions))
         .routes(routes!(history::windows))
         .routes(routes!(history::gaps))

@@ -1,30 +1,56 @@
 //! Rules: created, shown, edited, rolled back, cloned, paused, resumed, sealed, deleted, explained.
+#![expect(unused_qualifications, reason = "utoipa's macro writes them for parameters")]
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
-use super::extract::{Body, OfPath, seen_version};
+use super::extract::{Body, OfPath, OfQuery, limit, seen_version};
 use super::openapi::{NewRule, RuleBody};
 use super::problem::{Problem, malformed};
 use super::view::{RuleView, answer, json_of, shown};
 use crate::config::{Accept, is_name};
 use crate::service::changes::{By, now_ms};
 use crate::service::definition;
+use crate::service::deletion::Deleted;
 use crate::service::inspection::Explained;
-use crate::service::state::{Holdings, Wanted};
-use crate::store::url::below;
+use crate::service::state::{StoredRule, Wanted};
 
-/// All rules and what they are doing
-#[utoipa::path(get, path = "/rules", tag = "rules", responses((status = 200, description = "All of them, by name", body = [RuleView])))]
-pub(super) async fn list(State(service): State<Service>) -> Result<Response, Problem> {
+/// Which rules to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Only rules whose names come behind this one: the last one of the page before.
+    after: Option<String>,
+    /// How many, at most 1,000; all of them if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+impl Which {
+    /// This page of all rules, which are sorted by name.
+    fn of(&self, rules: Vec<StoredRule>) -> Result<Vec<StoredRule>, Problem> {
+        let at_most = match self.limit {
+            Some(given) => limit(Some(given))? as usize,
+            None => rules.len(),
+        };
+        let behind = |rule: &StoredRule| self.after.as_ref().is_none_or(|after| rule.name > *after);
+        Ok(rules.into_iter().filter(behind).take(at_most).collect())
+    }
+}
+
+/// Rules and what they are doing
+#[utoipa::path(get, path = "/rules", tag = "rules", params(Which),
+    responses((status = 200, description = "All of them, or a page, by name", body = [RuleView])))]
+pub(super) async fn list(State(service): State<Service>, OfQuery(which): OfQuery<Which>) -> Result<Response, Problem> {
     let running = service.supervisor.statuses();
-    let rules = service.state.ask(crate::service::state::State::rules).await?;
+    let rules = which.of(service.state.ask(crate::service::state::State::rules).await?)?;
     Ok(json_of(
         &rules
             .into_iter()
@@ -69,40 +95,14 @@ pub(super) async fn edit(
     Ok(answer(&service, StatusCode::OK, rule))
 }
 
-/// What a deletion has taken away, and what it has left.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Deleted {
-    /// The rule.
-    rule: String,
-    /// What is not known of it any more, beside its current state and its last verification.
-    goes: Holdings,
-    /// What stays.
-    stays: Staying,
-}
-
-/// What stays of a rule that is deleted, beside the audit.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Staying {
-    /// The address below which its objects lie; null if its last version names a store that is gone.
-    objects: Option<String>,
-    /// The consumer group with its offsets: a rule of the same name goes on there.
-    group: String,
-}
-
-/// Forgets a rule; its objects stay
+/// Forgets a rule, its consumer group and its claims on directories; its objects stay
 #[utoipa::path(delete, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
-    responses((status = 200, description = "It has ended, and is forgotten: what goes, and what stays", body = Deleted)))]
+    responses((status = 200, description = "It has ended, and is forgotten: what goes, what stays, what could not be given up", body = Deleted)))]
 pub(super) async fn delete(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
-    let asked = name.clone();
-    let goes = service.state.ask(move |state| state.holdings(&asked)).await?;
-    // What names a store that is gone has no plan any more.
-    let plan = service.supervisor.plan_of_rule(&name).await.ok();
-    service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await?;
-    let stays = Staying {
-        objects: plan.as_ref().map(|plan| below(&plan.to.store.url, &plan.to.prefix)),
-        group: plan.map_or_else(|| format!("catchment-{name}"), |plan| plan.group),
-    };
-    Ok(json_of(&Deleted { rule: name, goes, stays }))
+    let deleted = service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await?;
+    // Nobody can ask for its result any more.
+    let _ = service.verifications.cancel(&name, &by.who).await;
+    Ok(json_of(&deleted))
 }
 
 /// Ends a rule, with its windows closed, until it is resumed
@@ -205,4 +205,31 @@ pub(super) fn bodies(rules: Map<String, Value>) -> Result<std::collections::BTre
             false => Err(Problem::from(malformed("rules", format_args!("{name:?} cannot be a name")))),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::state::Origin;
+
+    #[test]
+    fn every_rule_is_on_one_page() {
+        let rule = |name: &str| StoredRule {
+            name: name.to_owned(),
+            version: 1,
+            wanted: Wanted::Running,
+            origin: Origin::Api,
+            created_ms: 1,
+            body: "{}".to_owned(),
+        };
+        let rules: Vec<StoredRule> = ["a", "b", "c"].map(rule).into();
+        let page = |after: Option<&str>, limit| {
+            let which = Which { after: after.map(str::to_owned), limit };
+            which.of(rules.clone()).map(|rules| rules.into_iter().map(|rule| rule.name).collect::<Vec<_>>())
+        };
+        assert_eq!(page(None, None).unwrap(), ["a", "b", "c"]);
+        assert_eq!(page(None, Some(2)).unwrap(), ["a", "b"]);
+        assert_eq!(page(Some("b"), Some(2)).unwrap(), ["c"]);
+        assert!(page(None, Some(0)).is_err() && page(None, Some(1_001)).is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! Verification of a rule: begun by a call, which does not wait for it.
+//! Verification of a rule: begun by a call, which does not wait for it, and ended by another one.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::view::{VerificationView, json_of};
 use crate::error::codes;
 use crate::error::{Error, ErrorKind};
+use crate::service::changes::By;
 
 /// How much to verify.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -21,7 +22,7 @@ pub(super) struct Extent {
     compare: bool,
 }
 
-/// Begins to read everything again that stands below a rule's prefix
+/// Begins to read everything again that a rule has written
 #[utoipa::path(post, path = "/rules/{name}/verify", tag = "rules", request_body = Option<Extent>,
     params(("name" = String, Path, description = "The rule")),
     responses((status = 202, description = "It has begun, or waits for another one to end", body = VerificationView)))]
@@ -30,6 +31,13 @@ pub(super) async fn begin(State(service): State<Service>, OfPath(name): OfPath<S
     let plan = service.supervisor.plan_of_rule(&name).await?;
     let begun = service.verifications.begin(plan, extent.compare).await?;
     Ok((StatusCode::ACCEPTED, json_of(&VerificationView::from(begun))).into_response())
+}
+
+/// Ends the verification of a rule that waits or runs
+#[utoipa::path(delete, path = "/rules/{name}/verify", tag = "rules", params(("name" = String, Path, description = "The rule")),
+    responses((status = 200, description = "It has ended, unfinished", body = VerificationView)))]
+pub(super) async fn cancel(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {
+    Ok(json_of(&VerificationView::from(service.verifications.cancel(&name, &by.who).await?)))
 }
 
 /// The last verification of a rule

@@ -69,11 +69,11 @@ pub(super) struct VersionView {
 pub(super) struct VerificationView {
     /// How far it is.
     state: VerificationState,
-    /// When it began, ms since 1970.
+    /// When it was asked for, ms since 1970.
     began_ms: i64,
-    /// When it ended; null while it runs.
+    /// When it ended; null before.
     ended_ms: Option<i64>,
-    /// What it found, as `catchment verify --json` prints it; null while it runs.
+    /// What it found, as `catchment verify --json` prints it; null before.
     report: Option<Value>,
     /// Why it was not finished.
     problem: Option<String>,

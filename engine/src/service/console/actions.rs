@@ -25,8 +25,10 @@ pub(super) fn notice(t: &Texts, done: Option<&str>) -> Option<&'static str> {
         "resumed" => Some(t.done_resumed),
         "sealed" => Some(t.done_sealed),
         "verifying" => Some(t.done_verifying),
+        "verification-cancelled" => Some(t.done_verification_cancelled),
         "rolled-back" => Some(t.done_rolled_back),
         "deleted" => Some(t.done_deleted),
+        "deleted-in-part" => Some(t.done_deleted_in_part),
         "copied" => Some(t.done_copied),
         _ => None,
     }
@@ -65,6 +67,12 @@ pub(super) async fn verify(State(service): State<Service>, OfPath(name): OfPath<
     let plan = service.supervisor.plan_of_rule(&name).await?;
     service.verifications.begin(plan, fields.has("compare")).await?;
     Ok(to_rule(&name, "verifying"))
+}
+
+/// Ends a verification that waits or runs.
+pub(super) async fn cancel_verification(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
+    service.verifications.cancel(&name, &by.who).await?;
+    Ok(to_rule(&name, "verification-cancelled"))
 }
 
 /// Makes an earlier version the current one again.
@@ -119,7 +127,12 @@ pub(super) async fn delete(
         return delete_page(&service, p, name, true, &[]).await;
     }
     match service.supervisor.remove(&name, by.origin, &by.who, now_ms()).await {
-        Ok(()) => Ok(Redirect::to("/console?done=deleted").into_response()),
+        Ok(deleted) => {
+            // Nobody can ask for its result any more.
+            let _ = service.verifications.cancel(&name, &by.who).await;
+            let done = if deleted.left_behind.is_empty() { "deleted" } else { "deleted-in-part" };
+            Ok(Redirect::to(&format!("/console?done={done}")).into_response())
+        }
         Err(error) => delete_page(&service, p, name, false, &[error]).await,
     }
 }

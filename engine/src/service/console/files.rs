@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::https::escaped;
 use crate::service::api::{OfPath, OfQuery, Service, files};
 use crate::store::url::{StoreUrl, below};
-use crate::verify::rows;
 
 /// Records that are shown of an object.
 const ROWS: usize = 20;
@@ -115,7 +114,7 @@ pub(super) async fn file(
     let plan = service.supervisor.plan_of_rule(&name).await?;
     let place = files::place(&service, &name).await?;
     let key = files::checked(&query.key)?;
-    let found = rows::first(&place, key, if service.show_values { ROWS } else { 0 }).await?;
+    let found = service.inspector.look_into(&place, key, if service.show_values { ROWS } else { 0 }).await?;
     let proof = found.proof.as_ref().and_then(|proof| serde_json::to_value(proof).ok());
     let directory = key.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default();
     let path = format!("/rules/{name}/file?key={}", escaped(key));

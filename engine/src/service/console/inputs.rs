@@ -40,9 +40,12 @@ impl Input {
         Self { required: true, ..self }
     }
 
-    /// A choice among names.
+    /// A choice among names. A value that is none of them any more stays the one that is chosen: a form that is sent back unchanged changes nothing.
     pub(super) fn names<'a>(id: &'static str, label: &'static str, value: &str, names: impl Iterator<Item = &'a String>) -> Self {
-        let options = names.map(|name| (name.clone(), name.clone())).collect();
+        let mut options: Vec<(String, String)> = names.map(|name| (name.clone(), name.clone())).collect();
+        if !value.is_empty() && options.iter().all(|(name, _)| name != value) {
+            options.insert(0, (value.to_owned(), value.to_owned()));
+        }
         Self { value: value.to_owned(), ..Self::new(id, label, InputKind::Select(options)) }
     }
 
@@ -58,5 +61,22 @@ impl Input {
         let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.id));
         let ids: Vec<String> = problem.into_iter().chain(hint).collect();
         (!ids.is_empty()).then(|| ids.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_gone_stays_chosen() {
+        let names = ["k".to_owned(), "other".to_owned()];
+        let options = |value: &str| match Input::names("source", "Source", value, names.iter()).kind {
+            InputKind::Select(options) => options.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            _ => Vec::new(),
+        };
+        assert_eq!(options("gone"), ["gone", "k", "other"], "a browser would choose the first one otherwise");
+        assert_eq!(options("other"), ["k", "other"]);
+        assert_eq!(options(""), ["k", "other"]);
     }
 }

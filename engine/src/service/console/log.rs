@@ -1,17 +1,22 @@
 //! A rule's log: page by page, filtered, and live where scripts run.
 
+use std::sync::Arc;
+
 use askama::Template;
+use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::context::Page;
 use super::elsewhere::{self, Elsewhere};
 use super::refusal::{Refusal, shown};
+use super::session::Session;
 use super::show::{self, Moment};
 use super::words;
 use crate::https::escaped;
-use crate::service::api::{OfPath, OfQuery, Service};
+use crate::service::api::{After, OfPath, OfQuery, Problem, Service, follow};
 use crate::service::state::{Grave, LogLine};
 
 /// Lines of a page.
@@ -85,6 +90,18 @@ pub(super) async fn page(
         name,
         p,
     }))
+}
+
+/// Lines as they come, for as long as the session lasts.
+pub(super) async fn live(
+    State(service): State<Service>,
+    Extension(session): Extension<Session>,
+    OfPath(name): OfPath<String>,
+    OfQuery(page): OfQuery<After>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let until = Arc::clone(&service.sessions).ended(session.id);
+    follow::follow(service, session.holder, name, page, &headers, until).await
 }
 
 fn shown_line(p: &Page, line: LogLine) -> Line {

@@ -12,7 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-use super::api::{Service, follow, history, to_its_end};
+use super::api::{Service, history, to_its_end};
 
 mod actions;
 mod add;
@@ -60,6 +60,7 @@ fn of_a_rule() -> Router<Service> {
         .route("/resume", post(actions::resume))
         .route("/seal", post(actions::seal))
         .route("/verify", post(actions::verify))
+        .route("/verify/cancel", post(actions::cancel_verification))
         .route("/rollback", post(actions::roll_back))
         .route("/delete", get(actions::ask_delete).post(actions::delete))
         .route("/clone", get(actions::ask_clone).post(actions::clone))
@@ -67,7 +68,7 @@ fn of_a_rule() -> Router<Service> {
         .route("/versions", get(versions::page))
         .route("/explain", get(explain::page))
         .route("/log", get(log::page))
-        .route("/log/follow", get(follow::log))
+        .route("/log/follow", get(log::live))
         .route("/files", get(files::list))
         .route("/file", get(files::file))
         .route("/file/content", get(files::content))

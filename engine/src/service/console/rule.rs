@@ -73,6 +73,7 @@ struct VerificationShown {
     state: Badge,
     began: Moment,
     ended: Option<Moment>,
+    is_under_way: bool,
     counts: Option<String>,
     problem: Option<String>,
     damage: Vec<String>,
@@ -264,6 +265,7 @@ fn verification(t: &Texts, v: &StoredVerification) -> VerificationShown {
     };
     VerificationShown {
         state: words::verification(t, v.state),
+        is_under_way: v.ended_ms.is_none() && v.problem.is_none(),
         began: show::moment(v.began_ms),
         ended: v.ended_ms.map(show::moment),
         counts: report.as_ref().map(counts),

@@ -12,6 +12,7 @@ use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use super::words::{self, Badge, STATES};
 use crate::config::WINDOW_DEFAULT;
+use crate::https::escaped;
 use crate::service::api::{OfQuery, Service};
 use crate::service::changes::now_ms;
 use crate::service::observer::{RuleState, Status};
@@ -26,7 +27,14 @@ struct RulesPage {
     all: usize,
     counts: Vec<(Badge, usize)>,
     rules: Vec<Row>,
+    /// Which of how many are shown, if not all of them are.
+    part: Option<String>,
+    before: Option<String>,
+    next: Option<String>,
 }
+
+/// Rules on a page.
+const PAGE: usize = 100;
 
 struct Row {
     name: String,
@@ -70,6 +78,13 @@ impl Summary {
 pub(super) struct Filter {
     q: Option<String>,
     done: Option<String>,
+    page: Option<usize>,
+}
+
+/// Which rules of how many are on page `page`, which begins with 1; one behind the end is the last one.
+fn part_of(all: usize, page: usize) -> (usize, std::ops::Range<usize>) {
+    let page = page.clamp(1, all.div_ceil(PAGE).max(1));
+    (page, (page - 1) * PAGE..(page * PAGE).min(all))
 }
 
 fn row(t: &Texts, rule: StoredRule, status: Option<&Status>, last: Option<&StoredWindow>) -> Row {
@@ -89,27 +104,44 @@ fn row(t: &Texts, rule: StoredRule, status: Option<&Status>, last: Option<&Store
     }
 }
 
-/// All rules, or those whose names or topics contain a text.
+/// All rules, or those whose names or topics contain a text, page by page.
 pub(super) async fn list(State(service): State<Service>, p: Page, OfQuery(filter): OfQuery<Filter>) -> Result<Response, Refusal> {
-    let rules = service
-        .state
-        .ask(|state| {
-            let last = |rule: StoredRule| Ok((state.windows(&rule.name, i64::MAX, 1)?.pop(), rule));
-            state.rules()?.into_iter().map(last).collect::<Result<Vec<_>, crate::error::Error>>()
-        })
-        .await?;
-    let (running, query) = (service.supervisor.statuses(), filter.q.unwrap_or_default());
+    let rules = service.state.ask(crate::service::state::State::rules).await?;
+    let (running, query) = (service.supervisor.statuses(), filter.q.unwrap_or_default().trim().to_owned());
     let state_of = |rule: &StoredRule| running.get(&rule.name).map_or(RuleState::Waiting, |status| status.state);
-    let count = |state| rules.iter().filter(|(_, rule)| state_of(rule) == state).count();
+    let count = |state| rules.iter().filter(|rule| state_of(rule) == state).count();
     let counts = STATES.into_iter().map(|state| (words::state(p.t, state), count(state))).filter(|(_, count)| *count > 0).collect();
     let all = rules.len();
-    let is_wanted = |row: &Row| row.name.contains(query.trim()) || row.topics.iter().any(|topic| topic.contains(query.trim()));
-    let rows = rules.into_iter().map(|(last, rule)| {
+    let is_wanted =
+        |rule: &StoredRule| rule.name.contains(&query) || Summary::of(&rule.body).topics.iter().any(|topic| topic.contains(&query));
+    let mut wanted: Vec<StoredRule> = rules.into_iter().filter(is_wanted).collect();
+    let found = wanted.len();
+    let (page, part) = part_of(found, filter.page.unwrap_or(1));
+    let shown_rules: Vec<StoredRule> = wanted.drain(part.clone()).collect();
+    let with_last = service
+        .state
+        .ask(move |state| {
+            let last = |rule: StoredRule| Ok((state.windows(&rule.name, i64::MAX, 1)?.pop(), rule));
+            shown_rules.into_iter().map(last).collect::<Result<Vec<_>, crate::error::Error>>()
+        })
+        .await?;
+    let rows = with_last.into_iter().map(|(last, rule)| {
         let status = running.get(&rule.name);
         row(p.t, rule, status, last.as_ref())
     });
-    let (rules, notice) = (rows.filter(is_wanted).collect(), super::actions::notice(p.t, filter.done.as_deref()));
-    Ok(shown(&RulesPage { notice, query, all, counts, rules, p }))
+    let to_page = |page: usize| format!("/console?q={}&page={page}", escaped(&query));
+    let numbers = [part.start + 1, part.end, found].map(|n| n.to_string());
+    Ok(shown(&RulesPage {
+        notice: super::actions::notice(p.t, filter.done.as_deref()),
+        rules: rows.collect(),
+        part: (found > PAGE).then(|| p.t.fill(p.t.part_of_all, &numbers.each_ref().map(String::as_str))),
+        before: (page > 1).then(|| to_page(page - 1)),
+        next: (part.end < found).then(|| to_page(page + 1)),
+        query,
+        all,
+        counts,
+        p,
+    }))
 }
 
 /// The way from the root of the service.
@@ -120,6 +152,14 @@ pub(super) async fn front() -> Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_rule_is_on_one_page() {
+        assert_eq!(part_of(0, 1), (1, 0..0));
+        assert_eq!(part_of(100, 1), (1, 0..100));
+        assert_eq!((part_of(101, 1), part_of(101, 2)), ((1, 0..100), (2, 100..101)));
+        assert_eq!((part_of(101, 0), part_of(101, 9)), ((1, 0..100), (2, 100..101)));
+    }
 
     #[test]
     fn a_summary_has_what_the_body_says_and_no_more() {

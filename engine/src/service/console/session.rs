@@ -4,11 +4,12 @@
 //! that was unused for longest goes. A cookie holds its id alone.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock;
@@ -27,9 +28,16 @@ const AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 const SESSIONS_MAX: usize = 256;
 
 /// All sessions of the service.
-#[derive(Default)]
 pub struct Sessions {
     open: Mutex<BTreeMap<String, Entry>>,
+    /// Rises whenever one is taken away.
+    gone: watch::Sender<u64>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { open: Mutex::default(), gone: watch::Sender::new(0) }
+    }
 }
 
 impl std::fmt::Debug for Sessions {
@@ -83,6 +91,7 @@ impl Sessions {
             && let Some(oldest) = open.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| id.clone())
         {
             open.remove(&oldest);
+            self.gone.send_modify(|n| *n += 1);
         }
         let (csrf, holder) = (session.csrf.clone(), session.holder.clone());
         open.insert(session.id.clone(), Entry { csrf, holder, over_tls, opened: now, used: now });
@@ -101,11 +110,29 @@ impl Sessions {
     /// Ends those of holders that are not to be kept.
     pub(in crate::service) fn keep(&self, is_kept: impl Fn(&Holder) -> bool) {
         self.open().retain(|_, entry| is_kept(&entry.holder));
+        self.gone.send_modify(|gone| *gone += 1);
     }
 
     /// Ends one.
     pub(super) fn end(&self, id: &str) {
         self.open().remove(id);
+        self.gone.send_modify(|n| *n += 1);
+    }
+
+    /// Waits for the end of one, however it comes: what goes on for as long as somebody is logged in ends with it.
+    pub(super) async fn ended(self: Arc<Self>, id: String) {
+        let mut gone = self.gone.subscribe();
+        loop {
+            gone.mark_unchanged();
+            let end = self.open().get(&id).map(|entry| (entry.used + IDLE_MAX).min(entry.opened + AGE_MAX));
+            match end.filter(|end| *end > clock::now()) {
+                // It may be used meanwhile, and end later.
+                Some(end) => {
+                    let _ = tokio::time::timeout_at(end, gone.changed()).await;
+                }
+                None => return,
+            }
+        }
     }
 }
 
@@ -160,6 +187,21 @@ mod tests {
         let [one, other] = ["one", "other"].map(|name| sessions.begin(Holder::Named(name.into(), 1), false).unwrap());
         sessions.keep(|holder| *holder == other.holder);
         assert!(sessions.of(&shown(&one.id)).is_none() && sessions.of(&shown(&other.id)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_end_of_a_session_is_told_of_each_kind() {
+        let sessions = Arc::new(Sessions::default());
+        let mut by_word = Box::pin(Arc::clone(&sessions).ended(sessions.begin(Holder::File, false).unwrap().id));
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut by_word).await.is_err(), "it lives");
+        let other = sessions.begin(Holder::File, false).unwrap();
+        sessions.end(&other.id);
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut by_word).await.is_err(), "another one has ended");
+        tokio::time::timeout(IDLE_MAX, by_word).await.expect("nobody has used it");
+        let one = sessions.begin(Holder::File, false).unwrap();
+        let by_word = Arc::clone(&sessions).ended(one.id.clone());
+        sessions.end(&one.id);
+        tokio::time::timeout(Duration::from_secs(1), by_word).await.expect("it was ended");
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,7 +141,7 @@ impl Bench {
             state: VerificationState::Damaged,
             ended_ms: Some(2),
             report: Some(report.to_string()),
-            ..StoredVerification::begun(1)
+            ..StoredVerification::queued(1)
         };
         self.service.state.write(&entries).unwrap();
         self.service.state.put_verification("orders", &verified).unwrap();
@@ -448,4 +448,32 @@ async fn a_connection_keeps_its_secret_to_itself() {
     let refused = bench.post("/console/sources", &form.replace("name=more", "name=More")).await.body;
     assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "{refused}");
     assert_eq!(bench.post("/console/sources/more/delete", "").await.header(header::LOCATION), "/console/sources?done=deleted");
+}
+
+#[tokio::test]
+async fn a_live_log_ends_with_its_session() {
+    let bench = Bench::new().await;
+    bench.with_a_rule().await;
+    let live = bench.get("/console/rules/orders/log/follow?after=0", "en");
+    let leave = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        bench.post("/console/logout", "").await
+    };
+    let (live, left) = tokio::join!(tokio::time::timeout(std::time::Duration::from_secs(30), live), leave);
+    assert_eq!(left.status, StatusCode::SEE_OTHER);
+    let live = live.expect("whoever has logged out sees no more");
+    assert!(live.status == StatusCode::OK && live.body.contains("C0203"), "{}", live.body);
+}
+
+#[tokio::test]
+async fn many_rules_are_listed_page_by_page() {
+    let bench = Bench::new().await;
+    for n in 0..120 {
+        bench.service.state.create(&format!("rule-{n:03}"), "{}", crate::service::state::Origin::Api, "me", 1).unwrap();
+    }
+    let (first, second) = (bench.get("/console", "en").await.body, bench.get("/console?q=rule&page=2", "en").await.body);
+    assert!(first.contains("rule-099") && !first.contains("rule-100") && first.contains("1 to 100 of 120"), "{first}");
+    assert!(second.contains("rule-119") && !second.contains("rule-099") && second.contains("101 to 120 of 120"), "{second}");
+    let found = bench.get("/console?q=rule-11", "en").await.body;
+    assert!(found.contains("rule-117") && !found.contains("page="), "{found}");
 }

@@ -29,6 +29,7 @@ pub(super) fn state(t: &Texts, state: RuleState) -> Badge {
 
 pub(super) fn verification(t: &Texts, state: VerificationState) -> Badge {
     let (word, class) = match state {
+        VerificationState::Queued => (t.verification_queued, "busy"),
         VerificationState::Running => (t.verification_running, "busy"),
         VerificationState::Sound => (t.verification_sound, "good"),
         VerificationState::Damaged => (t.verification_damaged, "bad"),

@@ -3,14 +3,18 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::audit::audit;
-use super::rules::outdated;
+use super::rules::{all_rules, outdated};
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::service::definition::Kind;
 
 /// There is a connection or a store of this name.
 pub const CONNECTION_EXISTS: Code = Code(611);
 /// There is no connection or store of this name.
 pub const CONNECTION_UNKNOWN: Code = Code(612);
+
+/// The connection or store is named by a rule.
+pub const CONNECTION_IN_USE: Code = Code(618);
 
 /// A Kafka connection or a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,17 +104,24 @@ impl State {
         })
     }
 
-    /// Forgets one.
+    /// Forgets one that no rule names. One step, so that no rule that names it is created meanwhile.
     ///
     /// # Errors
-    /// `C0601`, `C0612`.
-    pub fn delete_connection(&self, kind: &'static str, name: &str, who: &str, at_ms: i64) -> Result<()> {
+    /// `C0601`, `C0612`, `C0618`.
+    pub fn delete_connection(&self, kind: Kind, name: &str, who: &str, at_ms: i64) -> Result<()> {
+        let section = kind.section();
         self.change(|db| {
-            let gone = db.execute("DELETE FROM connection WHERE kind = ?1 AND name = ?2", params![kind, name]).map_err(failed)?;
-            if gone == 0 {
-                return Err(connection_unknown(kind, name));
+            if let Some(rule) = all_rules(db)?.into_iter().find(|rule| kind.names_in(&rule.body).as_deref() == Some(name)) {
+                return Err(Error::new(CONNECTION_IN_USE, ErrorKind::Invalid, "a rule names it")
+                    .with("name", name)
+                    .with("rule", &rule.name)
+                    .help("edit that rule first"));
             }
-            audit(db, at_ms, who, &format!("forget {kind}"), None, Some(name))
+            let gone = db.execute("DELETE FROM connection WHERE kind = ?1 AND name = ?2", params![section, name]).map_err(failed)?;
+            if gone == 0 {
+                return Err(connection_unknown(section, name));
+            }
+            audit(db, at_ms, who, &format!("forget {section}"), None, Some(name))
         })
     }
 }
@@ -125,11 +136,60 @@ fn find(db: &Connection, kind: &'static str, name: &str) -> Result<StoredConnect
     found.ok_or_else(|| connection_unknown(kind, name))
 }
 
+/// Refuses a rule whose connections are gone. They were there when it was looked at; this is the same step as its being written down.
+pub(super) fn check_needs(db: &Connection, needs: &[(Kind, String)]) -> Result<()> {
+    for (kind, name) in needs {
+        let sql = "SELECT EXISTS (SELECT 1 FROM connection WHERE kind = ?1 AND name = ?2)";
+        if !db.query_row(sql, params![kind.section(), name], |row| row.get(0)).map_err(failed)? {
+            return Err(connection_unknown(kind.section(), name));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::state;
+    use std::sync::Barrier;
+
+    use super::super::{Edit, Origin, state};
     use super::*;
     use crate::service::state::VERSION_OUTDATED;
+
+    #[test]
+    fn no_rule_is_left_without_a_connection_that_goes_while_it_comes() {
+        let body = "{\"source\":{\"kafka\":\"k\"}}";
+        let needs = [(Kind::Kafka, "k".to_owned())];
+        for round in 0..200 {
+            let state = state();
+            let connection = StoredConnection { kind: "kafka".into(), name: "k".into(), body: "{}".into(), version: 1 };
+            state.put_connection(&connection, "me", 1).unwrap();
+            state.create("standing", "{}", Origin::Api, "me", 1).unwrap();
+            let both = Barrier::new(2);
+            let comes = || {
+                both.wait();
+                let edit = Edit { body, needs: needs.to_vec(), ..Edit::default() };
+                match round % 2 {
+                    0 => state.create_naming("new", body, &needs, Origin::Api, "me", 2),
+                    _ => state.edit_to("standing", &edit, Origin::Api, "me", 2),
+                }
+            };
+            let goes = || {
+                both.wait();
+                state.delete_connection(Kind::Kafka, "k", "you", 2)
+            };
+            let (came, went) = std::thread::scope(|threads| {
+                let (came, went) = (threads.spawn(comes), threads.spawn(goes));
+                (came.join().unwrap(), went.join().unwrap())
+            });
+            match (&came, &went) {
+                (Ok(_), Err(refused)) => assert_eq!(refused.code, CONNECTION_IN_USE),
+                (Err(refused), Ok(())) => assert_eq!(refused.code, CONNECTION_UNKNOWN),
+                both => panic!("{both:?}"),
+            }
+            let named = state.rules().unwrap().iter().any(|rule| Kind::Kafka.names_in(&rule.body).is_some());
+            assert_eq!(named, !state.connections().unwrap().is_empty(), "what is named is there");
+        }
+    }
 
     #[test]
     fn a_connection_is_not_written_over() {
@@ -138,8 +198,8 @@ mod tests {
         state.put_connection(&connection, "me", 1).unwrap();
         assert_eq!(state.put_connection(&connection, "me", 2).unwrap_err().code, CONNECTION_EXISTS);
         assert_eq!(state.connections().unwrap(), [connection]);
-        assert_eq!(state.delete_connection("kafka", "s", "me", 3).unwrap_err().code, CONNECTION_UNKNOWN);
-        state.delete_connection("store", "s", "me", 3).unwrap();
+        assert_eq!(state.delete_connection(Kind::Kafka, "s", "me", 3).unwrap_err().code, CONNECTION_UNKNOWN);
+        state.delete_connection(Kind::Store, "s", "me", 3).unwrap();
         assert!(state.connections().unwrap().is_empty());
     }
 

@@ -21,10 +21,10 @@ mod tokens;
 mod verifications;
 
 pub use audit::Audited;
-pub use connections::{CONNECTION_EXISTS, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
+pub use connections::{CONNECTION_EXISTS, CONNECTION_IN_USE, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
 pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
 pub use rules::{
-    Holdings, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
+    Edit, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
     check_origin, rule_exists,
 };
 pub use tokens::{StoredToken, TOKEN_EXISTS, TOKEN_UNKNOWN};
@@ -63,6 +63,9 @@ const MIGRATIONS: &[&str] = &[
     "ALTER TABLE connection ADD COLUMN version INTEGER NOT NULL DEFAULT 1;",
     "
     CREATE TABLE token (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, made_ms INTEGER NOT NULL) STRICT;
+",
+    "
+    CREATE TABLE rule_move (rule TEXT NOT NULL, version INTEGER NOT NULL, destination TEXT NOT NULL, PRIMARY KEY (rule, version)) STRICT;
 ",
 ];
 

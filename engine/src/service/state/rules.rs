@@ -3,9 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::audit::audit;
+use super::connections::check_needs;
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::service::definition::differences;
+use crate::service::definition::{Kind, differences};
 
 /// There is no rule of this name.
 pub const RULE_UNKNOWN: Code = Code(602);
@@ -107,17 +108,17 @@ pub struct StoredVersion {
     pub at_ms: i64,
 }
 
-/// What is kept of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct Holdings {
-    /// Versions.
-    pub versions: i64,
-    /// Windows.
-    pub windows: i64,
-    /// Gaps.
-    pub gaps: i64,
-    /// Lines of its log.
-    pub lines: i64,
+/// An edit of a rule.
+#[derive(Clone, Debug, Default)]
+pub struct Edit<'a> {
+    /// The version that it is made from; none: whichever is current.
+    pub version: Option<i64>,
+    /// The new body.
+    pub body: &'a str,
+    /// The hash of the destination that the new version does not write to any more, and the version that did.
+    pub leaves: Option<(i64, String)>,
+    /// Connections and stores that the body names and no file defines.
+    pub needs: Vec<(Kind, String)>,
 }
 
 impl State {
@@ -142,10 +143,27 @@ impl State {
     /// # Errors
     /// `C0601`, `C0603`.
     pub fn create(&self, name: &str, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.create_naming(name, body, &[], origin, who, at_ms)
+    }
+
+    /// The same, if these connections and stores are still there.
+    ///
+    /// # Errors
+    /// `C0601`, `C0603`, `C0612`.
+    pub fn create_naming(
+        &self,
+        name: &str,
+        body: &str,
+        needs: &[(Kind, String)],
+        origin: Origin,
+        who: &str,
+        at_ms: i64,
+    ) -> Result<StoredRule> {
         self.change(|db| {
             if look_for(db, name)?.is_some() {
                 return Err(rule_exists(name));
             }
+            check_needs(db, needs)?;
             let sql = "INSERT INTO rule (name, version, wanted, created_ms, origin) VALUES (?1, 1, 'running', ?2, ?3)";
             db.execute(sql, params![name, at_ms, origin.as_str()]).map_err(failed)?;
             db.execute("INSERT INTO rule_version VALUES (?1, 1, ?2, ?3)", params![name, body, at_ms]).map_err(failed)?;
@@ -159,9 +177,17 @@ impl State {
     /// # Errors
     /// `C0601`, `C0602`, `C0604`, `C0614`.
     pub fn edit(&self, name: &str, version: Option<i64>, body: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
+        self.edit_to(name, &Edit { version, body, ..Edit::default() }, origin, who, at_ms)
+    }
+
+    /// The same, of a version that may write elsewhere.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit), and `C0612` if what it needs is gone.
+    pub fn edit_to(&self, name: &str, edit: &Edit<'_>, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRule> {
         self.change(|db| {
             let rule = find(db, name)?;
-            if version.is_some_and(|version| version != rule.version) {
+            if edit.version.is_some_and(|version| version != rule.version) {
                 return Err(outdated("rule", name, rule.version));
             }
             check_origin(&rule, origin)?;
@@ -170,15 +196,11 @@ impl State {
                 audit(db, at_ms, who, "take over", Some(name), None)?;
             }
             let rule = StoredRule { origin, ..rule };
-            if rule.body == body {
+            if rule.body == edit.body {
                 return Ok(rule);
             }
-            let next = rule.version + 1;
-            db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, body, at_ms]).map_err(failed)?;
-            db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
-            let changed = serde_json::to_string(&differences(&rule.body, body)).unwrap_or_default();
-            audit(db, at_ms, who, "edit", Some(name), Some(&changed))?;
-            Ok(StoredRule { version: next, body: body.to_owned(), ..rule })
+            check_needs(db, &edit.needs)?;
+            write_version(db, &rule, edit, who, at_ms)
         })
     }
 
@@ -216,7 +238,7 @@ impl State {
     pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
             check_origin(&find(db, name)?, origin)?;
-            for table in ["rule_version", "window", "gap", "log", "verification"] {
+            for table in ["rule_version", "rule_move", "window", "gap", "log", "verification"] {
                 db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
             }
             db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
@@ -225,20 +247,6 @@ impl State {
         // Whoever follows its log learns that there is none.
         self.written.send_modify(|number| *number += 1);
         Ok(())
-    }
-
-    /// How much is kept of a rule, and goes with it.
-    ///
-    /// # Errors
-    /// `C0601`, `C0602`.
-    pub fn holdings(&self, name: &str) -> Result<Holdings> {
-        let db = self.db();
-        find(&db, name)?;
-        let count = |table: &str| {
-            let sql = format!("SELECT count(*) FROM {table} WHERE rule = ?1");
-            db.query_row(&sql, params![name], |row| row.get(0)).map_err(failed)
-        };
-        Ok(Holdings { versions: count("rule_version")?, windows: count("window")?, gaps: count("gap")?, lines: count("log")? })
     }
 
     /// A rule's versions, oldest first.
@@ -263,15 +271,28 @@ impl State {
         })
     }
 
-    /// Whether a version before this one wrote elsewhere.
+    /// The destinations that a rule has left by its edits, by their hashes: what is committed for one of them is no surprise.
     ///
     /// # Errors
     /// `C0601`.
-    pub fn has_moved(&self, rule: &StoredRule) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM rule_version WHERE rule = ?1 AND version < ?2
-            AND json_extract(body, '$.to') IS NOT json_extract(?3, '$.to'))";
-        self.db().query_row(sql, params![rule.name, rule.version, rule.body], |row| row.get(0)).map_err(failed)
+    pub fn left_destinations(&self, rule: &StoredRule) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT destination FROM rule_move WHERE rule = ?1 AND version <= ?2 ORDER BY destination";
+        self.select(sql, params![rule.name, rule.version], |row| row.get(0))
     }
+}
+
+/// The current version of `rule` becomes the one before.
+fn write_version(db: &Connection, rule: &StoredRule, edit: &Edit<'_>, who: &str, at_ms: i64) -> Result<StoredRule> {
+    let (name, next) = (&rule.name, rule.version + 1);
+    db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, edit.body, at_ms]).map_err(failed)?;
+    db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
+    // Only what is left by this very step: if somebody else was faster, nobody has looked at where the rule stood.
+    if let Some((_, destination)) = edit.leaves.as_ref().filter(|(from, _)| *from == rule.version) {
+        db.execute("INSERT INTO rule_move VALUES (?1, ?2, ?3)", params![name, next, destination]).map_err(failed)?;
+    }
+    let changed = serde_json::to_string(&differences(&rule.body, edit.body)).unwrap_or_default();
+    audit(db, at_ms, who, "edit", Some(name), Some(&changed))?;
+    Ok(StoredRule { version: next, body: edit.body.to_owned(), ..rule.clone() })
 }
 
 const RULES: &str = "SELECT rule.name, rule.version, rule.wanted, rule.origin, rule.created_ms, rule_version.body FROM rule
@@ -291,6 +312,12 @@ fn rule_of(row: &Row<'_>) -> rusqlite::Result<StoredRule> {
 
 fn version_of(row: &Row<'_>) -> rusqlite::Result<StoredVersion> {
     Ok(StoredVersion { version: row.get(0)?, body: row.get(1)?, at_ms: row.get(2)? })
+}
+
+pub(super) fn all_rules(db: &Connection) -> Result<Vec<StoredRule>> {
+    let mut statement = db.prepare_cached(RULES).map_err(failed)?;
+    let rules = statement.query_map(params![], rule_of).map_err(failed)?;
+    rules.collect::<rusqlite::Result<_>>().map_err(failed)
 }
 
 fn look_for(db: &Connection, name: &str) -> Result<Option<StoredRule>> {
@@ -354,8 +381,6 @@ mod tests {
         assert_eq!(state.edit("orders", Some(2), "{\"a\":1}", Origin::Api, "me", 5).unwrap().version, 2, "nothing has changed");
         let versions: Vec<_> = state.versions("orders").unwrap().into_iter().map(|v| (v.version, v.body, v.at_ms)).collect();
         assert_eq!(versions, [(1, "{}".to_owned(), 1), (2, "{\"a\":1}".to_owned(), 3)]);
-        assert_eq!(state.holdings("orders").unwrap(), Holdings { versions: 2, windows: 0, gaps: 0, lines: 0 });
-        assert_eq!(state.holdings("none").unwrap_err().code, RULE_UNKNOWN);
         assert_eq!(state.version("orders", 1).unwrap().body, "{}");
         assert_eq!(state.version("orders", 3).unwrap_err().code, VERSION_UNKNOWN);
         assert_eq!(state.rule("none").unwrap_err().code, RULE_UNKNOWN);
@@ -383,16 +408,24 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_has_moved_if_any_version_before_wrote_elsewhere() {
+    fn what_an_edit_has_left_is_remembered_for_the_versions_behind_it() {
         let state = state();
-        let to = |store: &str| format!("{{\"to\":{{\"store\":\"{store}\"}}}}");
-        let first = state.create("a", &to("s"), Origin::Api, "me", 1).unwrap();
-        assert!(!state.has_moved(&first).unwrap());
-        let same = state.edit("a", None, "{\"to\":{\"store\":\"s\"},\"x\":1}", Origin::Api, "me", 2).unwrap();
-        assert!(!state.has_moved(&same).unwrap());
-        let moved = state.edit("a", None, &to("other"), Origin::Api, "me", 3).unwrap();
-        assert!(state.has_moved(&moved).unwrap());
-        let back = state.edit("a", None, &to("s"), Origin::Api, "me", 4).unwrap();
-        assert!(state.has_moved(&back).unwrap());
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        let edit = |body: &str, leaves: Option<(i64, &str)>| {
+            let leaves = leaves.map(|(version, hash)| (version, hash.to_owned()));
+            state.edit_to("a", &Edit { body, leaves, ..Edit::default() }, Origin::Api, "me", 2).unwrap()
+        };
+        let same = edit("{\"x\":1}", None);
+        assert!(state.left_destinations(&same).unwrap().is_empty());
+        let moved = edit("{\"x\":2}", Some((2, "first")));
+        assert_eq!(state.left_destinations(&moved).unwrap(), ["first"]);
+        assert!(state.left_destinations(&same).unwrap().is_empty(), "that version has left nothing");
+        let raced = edit("{\"x\":3}", Some((2, "stale")));
+        assert_eq!(state.left_destinations(&raced).unwrap(), ["first"], "somebody else was faster");
+        let back = edit("{\"x\":4}", Some((4, "second")));
+        assert_eq!(state.left_destinations(&back).unwrap(), ["first", "second"]);
+        state.delete("a", Origin::Api, "me", 3).unwrap();
+        let anew = state.create("a", "{}", Origin::Api, "me", 4).unwrap();
+        assert!(state.left_destinations(&StoredRule { version: 9, ..anew }).unwrap().is_empty());
     }
 }

@@ -9,6 +9,8 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerificationState {
+    /// It waits for others to end.
+    Queued,
     /// It goes on.
     Running,
     /// Every record is there exactly once, but for the gaps that are listed.
@@ -22,6 +24,7 @@ pub enum VerificationState {
 impl VerificationState {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Sound => "sound",
             Self::Damaged => "damaged",
@@ -31,6 +34,7 @@ impl VerificationState {
 
     fn of(word: &str) -> Self {
         match word {
+            "queued" => Self::Queued,
             "running" => Self::Running,
             "sound" => Self::Sound,
             "damaged" => Self::Damaged,
@@ -44,9 +48,9 @@ impl VerificationState {
 pub struct StoredVerification {
     /// How far it is.
     pub state: VerificationState,
-    /// When it began.
+    /// When it was asked for.
     pub began_ms: i64,
-    /// When it ended; none while it runs.
+    /// When it ended; none before.
     pub ended_ms: Option<i64>,
     /// What it found, as `catchment verify --json` prints it.
     pub report: Option<String>,
@@ -55,9 +59,9 @@ pub struct StoredVerification {
 }
 
 impl StoredVerification {
-    /// One that has just begun.
-    pub fn begun(at_ms: i64) -> Self {
-        Self { state: VerificationState::Running, began_ms: at_ms, ended_ms: None, report: None, problem: None }
+    /// One that was asked for just now.
+    pub fn queued(at_ms: i64) -> Self {
+        Self { state: VerificationState::Queued, began_ms: at_ms, ended_ms: None, report: None, problem: None }
     }
 }
 
@@ -72,6 +76,15 @@ impl State {
         self.change(|db| {
             db.execute(sql, params![rule, v.state.as_str(), v.began_ms, v.ended_ms, v.report, v.problem]).map(drop).map_err(failed)
         })
+    }
+
+    /// Notes that a verification runs now, unless it has ended.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn run_verification(&self, rule: &str, began_ms: i64) -> Result<()> {
+        let sql = "UPDATE verification SET state = 'running' WHERE rule = ?1 AND began_ms = ?2 AND state = 'queued'";
+        self.change(|db| db.execute(sql, params![rule, began_ms]).map(drop).map_err(failed))
     }
 
     /// Keeps the end of a verification, unless the rule or the verification is another one by now.
@@ -104,9 +117,10 @@ impl State {
         self.db().query_row(sql, params![rule], of).optional().map_err(failed)
     }
 
-    /// What ran when the process ended does so no more.
+    /// What ran or waited when the process ended does so no more.
     pub(super) fn forget_running_verifications(&self) -> Result<()> {
-        let sql = "UPDATE verification SET state = 'unfinished', problem = 'the service was stopped meanwhile' WHERE state = 'running'";
+        let sql = "UPDATE verification SET state = 'unfinished', problem = 'the service was stopped meanwhile'
+            WHERE state IN ('queued', 'running')";
         self.change(|db| db.execute(sql, params![]).map(drop).map_err(failed))
     }
 }
@@ -119,16 +133,19 @@ mod tests {
     #[test]
     fn the_last_one_is_kept_and_none_runs_for_ever() {
         let state = state();
-        state.put_verification("a", &StoredVerification::begun(1)).unwrap();
+        state.put_verification("a", &StoredVerification::queued(1)).unwrap();
         assert_eq!(state.verification("a").unwrap(), None, "there is no such rule");
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
-        let sound = StoredVerification { state: VerificationState::Sound, ended_ms: Some(3), ..StoredVerification::begun(2) };
+        let sound = StoredVerification { state: VerificationState::Sound, ended_ms: Some(3), ..StoredVerification::queued(2) };
         state.put_verification("a", &sound).unwrap();
         assert_eq!(state.verification("a").unwrap(), Some(sound));
-        state.put_verification("a", &StoredVerification::begun(4)).unwrap();
-        state.end_verification("a", &StoredVerification { state: VerificationState::Damaged, ..StoredVerification::begun(2) }).unwrap();
-        assert_eq!(state.verification("a").unwrap().unwrap().state, VerificationState::Running, "that was another one");
+        state.put_verification("a", &StoredVerification::queued(4)).unwrap();
+        state.end_verification("a", &StoredVerification { state: VerificationState::Damaged, ..StoredVerification::queued(2) }).unwrap();
+        assert_eq!(state.verification("a").unwrap().unwrap().state, VerificationState::Queued, "that was another one");
+        state.run_verification("a", 2).unwrap();
+        assert_eq!(state.verification("a").unwrap().unwrap().state, VerificationState::Queued, "so was that");
         state.forget_running_verifications().unwrap();
+        state.run_verification("a", 4).unwrap();
         assert_eq!(state.verification("a").unwrap().unwrap().state, VerificationState::Unfinished);
     }
 }

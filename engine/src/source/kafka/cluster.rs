@@ -17,12 +17,13 @@ use crate::source::{LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, To
 use crate::store::BoxFuture;
 
 use super::client::{Reader, ReaderContext, Shared};
-use super::errors::{Diagnostics, REQUEST_FAILED};
+use super::errors::{Diagnostics, GROUP_HAS_MEMBERS, REQUEST_FAILED};
 use super::fetching::{Fetching, ReadShare};
 use super::first_contact::first_contact;
 use super::limits::FetchLimits;
 use super::native;
 use super::native::admin::{self, OffsetSpec};
+use super::offload::Offloaded;
 use super::queue;
 use super::topics::{TopicPattern, check_topic_name, select};
 use super::unfolding::Unfolding;
@@ -43,8 +44,8 @@ pub struct KafkaCluster {
     /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
     incarnations: Mutex<HashMap<String, String>>,
     /// For questions alone. It fetches nothing, so that its statistics are nobody's, and stays.
-    asking: Arc<Reader>,
-    fetching: Arc<Fetching>,
+    asking: Offloaded<Reader>,
+    fetching: Offloaded<Fetching>,
 }
 
 impl fmt::Debug for KafkaCluster {
@@ -75,10 +76,11 @@ impl KafkaCluster {
         let diagnostics = Arc::new(Diagnostics::default());
         let limits = FetchLimits::idle();
         let shared = Shared::new(&config, Arc::clone(&diagnostics));
-        let asking = Arc::new(Reader::new(&config.reader_properties(&limits)?, Unfolding::new(&limits, 1), shared, Arc::default())?);
+        let asking = Reader::new(&config.reader_properties(&limits)?, Unfolding::new(&limits, 1), shared, Arc::default())?;
+        let asking = Offloaded::new(Arc::new(asking));
         let (client, heard, settings) = (Arc::clone(&asking), Arc::clone(&diagnostics), config.clone());
         let cluster_id = blocking(move || first_contact(&client.consumer, &heard, &settings)).await?;
-        let fetching = Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?;
+        let fetching = Offloaded::new(Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?);
         let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations: Mutex::default(), asking, fetching });
         watch_topics(&cluster)?;
         Ok(cluster)
@@ -180,6 +182,28 @@ impl KafkaCluster {
             all.topics.into_iter().filter(|(name, ..)| !name.starts_with("__")).map(|(name, partitions, _)| (name, partitions)).collect();
         topics.sort();
         Ok(topics)
+    }
+
+    /// Deletes a group that has no member. Answers what it had committed: topic, partition, offset. A group that is not there is no error.
+    ///
+    /// # Errors
+    /// `C0223` if it has members, and whatever asking the cluster brings.
+    pub async fn delete_group(&self, group: &str) -> Result<Vec<(String, i32, i64)>, Error> {
+        let asked = group.to_owned();
+        let what = format!("asking for the offsets of {group}");
+        let offsets = self.ask(&what, move |c| admin::group_offsets(c, &asked, REQUEST_TIMEOUT)).await?;
+        let (asked, what) = (group.to_owned(), format!("deleting the group {group}"));
+        let deleted = self.ask(&what, move |c| Ok(admin::delete_group(c, &asked, REQUEST_TIMEOUT))).await?;
+        match deleted {
+            Ok(()) | Err(K::GroupIdNotFound) => {}
+            Err(K::NonEmptyGroup) => {
+                return Err(Error::new(GROUP_HAS_MEMBERS, ErrorKind::Retryable, "the consumer group still has members")
+                    .with("group", group)
+                    .help("a static member leaves when its session has ended"));
+            }
+            Err(code) => return Err(self.explain(&what, code)),
+        }
+        Ok(offsets.into_iter().filter(|row| row.offset >= 0).map(|row| (row.topic, row.partition, row.offset)).collect())
     }
 
     pub(crate) async fn select(&self, patterns: Vec<TopicPattern>) -> Result<Vec<String>, Error> {

@@ -46,6 +46,8 @@ pub const BAD_TOPIC: Code = Code(216);
 pub const CONNECTION_INVALID: Code = Code(217);
 /// A broker advertises an address that cannot be reached from here.
 pub const ADVERTISED_UNREACHABLE: Code = Code(221);
+/// A consumer group that should be deleted has members.
+pub const GROUP_HAS_MEMBERS: Code = Code(223);
 
 /// What was heard about one broker, the last of it.
 #[derive(Clone, Debug)]

@@ -30,6 +30,7 @@ pub mod limits;
 pub mod membership;
 mod message;
 mod native;
+mod offload;
 mod opening;
 pub mod practice;
 pub mod properties;
@@ -40,6 +41,7 @@ mod topics;
 mod unfolding;
 
 pub use cluster::KafkaCluster;
+pub(crate) use cluster::blocking;
 pub use fetching::ReadShare;
 pub use group::{GroupHandle, Joined, KafkaGroup};
 pub use topics::check_topic_name;

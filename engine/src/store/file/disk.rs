@@ -12,6 +12,7 @@ use bytes::Bytes;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Failure, HIDDEN, OF_FILES};
+use crate::store::key::PROBES;
 use crate::store::memory::cut_range;
 use crate::store::{Guard, ListPage, Metadata, ObjectInfo, Payload, StoreErrorKind};
 
@@ -62,7 +63,7 @@ impl Disk {
             return Err(io::Error::new(ErrorKind::NotADirectory, format!("{} is not a directory", standing.display())));
         }
         access(&standing, AccessFlags::W_OK | AccessFlags::X_OK)?;
-        let root = missing.iter().rev().fold(standing, |path, name| path.join(name));
+        let root = joined(standing, &missing);
         let disk = Self::of(root, true);
         disk.remove_old_temp_files()?;
         Ok(disk)
@@ -88,6 +89,21 @@ impl Disk {
 
     pub(super) fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
+    }
+
+    /// Removes an object, and the directories that only it has kept.
+    pub(super) fn remove(&self, key: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(key)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let below = key.match_indices('/').map(|(at, _)| &key[..at]).rev();
+        for directory in below.take_while(|directory| directory.len() >= PROBES.len()) {
+            if fs::remove_dir(self.path(directory)).is_err() {
+                break; // Something else stands in it.
+            }
+        }
+        Ok(())
     }
 
     /// Writes an object and answers its ETag.
@@ -324,6 +340,15 @@ impl Drop for TempFile {
         // Gone already after a rename; a leftover is removed when the store is opened a day later.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// A path without links in what exists of it.
+pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    standing_part(path).map(|(standing, missing)| joined(standing, &missing))
+}
+
+fn joined(standing: PathBuf, missing: &[OsString]) -> PathBuf {
+    missing.iter().rev().fold(standing, |path, name| path.join(name))
 }
 
 /// The longest part of a path that exists, without links in it, and the names that are missing, the last one first.

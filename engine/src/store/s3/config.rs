@@ -15,10 +15,10 @@ use aws_sdk_s3::config::{
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 
-use super::credentials;
+use super::{credentials, named};
 use crate::error::{Code, Error, ErrorKind};
 use crate::store::open::OpenOptions;
-use crate::store::url::{BucketUrl, ChecksumHeader, Dialect, Endpoint, GuardHeader, PayloadSigning, Style, parse_endpoint};
+use crate::store::url::{BucketUrl, ChecksumHeader, Dialect, Endpoint, GuardHeader, PayloadSigning, Style};
 
 /// How long a body may stand still before the request is given up. The SDK's own 5 s would break requests of a store that is
 /// merely slow; much more would leave dead connections to the attempt's time-out alone.
@@ -37,6 +37,7 @@ pub(super) struct Settings {
     pub client: Client,
     pub dialect: Dialect,
     pub identity: String,
+    pub region: String,
     pub guard: Option<(&'static str, &'static str)>,
     /// Whether the service is known by name for a guard that is not atomic.
     pub guard_is_weak: bool,
@@ -46,16 +47,17 @@ pub(super) struct Settings {
 
 /// Resolves an address into a client.
 pub(super) async fn resolve(url: &BucketUrl, options: &OpenOptions) -> Result<Settings, Error> {
-    let endpoint = endpoint(url, options)?;
-    let dialect = dialect(url, endpoint.as_ref());
+    let endpoint = named::endpoint(url, &options.env)?;
+    let dialect = named::dialect(url, endpoint.as_ref());
     let region = region(url, dialect, endpoint.as_ref(), options).await?;
     let style = style(url, dialect, endpoint.as_ref())?;
-    let service = endpoint.clone().or_else(|| cos_endpoint(dialect, &region));
+    let service = endpoint.clone().or_else(|| named::cos_endpoint(dialect, &region));
     let signed_by_default = service.as_ref().is_some_and(|e| !e.tls);
     Ok(Settings {
         client: Client::from_conf(client_config(options, dialect, &region, style, endpoint.as_ref())),
         dialect,
-        identity: format!("{}/{}/{}", service.as_ref().map_or("s3:/".to_owned(), Endpoint::to_string), url.bucket, url.prefix),
+        region: region.to_string(),
+        identity: named::identity_at(service.as_ref(), url),
         guard: guard(url.guard, dialect),
         guard_is_weak: dialect == Dialect::Cos || endpoint.as_ref().is_some_and(has_weak_guard),
         checksum: url.checksum.unwrap_or(match dialect {
@@ -72,7 +74,7 @@ fn client_config(options: &OpenOptions, dialect: Dialect, region: &Region, style
     let service = match endpoint {
         Some(endpoint) if style == Style::Virtual && endpoint.is_loopback() => Some(endpoint.with_host("localhost")),
         Some(endpoint) => Some(endpoint.clone()),
-        None => cos_endpoint(dialect, region),
+        None => named::cos_endpoint(dialect, region),
     };
     let identity = IdentityCache::lazy().buffer_time(CREDENTIALS_BUFFER).load_timeout(Duration::from_secs(15)).build();
     let mut config = Config::builder()
@@ -120,35 +122,9 @@ impl ResolveDns for Resolver {
     }
 }
 
-fn endpoint(url: &BucketUrl, options: &OpenOptions) -> Result<Option<Endpoint>, Error> {
-    if url.endpoint.is_some() || url.dialect == Dialect::Cos {
-        return Ok(url.endpoint.clone());
-    }
-    for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
-        if let Some(value) = options.env.get(name) {
-            return parse_endpoint(&value).map(Some).map_err(|why| misfit(url, format!("{name}: {why}")));
-        }
-    }
-    Ok(None)
-}
-
-/// An address of COS under the `s3` scheme still speaks COS: its checksums and its guard are not those of AWS.
-fn dialect(url: &BucketUrl, endpoint: Option<&Endpoint>) -> Dialect {
-    if endpoint.is_some_and(|e| e.host.ends_with(".myqcloud.com")) { Dialect::Cos } else { url.dialect }
-}
-
-fn cos_endpoint(dialect: Dialect, region: &Region) -> Option<Endpoint> {
-    let host = || format!("cos.{region}.myqcloud.com");
-    (dialect == Dialect::Cos).then(|| Endpoint { tls: true, host: host(), port: None })
-}
-
 async fn region(url: &BucketUrl, dialect: Dialect, endpoint: Option<&Endpoint>, options: &OpenOptions) -> Result<Region, Error> {
-    let variables: &[&str] = match dialect {
-        Dialect::S3 => &["AWS_REGION", "AWS_DEFAULT_REGION"],
-        Dialect::Cos => &["TENCENTCLOUD_REGION"],
-    };
-    if let Some(region) = url.region.clone().or_else(|| variables.iter().find_map(|name| options.env.get(name))) {
-        return Ok(Region::new(region));
+    if let Some(region) = named::region(url, dialect, &options.env) {
+        return Ok(region);
     }
     // Behind a custom endpoint the region is only a word in the signature, and nearly every service takes this one.
     let fallback = || endpoint.is_some().then(|| Region::from_static("us-east-1"));
@@ -158,7 +134,7 @@ async fn region(url: &BucketUrl, dialect: Dialect, endpoint: Option<&Endpoint>, 
     };
     profile.or_else(fallback).ok_or_else(|| {
         let example = if dialect == Dialect::Cos { "ap-guangzhou" } else { "eu-west-1" };
-        misfit(url, "no region").help(format!("add ?region={example} to the address, or set {}", variables[0]))
+        misfit(url, "no region").help(format!("add ?region={example} to the address, or set {}", named::region_variables(dialect)[0]))
     })
 }
 
@@ -195,7 +171,7 @@ fn has_weak_guard(endpoint: &Endpoint) -> bool {
     [".aliyuncs.com", ".appdomain.cloud"].iter().any(|domain| endpoint.host.ends_with(domain))
 }
 
-fn misfit(url: &BucketUrl, why: impl std::fmt::Display) -> Error {
+pub(super) fn misfit(url: &BucketUrl, why: impl std::fmt::Display) -> Error {
     Error::new(Code(313), ErrorKind::Invalid, "the store's endpoint, style and region do not fit together")
         .with("url", url.shown())
         .because(why)
@@ -222,7 +198,7 @@ mod tests {
     fn styles_follow_the_endpoint() {
         let style_of = |text: &str| {
             let url = bucket(text);
-            style(&url, dialect(&url, url.endpoint.as_ref()), url.endpoint.as_ref())
+            style(&url, named::dialect(&url, url.endpoint.as_ref()), url.endpoint.as_ref())
         };
         for text in
             ["s3://lake/?endpoint=http://127.0.0.1:1", "s3://lake/?endpoint=http://localhost:1", "s3://lake/?endpoint=http://minio:1"]

@@ -17,7 +17,9 @@ use super::classify::describe;
 use super::exchange::{Exchange, Seen};
 use crate::store::open::BODY_RATE_MIN;
 use crate::store::url::{ChecksumHeader, Dialect};
-use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata};
+use crate::store::{
+    Guard, Metadata, ObjectInfo, Part, Payload, REMOVE, StoreError, StoreErrorKind, StoreResult, check_key, check_metadata,
+};
 
 const PUT: &str = "PutObject";
 const HEAD: &str = "HeadObject";
@@ -230,6 +232,11 @@ impl S3Store {
             }
             Err(e) => Err(*e),
         }
+    }
+
+    pub(super) async fn delete_object(&self, key: &str) -> StoreResult<()> {
+        let request = self.settings.client.delete_object().bucket(&self.bucket).key(self.full(key));
+        self.attempt(REMOVE, key, self.options.request_timeout, request.send()).await.map(drop).map_err(|e| *e)
     }
 
     /// Checksums that a body's requests carry.

@@ -12,7 +12,7 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode as K;
 
-use super::{Row, list, millis, reach, row, text};
+use super::{Row, list, millis, reach, row, rows_of, text};
 use crate::source::{Committed, TopicPartition};
 
 /// A queue for the results of admin calls, destroyed when dropped.
@@ -244,6 +244,80 @@ pub(crate) fn list_offsets<C: ConsumerContext>(
         let mut count = 0;
         let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
         Ok((0..count).map(|i| answered(row(sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(i))))).collect())
+    }
+}
+
+/// What a group has committed, of all partitions; nothing of a group that is not there. The name holds no NUL.
+pub(crate) fn group_offsets<C: ConsumerContext>(client: &BaseConsumer<C>, group: &str, timeout: Duration) -> Result<Vec<Row>, K> {
+    let name = CString::new(group).map_err(|_| K::InvalidGroupId)?;
+    // Without this the call would spin while no broker can be reached.
+    reach(client, timeout)?;
+    let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout);
+    let queue = ResultQueue::new(client);
+    // SAFETY: the request copies the name (no list means all partitions) and is destroyed after the call, which copies it; client, options and queue outlive
+    // the call.
+    unsafe {
+        let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
+        sys::rd_kafka_ListConsumerGroupOffsets(client.client().native_ptr(), &raw mut request, 1, options.0, queue.0);
+        sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
+    }
+    let event = queue.wait(timeout)?;
+    // SAFETY: the event is a ListConsumerGroupOffsets result (no other call uses this queue) and owns everything that is read here; the array holds as many
+    // elements as its count says, and partitions may be null.
+    unsafe {
+        let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.0);
+        if result.is_null() {
+            return Err(K::Unknown);
+        }
+        let mut count = 0;
+        let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
+        if count != 1 {
+            return Err(K::Unknown);
+        }
+        group_code(*groups)?;
+        let partitions = sys::rd_kafka_group_result_partitions(*groups);
+        Ok(if partitions.is_null() { Vec::new() } else { rows_of(partitions) })
+    }
+}
+
+/// Deletes a group; refused by the broker while it has members. The name holds no NUL.
+pub(crate) fn delete_group<C: ConsumerContext>(client: &BaseConsumer<C>, group: &str, timeout: Duration) -> Result<(), K> {
+    let name = CString::new(group).map_err(|_| K::InvalidGroupId)?;
+    reach(client, timeout)?;
+    let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETEGROUPS, timeout);
+    let queue = ResultQueue::new(client);
+    // SAFETY: the request copies the name and is destroyed after the call, which copies it; client, options and queue outlive the call.
+    unsafe {
+        let mut request = sys::rd_kafka_DeleteGroup_new(name.as_ptr());
+        sys::rd_kafka_DeleteGroups(client.client().native_ptr(), &raw mut request, 1, options.0, queue.0);
+        sys::rd_kafka_DeleteGroup_destroy(request);
+    }
+    let event = queue.wait(timeout)?;
+    // SAFETY: the event is a DeleteGroups result (no other call uses this queue) and owns everything that is read here; the array holds as many elements as
+    // its count says.
+    unsafe {
+        let result = sys::rd_kafka_event_DeleteGroups_result(event.0);
+        if result.is_null() {
+            return Err(K::Unknown);
+        }
+        let mut count = 0;
+        let groups = sys::rd_kafka_DeleteGroups_result_groups(result, &raw mut count);
+        if count == 1 { group_code(*groups) } else { Err(K::Unknown) }
+    }
+}
+
+/// What became of a group.
+///
+/// # Safety
+/// `group` belongs to a live result.
+unsafe fn group_code(group: *const sys::rd_kafka_group_result_t) -> Result<(), K> {
+    // SAFETY: by this function's contract; the error may be null.
+    unsafe {
+        let error = sys::rd_kafka_group_result_error(group);
+        match if error.is_null() { K::NoError } else { K::from(sys::rd_kafka_error_code(error)) } {
+            K::NoError => Ok(()),
+            code => Err(code),
+        }
     }
 }
 
