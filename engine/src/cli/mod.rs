@@ -30,6 +30,7 @@ mod serve;
 mod show;
 mod usage;
 mod verify;
+mod worker;
 
 use output::{ColorChoice, LogFormat};
 
@@ -79,6 +80,8 @@ enum Verb {
     Show(show::ShowArgs),
     /// Keep rules, run them side by side, and serve the API
     Serve(serve::ServeArgs),
+    /// Run the rules of a service on another machine, too
+    Worker(worker::WorkerArgs),
     /// Create, look at and change the rules of a service
     Rule(rule::RuleArgs),
     /// Check a config file, print what is in effect, or print its schema
@@ -116,6 +119,7 @@ fn dispatch(verb: Verb, quiet: bool) -> Outcome {
         Verb::Ls(args) => ls::main(&args),
         Verb::Show(args) => show::main(&args),
         Verb::Serve(args) => serve::main(&args),
+        Verb::Worker(args) => worker::main(&args),
         Verb::Rule(args) => rule::main(&args),
         Verb::Config(args) => config::main(args),
         Verb::Completions(args) => completions::main(&args),

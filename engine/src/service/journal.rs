@@ -136,7 +136,8 @@ mod tests {
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
         let journal = Journal::start(Arc::clone(&state)).unwrap();
         for n in 0..2_000 {
-            let line = LogLine { id: 0, at_ms: n, level: "info".into(), topic: None, partition: None, code: None, text: "x".into() };
+            let line =
+                LogLine { id: 0, at_ms: n, level: "info".into(), topic: None, partition: None, code: None, text: "x".into(), worker: None };
             journal.put(Entry::Line("a".into(), line));
         }
         journal.flush();

@@ -4,7 +4,7 @@
 //! turns what either gives into a plan, [`changes`] (of what rules name, [`connections`]) makes it so: [`state`] keeps rules, their versions and what became of them in SQLite, the
 //! [`supervisor`] runs a rule for as long as it is wanted and says what it is doing, the [`observer`] hands what its lanes report to the [`journal`].
 //! [`inspection`] answers questions about clusters and stores, [`verification`] reads again what was stored, [`series`] remembers how fast that went,
-//! [`metrics`] shows what is counted. The console shows all of it to people; [`web`] stands before it and the API.
+//! [`metrics`] shows what is counted. [`workers`] are processes on other machines that run rules of this one too, each by [`worker`]. The console shows all of it to people; [`web`] stands before it and the API.
 //!
 //! Guarantees: a rule that is wanted runs again after a restart, one that is paused does not; no rule is changed but by a version that is written down
 //! first; a rule that cannot run keeps no other from running. What is stored and committed is the pipeline's matter alone: nothing here decides about
@@ -20,9 +20,12 @@ pub mod inspection;
 pub mod journal;
 pub mod metrics;
 pub mod observer;
+pub mod portable;
 mod rooms;
 pub mod series;
 pub mod state;
 pub mod supervisor;
 pub mod verification;
 pub mod web;
+pub mod worker;
+pub mod workers;

@@ -24,14 +24,14 @@ const ANSWER_MAX: usize = 64 << 20;
 
 /// Where a service is, and what it wants to be shown.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
-    pub(super) url: String,
-    pub(super) token: String,
+pub(in crate::cli) struct Service {
+    pub(in crate::cli) url: String,
+    pub(in crate::cli) token: String,
 }
 
 /// A call to the API.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(in crate::cli) struct Call {
     method: &'static str,
     path: String,
     body: Option<Value>,
@@ -39,11 +39,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(method: &'static str, path: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(method: &'static str, path: impl Into<String>) -> Self {
         Self { method, path: path.into(), body: None, version: None }
     }
 
-    pub(super) fn with_body(self, body: Value) -> Self {
+    pub(in crate::cli) fn with_body(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
     }
 
@@ -64,7 +64,7 @@ impl Call {
     }
 
     /// Makes the call. Returns the answer, null for an empty one.
-    pub(super) async fn make(&self, service: &Service) -> Result<Value> {
+    pub(in crate::cli) async fn make(&self, service: &Service) -> Result<Value> {
         let (url, request) = self.request(service)?;
         let answer = tokio::time::timeout(TIMEOUT, https::exchange(request, ANSWER_MAX)).await.map_err(|e| unreachable(&url, &e))?;
         let (status, bytes) = answer.map_err(|e| unreachable(&url, &https::with_sources(&*e)))?;

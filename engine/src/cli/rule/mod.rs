@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result, codes};
 use crate::https::escaped;
 use crate::text::one_line;
 
-mod call;
+pub(super) mod call;
 
 use call::{Call, Service};
 
@@ -161,6 +161,8 @@ enum Action {
     DeleteStore(NameArgs),
     /// What a store permits, and what its create-only guards are worth
     ProbeStore(NameArgs),
+    /// Workers that run rules of the service
+    Workers,
     /// Copy the service's state into a file of its state directory
     CopyState,
 }
@@ -286,6 +288,7 @@ fn call_of(action: &Action) -> Result<Call> {
         Action::CreateStore(body) => Call::new("POST", "/stores").with_body(body.named("store")?),
         Action::DeleteStore(name) => at_store("DELETE", name, ""),
         Action::ProbeStore(name) => at_store("POST", name, "/probe"),
+        Action::Workers => Call::new("GET", "/workers"),
         Action::CopyState => Call::new("POST", "/state/copy"),
     })
 }

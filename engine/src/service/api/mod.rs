@@ -38,6 +38,7 @@ mod problem;
 mod rules;
 mod verify;
 mod view;
+mod workers;
 
 pub use auth::Token;
 pub(in crate::service) use auth::secret;
@@ -117,6 +118,9 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(inspect::records))
         .routes(routes!(inspect::probe))
         .routes(routes!(history::copy))
+        .routes(routes!(workers::list))
+        .routes(routes!(workers::meet))
+        .routes(routes!(workers::report))
 }
 
 /// A change goes on to its end although its caller hangs up: what was written down is made so.

@@ -73,7 +73,7 @@ pub(super) struct Filter {
 }
 
 fn row(t: &Texts, rule: StoredRule, status: Option<&Status>, last: Option<&StoredWindow>) -> Row {
-    let lag = status.and_then(|status| status.metrics.as_ref()).map(|metrics| metrics.lag(now_ms()));
+    let lag = status.and_then(|status| status.lag(now_ms()));
     let summary = Summary::of(&rule.body);
     Row {
         state: words::state(t, status.map_or(RuleState::Waiting, |status| status.state)),

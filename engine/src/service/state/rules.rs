@@ -19,7 +19,7 @@ pub const VERSION_UNKNOWN: Code = Code(613);
 pub const RULE_OF_A_FILE: Code = Code(614);
 
 /// Whether a rule should run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Wanted {
     /// It runs, also after a restart.
@@ -55,7 +55,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::File => "file",
@@ -206,7 +206,7 @@ impl State {
     pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
             check_origin(&find(db, name)?, origin)?;
-            for table in ["rule_version", "window", "gap", "log", "verification"] {
+            for table in ["rule_version", "window", "gap", "log", "verification", "request"] {
                 db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
             }
             db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
@@ -239,13 +239,13 @@ impl State {
         })
     }
 
-    /// Whether a version before this one wrote elsewhere.
+    /// Whether a version before this one wrote elsewhere; a worker was told.
     ///
     /// # Errors
     /// `C0601`.
     pub fn has_moved(&self, rule: &StoredRule) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM rule_version WHERE rule = ?1 AND version < ?2
-            AND json_extract(body, '$.to') IS NOT json_extract(?3, '$.to'))";
+            AND json_extract(body, '$.to') IS NOT json_extract(?3, '$.to')) OR EXISTS (SELECT 1 FROM taken WHERE rule = ?1 AND moved)";
         self.db().query_row(sql, params![rule.name, rule.version, rule.body], |row| row.get(0)).map_err(failed)
     }
 }
