@@ -20,6 +20,7 @@ pub mod inspection;
 pub mod journal;
 pub mod metrics;
 pub mod observer;
+pub mod orders;
 pub mod portable;
 mod rooms;
 pub mod series;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::observer::{RuleState, Status};
+use super::orders::{ConnectionOrder, RuleOrder, RuleSet};
 use super::state::{Origin, State, StoredConnection, StoredRule, Taken};
 use super::supervisor::Supervisor;
-use super::workers::{Contact, Delivered, Delivery, Orders, RuleAtWorker, RuleOrder, RuleSet};
+use super::workers::{Contact, Delivered, Delivery, Orders, RuleAtWorker};
 use crate::config::Accept;
 use crate::error::{ErrorKind, Result};
 
@@ -140,7 +141,7 @@ impl<S: Server> Worker<S> {
         let before = self.state.ask(State::taken).await?;
         let changes = changes(&before, &set.rules);
         let rules: Vec<Taken> = set.rules.into_iter().map(taken).collect();
-        let connection = |c: super::workers::ConnectionOrder| StoredConnection { kind: c.kind, name: c.name, body: c.body.to_string() };
+        let connection = |c: ConnectionOrder| StoredConnection { kind: c.kind, name: c.name, body: c.body.to_string() };
         let connections: Vec<StoredConnection> = set.connections.into_iter().map(connection).collect();
         self.state.ask(move |state| state.take(&rules, &connections)).await?;
         Ok(changes)

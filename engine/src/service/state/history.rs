@@ -351,9 +351,9 @@ mod tests {
             worker: Some("one".into()),
         };
         state.write(&[Entry::Window("a".into(), window.clone())]).unwrap();
-        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), [window.clone()]);
+        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), std::slice::from_ref(&window));
         state.write(&[Entry::Window("a".into(), StoredWindow { worker: Some("two".into()), at_ms: 11, ..window.clone() })]).unwrap();
-        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), [window.clone()], "finished by another one");
+        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), std::slice::from_ref(&window), "finished by another one");
         state.write(&[Entry::Window("a".into(), StoredWindow { start: 5, end: 6, ..window })]).unwrap();
         assert_eq!(state.windows("a", i64::MAX, 10).unwrap().len(), 2);
         assert!(state.windows("a", 1, 10).unwrap().is_empty());
