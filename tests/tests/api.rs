@@ -94,6 +94,13 @@ fn every_refusal_is_a_problem_with_a_code_and_a_next_step() {
     is("POST /api/v1/rules/r/resume", &json!({ "accept": ["all"] }), 400, "C0619");
     is("POST /api/v1/rules/r/rollback", &json!({}), 400, "C0619");
     is("GET /api/v1/rules/r/verify", &Value::Null, 404, "C0502");
+    is("PUT /api/v1/workers/W", &json!({ "id": "1" }), 400, "C0619");
+    is("PUT /api/v1/workers/w", &json!({ "id": "no-id" }), 400, "C0619");
+    is("POST /api/v1/workers/w/reports", &json!({ "id": "1", "reports": [] }), 404, "C0660");
+    assert_eq!(ask(&service, "PUT /api/v1/workers/w", &json!({ "id": "1" })).status, 200);
+    is("PUT /api/v1/workers/w", &json!({ "id": "2" }), 409, "C0664");
+    let reports = json!([{ "number": 1, "rule": "r" }, { "number": 3, "rule": "r" }]);
+    is("POST /api/v1/workers/w/reports", &json!({ "id": "1", "reports": reports }), 422, "C0661");
     is("PATCH /api/v1/rules/r", &Value::Null, 405, "C0617");
     is("GET /api/v1/nothing", &Value::Null, 404, "C0607");
     is("GET /nothing", &Value::Null, 404, "C0607");
