@@ -5,8 +5,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long a blocked read or accept waits before it looks whether it should end.
@@ -36,30 +36,38 @@ pub struct Proxy {
     address: SocketAddr,
     weather: Arc<Weather>,
     connections: Arc<AtomicU64>,
+    server: Arc<Mutex<SocketAddr>>,
 }
 
 impl Proxy {
     /// A proxy before `server`, `host:port` or `http://host:port`.
     pub fn start(server: &str) -> Self {
-        let server: SocketAddr = server.trim_start_matches("http://").parse().unwrap_or_else(|e| panic!("{server} is no address: {e}"));
+        let server = Arc::new(Mutex::new(address_of(server)));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port can be had");
         listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         let address = listener.local_addr().expect("a listener has an address");
         let weather = Arc::new(Weather::default());
         let connections = Arc::new(AtomicU64::new(0));
         let (shared, counter, began) = (Arc::clone(&weather), Arc::clone(&connections), Instant::now());
+        let to = Arc::clone(&server);
         std::thread::spawn(move || {
             while !shared.ended.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((client, _)) => {
                         let number = counter.fetch_add(1, Ordering::Relaxed);
+                        let server = *to.lock().expect("no holder panics");
                         connect(client, server, number, &shared, began);
                     }
                     Err(_) => std::thread::sleep(TICK),
                 }
             }
         });
-        Self { address, weather, connections }
+        Self { address, weather, connections, server }
+    }
+
+    /// From now on connections lead to another `server`: the one before has started again elsewhere.
+    pub fn lead_to(&self, server: &str) {
+        *self.server.lock().expect("no holder panics") = address_of(server);
     }
 
     /// Its address, `host:port`.
@@ -96,6 +104,10 @@ impl Proxy {
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
+}
+
+fn address_of(server: &str) -> SocketAddr {
+    server.trim_start_matches("http://").parse().unwrap_or_else(|e| panic!("{server} is no address: {e}"))
 }
 
 impl Drop for Proxy {
@@ -211,6 +223,15 @@ mod tests {
         assert!(!answers(&mut first) || !answers(&mut first));
         assert!(answers(&mut client(&proxy)));
         assert_eq!(proxy.connections(), 2);
+    }
+
+    #[test]
+    fn leads_to_a_server_that_has_moved() {
+        let gone = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
+        let proxy = Proxy::start(&gone.to_string());
+        assert!(!answers(&mut client(&proxy)), "nothing listens there any more");
+        proxy.lead_to(&format!("http://{}", sink()));
+        assert!(answers(&mut client(&proxy)));
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl RulesService {
         std::fs::read_to_string(self.dir.path().join("state/token")).expect("a token").trim().to_owned()
     }
 
+    /// The file with the token.
+    pub fn token_file(&self) -> PathBuf {
+        self.dir.path().join("state/token")
+    }
+
     /// The process.
     ///
     /// # Panics
@@ -99,6 +104,14 @@ impl RulesService {
     pub fn kill_and_start(&mut self) {
         self.process.take().expect("it runs").kill();
         self.spawn();
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
     }
 
     /// SIGTERM, which must be obeyed within 10 s.

@@ -99,6 +99,13 @@ fn every_refusal_is_a_problem_with_a_code_and_a_next_step() {
     is("GET /api/v1/sources/none", &Value::Null, 404, "C0612");
     is("PUT /api/v1/stores/none", &json!({ "url": "file:///x/" }), 404, "C0612");
     is("PUT /api/v1/sources/k", &json!({ "brokers": ["h:1"] }), 404, "C0612");
+    is("PUT /api/v1/workers/W", &json!({ "id": "1" }), 400, "C0619");
+    is("PUT /api/v1/workers/w", &json!({ "id": "no-id" }), 400, "C0619");
+    is("POST /api/v1/workers/w/reports", &json!({ "id": "1", "reports": [] }), 404, "C0660");
+    assert_eq!(ask(&service, "PUT /api/v1/workers/w", &json!({ "id": "1" })).status, 200);
+    is("PUT /api/v1/workers/w", &json!({ "id": "2" }), 409, "C0664");
+    let reports = json!([{ "number": 1, "rule": "r" }, { "number": 3, "rule": "r" }]);
+    is("POST /api/v1/workers/w/reports", &json!({ "id": "1", "reports": reports }), 422, "C0661");
     is("PATCH /api/v1/rules/r", &Value::Null, 405, "C0617");
     is("GET /api/v1/nothing", &Value::Null, 404, "C0607");
     is("GET /nothing", &Value::Null, 404, "C0607");

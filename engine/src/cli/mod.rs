@@ -32,6 +32,7 @@ mod show;
 mod token;
 mod usage;
 mod verify;
+mod worker;
 
 use output::{ColorChoice, LogFormat};
 use progress::Manner;
@@ -82,6 +83,8 @@ enum Verb {
     Show(show::ShowArgs),
     /// Keep rules, run them side by side, and serve the API
     Serve(serve::ServeArgs),
+    /// Run the rules of a service on another machine, too
+    Worker(worker::WorkerArgs),
     /// Create, look at and change the rules of a service
     Rule(rule::RuleArgs),
     /// Make, list and remove further tokens of a service
@@ -122,6 +125,7 @@ fn dispatch(verb: Verb, manner: Manner) -> Outcome {
         Verb::Ls(args) => ls::main(&args),
         Verb::Show(args) => show::main(&args),
         Verb::Serve(args) => serve::main(&args),
+        Verb::Worker(args) => worker::main(&args),
         Verb::Rule(args) => rule::main(&args),
         Verb::Token(args) => token::main(&args),
         Verb::Config(args) => config::main(args),

@@ -18,6 +18,13 @@ pub(super) struct RemoteArgs {
     /// File with the token: `token` in the service's --state directory, or one with a further token
     #[arg(long, global = true, value_name = "FILE", env = "CATCHMENT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Flags that say whom a caller trusts, and what certificate it shows.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TrustArgs {
     /// Trust the authorities of this PEM file in place of the system's
     #[arg(long, global = true, value_name = "FILE", env = "CATCHMENT_CA")]
     ca: Option<PathBuf>,
@@ -44,10 +51,16 @@ impl RemoteArgs {
     }
 
     fn with_token_of(&self, file: Option<&Path>) -> Result<Service> {
-        Ok(Service { url: self.service.clone(), token: token(file)?, tls: self.tls()? })
+        Ok(Service { url: self.service.clone(), token: token(file)?, tls: self.trust.tls()? })
     }
+}
 
-    fn tls(&self) -> Result<Tls> {
+impl TrustArgs {
+    /// What a TLS client needs.
+    ///
+    /// # Errors
+    /// `C0101`, `C0650`, `C0651`.
+    pub(super) fn tls(&self) -> Result<Tls> {
         let own = match (self.cert.as_deref(), self.key.as_deref()) {
             (None, None) if self.ca.is_none() => return Ok(Tls::default()),
             (None, None) => None,
@@ -78,13 +91,8 @@ mod tests {
 
     #[test]
     fn a_certificate_wants_its_key() {
-        let args = |cert: Option<&str>, key: Option<&str>| RemoteArgs {
-            service: "https://h".into(),
-            token_file: None,
-            ca: None,
-            cert: cert.map(PathBuf::from),
-            key: key.map(PathBuf::from),
-        };
+        let args =
+            |cert: Option<&str>, key: Option<&str>| TrustArgs { ca: None, cert: cert.map(PathBuf::from), key: key.map(PathBuf::from) };
         args(None, None).tls().unwrap();
         for (cert, key) in [(Some("c"), None), (None, Some("k"))] {
             assert_eq!(args(cert, key).tls().unwrap_err().code, codes::USAGE);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::service::web::{Hosts, Identity, TlsFiles, TlsListener};
 pub(super) const LISTEN_FAILED: Code = Code(608);
 
 /// Threads that answer calls and talk to stores.
-const THREADS: usize = 4;
+pub(super) const THREADS: usize = 4;
 
 /// Flags of `serve`.
 #[derive(Args, Clone, Debug)]
@@ -62,6 +62,9 @@ pub(super) struct ServeArgs {
     /// Show keys and values of records to whoever has the token
     #[arg(long)]
     show_values: bool,
+    /// Run no rules in this process: workers do
+    #[arg(long)]
+    no_run: bool,
     /// Put a copy of the state back before starting; what stands there is kept beside it
     #[arg(long, value_name = "FILE")]
     restore: Option<PathBuf>,
@@ -85,7 +88,7 @@ pub(super) fn main(args: &ServeArgs) -> Outcome {
 
 async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     check_address(args)?;
-    check_budget(args)?;
+    check_budget(args.budget)?;
     let (mut stop, hangups) = (stop_on_signal()?, hangups()?);
     let identity = identity(args)?.map(Arc::new);
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|e| {
@@ -96,6 +99,9 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     })?;
     let state = open_state(args)?;
     let supervisor = Supervisor::new(Arc::clone(&state), files.base.clone(), args.budget)?;
+    if args.no_run {
+        supervisor.leave_to_workers();
+    }
     // Before any rule runs: its token may be one that is refused.
     let service = service(args, state, &supervisor)?;
     take_over(args, &supervisor, &files).await;
@@ -161,23 +167,28 @@ fn identity(args: &ServeArgs) -> Result<Option<Identity>> {
 }
 
 /// What each rule's `budget` must be too.
-fn check_budget(args: &ServeArgs) -> Result<()> {
-    if args.budget >= BUDGET_MIN {
+pub(super) fn check_budget(budget: ByteSize) -> Result<()> {
+    if budget >= BUDGET_MIN {
         return Ok(());
     }
     Err(Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "the memory budget is too small")
-        .with("--budget", args.budget)
+        .with("--budget", budget)
         .with("least", BUDGET_MIN)
         .help("give it more; each rule with few partitions takes about 8 MiB, however little it does"))
 }
 
-fn open_state(args: &ServeArgs) -> Result<Arc<State>> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.state).map_err(|e| {
+/// Makes a state directory, which is its owner's alone.
+pub(super) fn make_directory(dir: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| {
         Error::new(STATE_FAILED, ErrorKind::Invalid, "the state directory cannot be made")
-            .with("dir", args.state.display())
+            .with("dir", dir.display())
             .because(e)
             .help("check the path and that this user may write there")
-    })?;
+    })
+}
+
+fn open_state(args: &ServeArgs) -> Result<Arc<State>> {
+    make_directory(&args.state)?;
     let file = args.state.join("state.db");
     if let Some(copy) = &args.restore {
         State::restore(copy, &file)?;

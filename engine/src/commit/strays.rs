@@ -191,10 +191,15 @@ impl Lane {
         Ok(())
     }
 
-    /// Step 6, and an attempt at each key that stands. Cleaning up must not make a tidy late; but a run that has an end is over with its last tidy.
+    /// Step 6, and an attempt at each key that stands. Cleaning up must not make a tidy late; but a run that has an end is over with its last tidy,
+    /// whatever the lane would still do.
     pub(super) async fn tidy_and_sweep(&mut self) -> Result<(), Exit> {
-        if self.env.until.is_some() {
+        if let Some(until) = &self.env.until {
+            let is_last = until.get(&self.lease.tp).is_none_or(|end| self.start >= *end);
             self.sweep().await;
+            if is_last {
+                self.sweep_at_end().await;
+            }
             return self.tidy_window().await;
         }
         self.abort_replaced().await;

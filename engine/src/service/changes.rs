@@ -169,7 +169,10 @@ impl Supervisor {
     pub async fn want(self: &Arc<Self>, name: &str, wanted: Wanted, accept: Vec<Accept>, by: &By) -> Result<StoredRule> {
         let (of, who) = (name.to_owned(), by.who.clone());
         let rule = self.state().ask(move |state| state.want(&of, wanted, &who, now_ms())).await?;
-        let well = self.status(name).is_some_and(|status| matches!(status.state, RuleState::Running | RuleState::Paused));
+        if wanted == Wanted::Running {
+            self.ask_workers(name, false, &accept).await?;
+        }
+        let well = self.own_status(name).is_some_and(|status| matches!(status.state, RuleState::Running | RuleState::Paused));
         // A pause of a paused one changes nothing; one that does not run as it should is started again.
         let anew = wanted == Wanted::Running && (!well || !accept.is_empty());
         self.apply(name, accept, anew).await?;
@@ -184,6 +187,7 @@ impl Supervisor {
         let rule = self.rule(name).await?;
         let (of, who) = (name.to_owned(), by.who.clone());
         self.state().ask(move |state| state.note(&who, "seal", Some(&of), None, now_ms())).await?;
+        self.ask_workers(name, true, &[]).await?;
         self.apply(name, Vec::new(), true).await?;
         Ok(rule)
     }

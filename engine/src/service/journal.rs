@@ -183,6 +183,7 @@ mod tests {
             partition: Some(3),
             code: Some("C0301".into()),
             text: "waiting".into(),
+            worker: None,
         };
         let window = StoredWindow {
             id: 0,
@@ -198,6 +199,7 @@ mod tests {
             late: 0,
             delay_ms: 1,
             at_ms: 1,
+            worker: None,
         };
         let lines = heard(|| {
             say(&Entry::Line("r".into(), line));
@@ -221,7 +223,8 @@ mod tests {
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
         let journal = Journal::start(Arc::clone(&state)).unwrap();
         for n in 0..2_000 {
-            let line = LogLine { id: 0, at_ms: n, level: "info".into(), topic: None, partition: None, code: None, text: "x".into() };
+            let line =
+                LogLine { id: 0, at_ms: n, level: "info".into(), topic: None, partition: None, code: None, text: "x".into(), worker: None };
             journal.put(Entry::Line("a".into(), line));
         }
         journal.flush();

@@ -4,8 +4,8 @@
 //! turns what either gives into a plan, [`changes`] (of what rules name, [`connections`]; of what goes with a rule, [`deletion`]) makes it so: [`state`] keeps rules, their versions and what became of them in SQLite, the
 //! [`supervisor`] runs a rule for as long as it is wanted and says what it is doing, the [`observer`] hands what its lanes report to the [`journal`].
 //! [`inspection`] answers questions about clusters and stores, [`verification`] reads again what was stored, [`series`] remembers how fast that went,
-//! [`metrics`] shows what is counted. The console shows all of it to people; [`web`] stands before it and the API,
-//! [`tokens`] says who may come in.
+//! [`metrics`] shows what is counted. [`workers`] are processes on other machines that run rules of this one too, each by [`worker`]. The console shows
+//! all of it to people; [`web`] stands before it and the API, [`tokens`] says who may come in.
 //!
 //! Guarantees: a rule that is wanted runs again after a restart, one that is paused does not; no rule is changed but by a version that is written down
 //! first; a rule that cannot run keeps no other from running. What is stored and committed is the pipeline's matter alone: nothing here decides about
@@ -22,6 +22,8 @@ pub mod inspection;
 pub mod journal;
 pub mod metrics;
 pub mod observer;
+pub mod orders;
+pub mod portable;
 mod rooms;
 pub mod series;
 pub mod state;
@@ -29,3 +31,5 @@ pub mod supervisor;
 pub mod tokens;
 pub mod verification;
 pub mod web;
+pub mod worker;
+pub mod workers;

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Journal;
 use super::state::{Entry, LogLine, StoredGap, StoredWindow};
+use super::workers::RuleAtWorker;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{Lag, Metrics};
 use crate::report::{LaneNote, Reporter, WindowCommitted};
 use crate::runtime::{Observer, Started};
 use crate::source::TopicPartition;
 
 /// What a rule is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleState {
     /// All its lanes run.
@@ -62,6 +63,10 @@ pub struct Status {
     pub since_ms: i64,
     /// Its counters while it runs.
     pub metrics: Option<Arc<Metrics>>,
+    /// The version that it runs; 0 where nobody has said yet.
+    pub version: i64,
+    /// What it is doing at workers, by their names.
+    pub elsewhere: BTreeMap<String, RuleAtWorker>,
     troubled: BTreeMap<TopicPartition, Trouble>,
 }
 
@@ -79,7 +84,14 @@ impl Status {
     }
 
     pub(super) fn new(state: RuleState, since_ms: i64) -> Self {
-        Self { state, reason: None, help: None, since_ms, metrics: None, troubled: BTreeMap::new() }
+        Self { state, reason: None, help: None, since_ms, metrics: None, version: 0, elsewhere: BTreeMap::new(), troubled: BTreeMap::new() }
+    }
+
+    /// How far its lanes are behind, here and at workers; none while none runs.
+    pub fn lag(&self, now_ms: i64) -> Option<Lag> {
+        let own = self.metrics.as_ref().map(|metrics| metrics.lag(now_ms));
+        let all = own.into_iter().chain(self.elsewhere.values().filter_map(RuleAtWorker::lag));
+        all.reduce(|one, other| Lag { records: one.records.saturating_add(other.records), seconds: one.seconds.max(other.seconds) })
     }
 }
 
@@ -107,7 +119,7 @@ impl RuleObserver {
 
     /// What is known now.
     pub fn status(&self) -> Status {
-        self.locked().clone()
+        Status { version: self.version, ..self.locked().clone() }
     }
 
     /// Its counters while it runs.
@@ -139,6 +151,7 @@ impl RuleObserver {
             partition: tp.map(|tp| tp.partition),
             code,
             text,
+            worker: None,
         };
         self.journal.put(Entry::Line(self.rule.clone(), line));
     }
@@ -184,6 +197,7 @@ impl Reporter for RuleObserver {
             late: small(window.late),
             delay_ms: window.delay_ms,
             at_ms: self.clock.wall_ms(),
+            worker: None,
         };
         self.journal.put(Entry::Window(self.rule.clone(), stored));
     }

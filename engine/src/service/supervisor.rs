@@ -20,8 +20,10 @@ use super::definition;
 use super::deletion::Deleted;
 use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
+use super::portable;
 use super::rooms::Rooms;
 use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
+use super::workers::Workers;
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
 use crate::error::{Error, ErrorKind, Result, codes};
@@ -68,6 +70,8 @@ pub struct Supervisor {
     budget: ByteSize,
     rooms: Arc<Rooms>,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
+    /// Other processes that run rules of this one.
+    workers: Workers,
     /// Whether rules run: not before all of them were started, and not any more once they are to end.
     open: AtomicBool,
 }
@@ -80,7 +84,8 @@ impl Supervisor {
     pub fn new(state: Arc<State>, base: Config, budget: ByteSize) -> Result<Arc<Self>> {
         let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
         let rooms = Rooms::new(budget);
-        Ok(Arc::new(Self { state, journal, base, budget, rooms, slots: std::sync::Mutex::default(), open: AtomicBool::new(false) }))
+        let (slots, workers) = (std::sync::Mutex::default(), Workers::default());
+        Ok(Arc::new(Self { state, journal, base, budget, rooms, slots, workers, open: AtomicBool::new(false) }))
     }
 
     /// Starts every rule that is wanted.
@@ -139,6 +144,10 @@ impl Supervisor {
         &self.state
     }
 
+    pub(super) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,6 +196,10 @@ impl Supervisor {
         let rule = match self.state.ask(move |state| state.rule(&wanted)).await {
             Ok(rule) => rule,
             Err(error) if error.code == RULE_UNKNOWN => {
+                // A server has deleted it that this process works for.
+                if let Some(running) = turn.take() {
+                    end(running, Ending::Close).await;
+                }
                 drop(self.slots().remove(name));
                 return Ok(());
             }
@@ -213,6 +226,12 @@ impl Supervisor {
         let (stop, stopped) = watch::channel(None);
         let task = match (rule.runs(), self.plan(&rule.name, &rule.body, accept).await) {
             (Wanted::Paused, _) => tokio::spawn(async {}),
+            (Wanted::Running, Ok(plan)) if self.workers.run_alone() => {
+                if let Err(error) = portable::check(&plan) {
+                    observer.enter(RuleState::Failed, Some(&error));
+                }
+                tokio::spawn(async {})
+            }
             (Wanted::Running, Ok(plan)) => {
                 let plan = BackupPlan { options: RunOptions { moved_from, ..plan.options.clone() }, ..plan };
                 tokio::spawn(guarded(plan, Arc::clone(&self.rooms), observer, stopped))
@@ -250,13 +269,23 @@ impl Supervisor {
         .await
     }
 
-    /// What a rule is doing; none if there is none.
+    /// What a rule is doing, here and at workers; none if there is none.
     pub fn status(&self, name: &str) -> Option<Status> {
+        self.own_status(name).map(|own| self.workers.joined(name, own))
+    }
+
+    /// What each rule is doing, here and at workers.
+    pub fn statuses(&self) -> BTreeMap<String, Status> {
+        self.own_statuses().into_iter().map(|(name, own)| (name.clone(), self.workers.joined(&name, own))).collect()
+    }
+
+    /// What a rule is doing in this process.
+    pub(super) fn own_status(&self, name: &str) -> Option<Status> {
         self.slots().get(name).map(|slot| slot.observer().status())
     }
 
-    /// What each rule is doing.
-    pub fn statuses(&self) -> BTreeMap<String, Status> {
+    /// What each rule is doing in this process.
+    pub(super) fn own_statuses(&self) -> BTreeMap<String, Status> {
         self.slots().iter().map(|(name, slot)| (name.clone(), slot.observer().status())).collect()
     }
 

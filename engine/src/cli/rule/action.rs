@@ -143,6 +143,8 @@ pub(super) enum Action {
     },
     #[command(flatten)]
     Connection(ConnectionAction),
+    /// Workers that run rules of the service
+    Workers,
     /// Copy the service's state into a file of its state directory
     CopyState,
 }
@@ -189,6 +191,7 @@ impl Action {
             Self::Diff(set) => Call::new("POST", "/diff").with_body(set.body()?),
             Self::Apply(set) => Call::new("POST", "/apply").with_body(set.body()?),
             Self::Audit { rule, page } => Call::new("GET", page_query("/audit", page, ("rule", rule.clone()))),
+            Self::Workers => Call::new("GET", "/workers"),
             Self::CopyState => Call::new("POST", "/state/copy"),
             Self::Connection(action) => action.call()?,
         })

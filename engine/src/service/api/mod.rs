@@ -39,6 +39,7 @@ mod rules;
 mod tokens;
 mod verify;
 mod view;
+mod workers;
 
 pub(in crate::service) use auth::{Shown, look_at};
 pub(in crate::service) use extract::{After, OfPath, OfQuery};
@@ -114,6 +115,9 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(history::copy))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
+        .routes(routes!(workers::list))
+        .routes(routes!(workers::meet))
+        .routes(routes!(workers::report))
 }
 
 /// A change goes on to its end although its caller hangs up: what was written down is made so.

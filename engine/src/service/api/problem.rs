@@ -14,6 +14,7 @@ use crate::service::connections::CONNECTION_IN_USE;
 use crate::service::state::{CONNECTION_EXISTS, RULE_EXISTS, RULE_OF_A_FILE, TOKEN_EXISTS, VERSION_OUTDATED};
 use crate::service::verification::VERIFYING;
 use crate::service::web::{OTHER_HOST, TOO_MANY_ATTEMPTS};
+use crate::service::workers::WORKER_NAME_TAKEN;
 
 /// There is nothing at this path.
 pub(super) const NO_SUCH_PATH: Code = Code(607);
@@ -71,7 +72,7 @@ impl Problem {
 fn status_of(error: &Error) -> StatusCode {
     match (error.code, error.kind) {
         (RULE_EXISTS | CONNECTION_EXISTS | TOKEN_EXISTS | RULE_OF_A_FILE | DIRECTORY_TAKEN | GROUP_TAKEN, _)
-        | (VERIFYING | CONNECTION_IN_USE, _) => StatusCode::CONFLICT,
+        | (VERIFYING | CONNECTION_IN_USE | WORKER_NAME_TAKEN, _) => StatusCode::CONFLICT,
         (OTHER_HOST, _) => StatusCode::MISDIRECTED_REQUEST,
         (TOO_MANY_ATTEMPTS, _) => StatusCode::TOO_MANY_REQUESTS,
         (VERSION_OUTDATED, _) => StatusCode::PRECONDITION_FAILED,

@@ -1,5 +1,7 @@
 //! How rules and their states are shown.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +16,7 @@ use crate::error::{Error, ErrorKind, codes};
 use crate::service::changes::now_ms;
 use crate::service::observer::{RuleState, Status};
 use crate::service::state::{Origin, StoredRule, StoredVerification, StoredVersion, VerificationState, Wanted};
+use crate::service::workers::RuleAtWorker;
 
 /// A rule as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +44,8 @@ pub(super) struct RuleView {
     lag_records: Option<i64>,
     /// Age of the last record read by the partition that is furthest behind, in seconds; null while it does not run.
     lag_seconds: Option<f64>,
+    /// What it is doing at workers that are present, by their names.
+    workers: BTreeMap<String, RuleAtWorker>,
     /// Its current version.
     #[schema(schema_with = rule_body)]
     body: Value,
@@ -91,7 +96,7 @@ fn json(text: &str) -> Value {
 }
 
 pub(super) fn shown(rule: StoredRule, status: Option<&Status>) -> RuleView {
-    let lag = status.and_then(|status| status.metrics.as_ref()).map(|metrics| metrics.lag(now_ms()));
+    let lag = status.and_then(|status| status.lag(now_ms()));
     RuleView {
         state: status.map_or(RuleState::Waiting, |status| status.state),
         reason: status.and_then(|status| status.reason.clone()),
@@ -99,6 +104,7 @@ pub(super) fn shown(rule: StoredRule, status: Option<&Status>) -> RuleView {
         since_ms: status.map_or(rule.created_ms, |status| status.since_ms),
         lag_records: lag.map(|lag| lag.records),
         lag_seconds: lag.map(|lag| lag.seconds),
+        workers: status.map(|status| status.elsewhere.clone()).unwrap_or_default(),
         body: json(&rule.body),
         name: rule.name,
         version: rule.version,

@@ -161,7 +161,7 @@ pub(super) async fn page(
     let (status, t, summary) = (service.supervisor.status(&name), p.t, Summary::of(&kept.rule.body));
     let status = status.as_ref();
     let state = status.map_or(RuleState::Waiting, |status| status.state);
-    let lag = status.and_then(|status| status.metrics.as_ref()).map(|metrics| metrics.lag(now_ms()));
+    let lag = status.and_then(|status| status.lag(now_ms()));
     let next_page = kept.windows.last().filter(|_| kept.windows.len() == WINDOWS_MAX as usize).map(|window| window.id);
     Ok(shown(&RulePage {
         tab: "",

@@ -88,7 +88,7 @@ fn part_of(all: usize, page: usize) -> (usize, std::ops::Range<usize>) {
 }
 
 fn row(t: &Texts, rule: StoredRule, status: Option<&Status>, last: Option<&StoredWindow>) -> Row {
-    let lag = status.and_then(|status| status.metrics.as_ref()).map(|metrics| metrics.lag(now_ms()));
+    let lag = status.and_then(|status| status.lag(now_ms()));
     let summary = Summary::of(&rule.body);
     Row {
         state: words::state(t, status.map_or(RuleState::Waiting, |status| status.state)),

@@ -122,6 +122,7 @@ impl Bench {
             late: n % 3,
             delay_ms: 5,
             at_ms: 1_700_000_000_000 + n * 60_000,
+            worker: None,
         };
         let gap = StoredGap { topic: "orders".into(), partition: 0, start: 1, end: 2, cause: "retention".into(), at_ms: 1_700_000_100_000 };
         let line = |level: &str| LogLine {
@@ -132,6 +133,7 @@ impl Bench {
             partition: Some(1),
             code: Some("C0203".into()),
             text: "<img src=x onerror=alert(1)>".into(),
+            worker: None,
         };
         let mut entries: Vec<Entry> = (0..20).map(|n| Entry::Window("orders".into(), window(n))).collect();
         entries.push(Entry::Gap("orders".into(), gap));

@@ -126,6 +126,7 @@ mod tests {
             late,
             delay_ms: 0,
             at_ms,
+            worker: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 use tokio::sync::watch;
 
-use super::{State, failed};
+use super::{State, failed, outbox};
 use crate::error::Result;
 
 /// Windows of a rule that are kept: two years of a partition at five minutes. The objects say the same for ever.
@@ -13,7 +13,7 @@ const WINDOWS_KEPT: u32 = 200_000;
 const LINES_KEPT: u32 = 20_000;
 
 /// A window that became an object.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct StoredWindow {
     /// Its number; later ones are larger.
     pub id: i64,
@@ -41,10 +41,13 @@ pub struct StoredWindow {
     pub delay_ms: i64,
     /// When, ms since 1970.
     pub at_ms: i64,
+    /// The worker that stored it; null for the service itself.
+    #[serde(default)]
+    pub worker: Option<String>,
 }
 
 /// A range of offsets that could not be stored.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct StoredGap {
     /// Its topic.
     pub topic: String,
@@ -61,7 +64,7 @@ pub struct StoredGap {
 }
 
 /// A line of a rule's log.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct LogLine {
     /// Its number; later ones are larger.
     pub id: i64,
@@ -77,6 +80,9 @@ pub struct LogLine {
     pub code: Option<String>,
     /// What happened.
     pub text: String,
+    /// The worker that says so; null for the service itself.
+    #[serde(default)]
+    pub worker: Option<String>,
 }
 
 /// How grave a line is at least.
@@ -93,7 +99,7 @@ pub enum Grave {
 /// Something to write down, as it is handed to the writer.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// A window; its number is given when it is written.
+    /// A window; its number is given when it is written. One that is known already is left as it is.
     Window(String, StoredWindow),
     /// A gap. One that is known already is left as it is.
     Gap(String, StoredGap),
@@ -101,9 +107,14 @@ pub enum Entry {
     Line(String, LogLine),
 }
 
-const WINDOW_COLUMNS: &str = "version, topic, partition, range_start, range_end, key, bytes, records, reason, late, delay_ms, at_ms";
+const WINDOW_COLUMNS: &str =
+    "version, topic, partition, range_start, range_end, key, bytes, records, reason, late, delay_ms, at_ms, worker";
+/// Whether the window stands there already. A process that dies between its object and its commit has told of it, and whoever finishes it tells again.
+const IS_KNOWN: &str = "EXISTS (SELECT 1 FROM window
+    WHERE rule = ?1 AND topic = ?3 AND partition = ?4 AND range_start = ?5 AND range_end = ?6 AND key = ?7)";
+
 const GAP_COLUMNS: &str = "topic, partition, range_start, range_end, cause, at_ms";
-const LINE_COLUMNS: &str = "at_ms, level, topic, partition, code, text";
+const LINE_COLUMNS: &str = "at_ms, level, topic, partition, code, text, worker";
 
 impl State {
     /// The last windows of a rule below number `before`, newest first.
@@ -147,12 +158,17 @@ impl State {
         self.select(&sql, params![name, before, grave as u8, text, at_most], line_of)
     }
 
-    /// Writes these down, in one transaction, and tells those who follow. What belongs to a rule that was deleted meanwhile is dropped.
+    /// Writes these down, in one transaction, and tells those who follow. What belongs to a rule that was deleted meanwhile is dropped. A worker keeps them
+    /// for its server.
     ///
     /// # Errors
     /// `C0601`.
     pub fn write(&self, entries: &[Entry]) -> Result<()> {
-        self.change(|db| entries.iter().try_for_each(|entry| write(db, entry).map_err(failed)))?;
+        let is_workers = self.is_workers;
+        self.change(|db| match is_workers {
+            true => outbox::put(db, entries),
+            false => entries.iter().try_for_each(|entry| write(db, entry).map_err(failed)),
+        })?;
         self.written.send_modify(|number| *number += 1);
         Ok(())
     }
@@ -198,6 +214,7 @@ fn window_of(row: &Row<'_>) -> rusqlite::Result<StoredWindow> {
         late: row.get(10)?,
         delay_ms: row.get(11)?,
         at_ms: row.get(12)?,
+        worker: row.get(13)?,
     })
 }
 
@@ -221,21 +238,36 @@ fn line_of(row: &Row<'_>) -> rusqlite::Result<LogLine> {
         partition: row.get(4)?,
         code: row.get(5)?,
         text: row.get(6)?,
+        worker: row.get(7)?,
     })
 }
 
 /// Inserts a row of a rule, unless the rule is gone.
 fn insert(db: &Connection, how: &str, columns: &str, rule: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<()> {
+    insert_unless(db, how, columns, rule, values, "FALSE")
+}
+
+fn insert_unless(
+    db: &Connection,
+    how: &str,
+    columns: &str,
+    rule: &str,
+    values: &[&dyn rusqlite::ToSql],
+    unless: &str,
+) -> rusqlite::Result<()> {
     let places: Vec<String> = (2..values.len() + 2).map(|n| format!("?{n}")).collect();
-    let sql = format!("{how} (rule, {columns}) SELECT ?1, {} WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1)", places.join(", "));
+    let sql = format!(
+        "{how} (rule, {columns}) SELECT ?1, {} WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1) AND NOT {unless}",
+        places.join(", ")
+    );
     let mut all: Vec<&dyn rusqlite::ToSql> = vec![&rule];
     all.extend(values);
     db.prepare_cached(&sql)?.execute(&*all).map(drop)
 }
 
-fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
     match entry {
-        Entry::Window(rule, w) => insert(
+        Entry::Window(rule, w) => insert_unless(
             db,
             "INSERT INTO window",
             WINDOW_COLUMNS,
@@ -253,13 +285,15 @@ fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
                 &w.late,
                 &w.delay_ms,
                 &w.at_ms,
+                &w.worker,
             ],
+            IS_KNOWN,
         ),
         Entry::Gap(rule, g) => {
             insert(db, "INSERT OR IGNORE INTO gap", GAP_COLUMNS, rule, &[&g.topic, &g.partition, &g.start, &g.end, &g.cause, &g.at_ms])
         }
         Entry::Line(rule, l) => {
-            insert(db, "INSERT INTO log", LINE_COLUMNS, rule, &[&l.at_ms, &l.level, &l.topic, &l.partition, &l.code, &l.text])
+            insert(db, "INSERT INTO log", LINE_COLUMNS, rule, &[&l.at_ms, &l.level, &l.topic, &l.partition, &l.code, &l.text, &l.worker])
         }
     }
 }
@@ -270,7 +304,8 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> Entry {
-        let line = LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: text.into() };
+        let line =
+            LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: text.into(), worker: None };
         Entry::Line("a".into(), line)
     }
 
@@ -313,9 +348,14 @@ mod tests {
             late: 8,
             delay_ms: 9,
             at_ms: 10,
+            worker: Some("one".into()),
         };
         state.write(&[Entry::Window("a".into(), window.clone())]).unwrap();
-        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), [window]);
+        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), std::slice::from_ref(&window));
+        state.write(&[Entry::Window("a".into(), StoredWindow { worker: Some("two".into()), at_ms: 11, ..window.clone() })]).unwrap();
+        assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), std::slice::from_ref(&window), "finished by another one");
+        state.write(&[Entry::Window("a".into(), StoredWindow { start: 5, end: 6, ..window })]).unwrap();
+        assert_eq!(state.windows("a", i64::MAX, 10).unwrap().len(), 2);
         assert!(state.windows("a", 1, 10).unwrap().is_empty());
     }
 

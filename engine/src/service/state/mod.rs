@@ -16,19 +16,23 @@ mod audit;
 mod connections;
 mod copy;
 mod history;
+mod outbox;
 mod rules;
 mod tokens;
 mod verifications;
+mod workers;
 
 pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_IN_USE, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
 pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
+pub use outbox::{Report, Taken};
 pub use rules::{
     Edit, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
     check_origin, rule_exists,
 };
 pub use tokens::{StoredToken, TOKEN_EXISTS, TOKEN_UNKNOWN};
 pub use verifications::{StoredVerification, VerificationState};
+pub use workers::{REPORTS_WITHOUT_NUMBERS, Request, StoredWorker, WORKER_UNKNOWN};
 
 /// The state cannot be opened, read or written.
 pub const STATE_FAILED: Code = Code(601);
@@ -67,6 +71,16 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE rule_move (rule TEXT NOT NULL, version INTEGER NOT NULL, destination TEXT NOT NULL, PRIMARY KEY (rule, version)) STRICT;
 ",
+    "
+    ALTER TABLE window ADD COLUMN worker TEXT;
+    CREATE INDEX window_range ON window (rule, topic, partition, range_start);
+    ALTER TABLE log ADD COLUMN worker TEXT;
+    CREATE TABLE worker (id TEXT PRIMARY KEY, name TEXT NOT NULL, delivered INTEGER NOT NULL, lost INTEGER NOT NULL, seen_ms INTEGER NOT NULL) STRICT;
+    CREATE TABLE request (rule TEXT PRIMARY KEY, number INTEGER NOT NULL, seal INTEGER NOT NULL, accept TEXT NOT NULL) STRICT;
+    CREATE TABLE identity (id TEXT PRIMARY KEY) STRICT;
+    CREATE TABLE taken (rule TEXT PRIMARY KEY, moved_from TEXT NOT NULL, request INTEGER NOT NULL) STRICT;
+    CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, report TEXT NOT NULL) STRICT;
+",
 ];
 
 /// The state of one service.
@@ -75,6 +89,8 @@ pub struct State {
     db: Mutex<Connection>,
     /// Rises with each batch of entries that was written down.
     written: watch::Sender<u64>,
+    /// Whether what rules report goes into the outbox, for a server.
+    is_workers: bool,
 }
 
 fn failed(error: rusqlite::Error) -> Error {
@@ -122,6 +138,14 @@ impl State {
         }
     }
 
+    /// Opens the file of a worker: what its rules report is kept until a server has it.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn open_of_worker(file: &Path) -> Result<Self> {
+        Ok(Self { is_workers: true, ..Self::open(file)? })
+    }
+
     fn prepare(mut db: Connection) -> Result<Self> {
         // Exclusive first: set later, the lock would come with the first write only, and two services could run the same rules.
         db.execute_batch(
@@ -141,7 +165,7 @@ impl State {
             change.pragma_update(None, "user_version", number).map_err(failed)?;
             change.commit().map_err(failed)?;
         }
-        let state = Self { db: Mutex::new(db), written: watch::Sender::new(0) };
+        let state = Self { db: Mutex::new(db), written: watch::Sender::new(0), is_workers: false };
         state.forget_running_verifications()?;
         Ok(state)
     }

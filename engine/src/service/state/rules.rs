@@ -20,7 +20,7 @@ pub const VERSION_UNKNOWN: Code = Code(613);
 pub const RULE_OF_A_FILE: Code = Code(614);
 
 /// Whether a rule should run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Wanted {
     /// It runs, also after a restart.
@@ -56,7 +56,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::File => "file",
@@ -238,7 +238,7 @@ impl State {
     pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
             check_origin(&find(db, name)?, origin)?;
-            for table in ["rule_version", "rule_move", "window", "gap", "log", "verification"] {
+            for table in ["rule_version", "rule_move", "window", "gap", "log", "verification", "request"] {
                 db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
             }
             db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
@@ -271,12 +271,13 @@ impl State {
         })
     }
 
-    /// The destinations that a rule has left by its edits, by their hashes: what is committed for one of them is no surprise.
+    /// The destinations that a rule has left by its edits, by their hashes: what is committed for one of them is no surprise. A worker was told them.
     ///
     /// # Errors
     /// `C0601`.
     pub fn left_destinations(&self, rule: &StoredRule) -> Result<Vec<String>> {
-        let sql = "SELECT DISTINCT destination FROM rule_move WHERE rule = ?1 AND version <= ?2 ORDER BY destination";
+        let sql = "SELECT destination FROM rule_move WHERE rule = ?1 AND version <= ?2
+            UNION SELECT json_each.value FROM taken, json_each(taken.moved_from) WHERE taken.rule = ?1 ORDER BY 1";
         self.select(sql, params![rule.name, rule.version], |row| row.get(0))
     }
 }

@@ -102,7 +102,8 @@ async fn a_log_that_is_followed_ends_with_the_token() {
     };
     let (mut goes_on, mut ends) = (follow(&kept).await, follow(&removed).await);
     assert_eq!(bench.api(&bench.token, "DELETE /tokens/removed", "").await.status, StatusCode::NO_CONTENT);
-    let line = LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: "later".into() };
+    let line =
+        LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: "later".into(), worker: None };
     bench.service.state.write(&[Entry::Line("orders".into(), line)]).unwrap();
     assert!(ends.next().await.is_none(), "whose token is gone reads no more");
     let chunk = goes_on.next().await.unwrap().unwrap();
