@@ -63,6 +63,13 @@ impl CommonMemory {
         self.wanted.store(bytes, Ordering::Relaxed);
     }
 
+    /// What is kept free now: nothing, if so much can never become free.
+    fn kept_free(&self) -> usize {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        let ever = self.limit.saturating_sub(self.fixed.load(Ordering::Relaxed));
+        if wanted <= ever { wanted } else { 0 }
+    }
+
     /// Gives back what was set aside.
     pub fn give_back(&self, bytes: usize) {
         self.fixed.fetch_sub(bytes, Ordering::Relaxed);
@@ -191,7 +198,7 @@ impl MemoryBudget {
 
     /// Whether this budget may hold so much when so much is left for all: beyond its share no more than that, and nothing of what others wait for.
     fn is_fair(&self, used: usize, left: usize) -> bool {
-        left >= self.common.wanted.load(Ordering::Relaxed) && used.saturating_sub(self.common.share()) <= left
+        left >= self.common.kept_free() && used.saturating_sub(self.common.share()) <= left
     }
 
     /// Whether charges have taken it past its limit, or all together past what there is and it is one of those who hold more than their floor.

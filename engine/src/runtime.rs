@@ -128,7 +128,8 @@ async fn run(
     };
     drop(cluster);
     let ending = stop.borrow().unwrap_or(Ending::AsPlanned);
-    let close = (ending == Ending::Close || plan.on_stop == OnStop::Close) && matches!(outcome, Outcome::Stopped);
+    let close =
+        (ending == Ending::Close || plan.on_stop == OnStop::Close) && (matches!(outcome, Outcome::Stopped) || stop.borrow().is_some());
     pipeline.stop(close).await;
     let left = tokio::task::spawn_blocking(move || handle.close(LEAVE_DEADLINE)).await;
     if let Ok(Err(e)) = left {

@@ -59,6 +59,11 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// Whether a verification neither waits nor runs.
+fn is_over(found: &Value) -> bool {
+    !matches!(found["state"].as_str(), Some("queued" | "running"))
+}
+
 impl Scene {
     /// A service, and a paused rule with everything that can be looked at: windows, a gap, versions, a verification, a log.
     fn prepare(bed: &mut Bed) -> Self {
@@ -81,7 +86,7 @@ impl Scene {
         until("the windows behind the gap", || get("/windows"), |windows| list(windows).iter().any(|window| window["end"] == end));
         scene.ways.ask(&format!("PUT {}", at("")), &text(EDITED));
         scene.ways.ask(&format!("POST {}", at("/verify")), r#"{"compare":true}"#);
-        let verified = until("a verification", || get("/verify"), |found| found["state"] != "running");
+        let verified = until("a verification", || get("/verify"), is_over);
         assert_eq!(verified["state"], "sound", "{verified}");
         scene.ways.ask(&format!("POST {}", at("/pause")), "");
         scene.await_state(&scene.shared, "paused");
@@ -274,7 +279,7 @@ impl Attempt<'_> {
                 list(&windows).iter().map(|w| json!([w["start"], w["end"], w["records"], w["reason"]])).collect()
             }
             Check::Verified => {
-                let found = until("its end", || self.ask("GET /rules/{name}/verify", ""), |found| found["state"] != "running");
+                let found = until("its end", || self.ask("GET /rules/{name}/verify", ""), is_over);
                 let report = &found["report"];
                 assert_eq!((&found["state"], &report["compared"]), (&json!("sound"), &json!(RECORDS)), "{found}");
                 json!([found["state"], report["records"], report["compared"], report["gaps"], report["damage"]])

@@ -174,3 +174,13 @@ fn how_large_a_record_may_be_depends_on_neighbours_and_its_greatest_size_does_no
     let sole = MemoryBudget::new(100);
     assert_eq!((sole.record_bytes_ever(), sole.fair_bytes()), (100, 100));
 }
+
+#[test]
+fn what_can_never_become_free_is_not_kept_for_anybody() {
+    let common = CommonMemory::new(20 * MIB);
+    let budgets: Vec<_> = (0..4).map(|_| common.try_join(3 * MIB, usize::MAX).expect("room")).collect();
+    common.keep_free(6 * MIB);
+    assert!(budgets[0].try_reserve(6 * MIB).is_none(), "8 MiB are left, and 6 of them are waited for");
+    common.keep_free(9 * MIB);
+    assert!(budgets[0].try_reserve(6 * MIB).is_some(), "nobody will ever have 9 MiB beside four floors of 3");
+}

@@ -51,16 +51,22 @@ impl RemoteArgs {
     }
 
     fn with_token_of(&self, file: Option<&Path>) -> Result<Service> {
-        Ok(Service { url: self.service.clone(), token: token(file)?, tls: self.trust.tls()? })
+        Ok(Service { url: self.service.clone(), token: token(file)?, tls: self.trust.tls(&self.service)? })
     }
 }
 
 impl TrustArgs {
-    /// What a TLS client needs.
+    /// What a TLS client needs to call this address.
     ///
     /// # Errors
     /// `C0101`, `C0650`, `C0651`.
-    pub(super) fn tls(&self) -> Result<Tls> {
+    pub(super) fn tls(&self, url: &str) -> Result<Tls> {
+        let is_asked = self.ca.is_some() || self.cert.is_some() || self.key.is_some();
+        if is_asked && !url.starts_with("https://") {
+            return Err(Error::new(codes::USAGE, ErrorKind::Invalid, "the address is not called by TLS").with("url", url).help(
+                "begin the address with https://, or leave --ca, --cert and --key out (CATCHMENT_CA, CATCHMENT_CERT, CATCHMENT_KEY)",
+            ));
+        }
         let own = match (self.cert.as_deref(), self.key.as_deref()) {
             (None, None) if self.ca.is_none() => return Ok(Tls::default()),
             (None, None) => None,
@@ -93,10 +99,11 @@ mod tests {
     fn a_certificate_wants_its_key() {
         let args =
             |cert: Option<&str>, key: Option<&str>| TrustArgs { ca: None, cert: cert.map(PathBuf::from), key: key.map(PathBuf::from) };
-        args(None, None).tls().unwrap();
+        args(None, None).tls("https://h").unwrap();
+        assert_eq!(args(Some("c"), Some("k")).tls("http://h").unwrap_err().code, codes::USAGE, "an s was forgotten");
         for (cert, key) in [(Some("c"), None), (None, Some("k"))] {
-            assert_eq!(args(cert, key).tls().unwrap_err().code, codes::USAGE);
+            assert_eq!(args(cert, key).tls("https://h").unwrap_err().code, codes::USAGE);
         }
-        assert_eq!(args(Some("/nonexistent/c"), Some("/nonexistent/k")).tls().unwrap_err().code, tls::TLS_UNREADABLE);
+        assert_eq!(args(Some("/nonexistent/c"), Some("/nonexistent/k")).tls("https://h").unwrap_err().code, tls::TLS_UNREADABLE);
     }
 }

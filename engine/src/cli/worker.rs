@@ -75,7 +75,7 @@ pub(super) fn main(args: &WorkerArgs) -> Outcome {
 async fn work(args: &WorkerArgs) -> Result<()> {
     check_budget(args.budget)?;
     let mut stop = stop_on_signal()?;
-    let link = Link { url: args.join.clone(), token_file: args.token_file.clone(), tls: args.trust.tls()? };
+    let link = Link { url: args.join.clone(), token_file: args.token_file.clone(), tls: args.trust.tls(&args.join)? };
     link.service()?;
     let dir = state_directory(args)?;
     make_directory(&dir)?;

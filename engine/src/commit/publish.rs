@@ -228,7 +228,7 @@ impl Lane {
                     Next::Settled(end) => return Ok(Published { end, requests, is_answered: kind.is_none() }),
                     Next::Look => {
                         crash::point(Point::BeforeLook);
-                        let (finding, stored) = self.look(intent).await?;
+                        let (finding, stored) = self.look_behind(intent, body).await?;
                         crash::point(Point::AfterLook);
                         if finding == Finding::Ours {
                             self.mend_if_damaged(intent, body, stored.as_ref()).await?;
@@ -265,8 +265,8 @@ impl Lane {
     /// A PUT whose answer was lost may have stored other bytes than were sent, where the store has no better check than the checksum that it
     /// shows (COS). The proof in its metadata says that it is ours; only overwriting it with the same range mends it.
     async fn mend_if_damaged(&self, intent: &Intent, body: &Body, stored: Option<&ObjectInfo>) -> Result<(), Exit> {
-        let (Body::Put { payload, metadata }, Some(crc64)) = (body, stored.and_then(|info| info.crc64)) else { return Ok(()) };
-        if crc64 == payload.crc64() {
+        let (Body::Put { payload, metadata }, Some(info)) = (body, stored.filter(|info| is_of(info, body))) else { return Ok(()) };
+        if info.size == payload.len() && info.crc64.is_none_or(|crc64| crc64 == payload.crc64()) {
             return Ok(());
         }
         tracing::error!(key = intent.key, "the object that is stored is not what was sent; it is written again");
@@ -277,6 +277,13 @@ impl Lane {
     /// HEADs an intent's key until the store answers.
     pub(super) async fn find(&self, intent: &Intent) -> Result<Finding, Exit> {
         self.look(intent).await.map(|(finding, _)| finding)
+    }
+
+    /// The same behind a request of this process. What stands with the very proof that was sent is what was sent, also if it was cut off on its way.
+    async fn look_behind(&self, intent: &Intent, body: &Body) -> Result<(Finding, Option<ObjectInfo>), Exit> {
+        let (finding, stored) = self.look(intent).await?;
+        let is_ours = stored.as_ref().is_some_and(|info| is_of(info, body));
+        Ok((if is_ours { Finding::Ours } else { finding }, stored))
     }
 
     async fn look(&self, intent: &Intent) -> Result<(Finding, Option<ObjectInfo>), Exit> {
@@ -392,4 +399,10 @@ pub(super) fn taken(object_key: &str, why: &str) -> Error {
         .with("key", object_key)
         .because(why)
         .help("look at it with `catchment show`; use another prefix (--to), or move the object away and start again")
+}
+
+/// Whether an object has the proof that this body has in its metadata.
+fn is_of(stored: &ObjectInfo, body: &Body) -> bool {
+    let Body::Put { metadata, .. } = body else { return false };
+    !metadata.is_empty() && metadata.iter().all(|entry| stored.metadata.contains(entry))
 }

@@ -14,7 +14,7 @@ pub use super::state::CONNECTION_IN_USE;
 use super::state::{Origin, State, StoredConnection, connection_exists, connection_unknown};
 use super::supervisor::Supervisor;
 use crate::config::{Config, KafkaSettings, StoreSettings};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, codes};
 
 /// A connection or a store as it is shown.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -40,6 +40,16 @@ fn place(kind: Kind, name: &str, body: &str) -> Result<Vec<String>, Vec<Error>> 
     let brokers = config.kafka.get(name).map(|kafka| kafka.brokers.clone());
     let url = config.stores.get(name).map(|store| vec![store.url.clone()]);
     Ok(brokers.or(url).unwrap_or_default())
+}
+
+/// Where a connection's secrets go, and under what cover: whoever may not see them must not have them sent elsewhere.
+fn way(body: &Value) -> Vec<Value> {
+    let is_cover = |key: &str| ["security.", "ssl.", "sasl.", "https.", "enable.ssl"].iter().any(|head| key.starts_with(head));
+    let properties = body["properties"].as_object().into_iter().flatten().filter(|(key, _)| is_cover(key));
+    let properties = properties.map(|(key, value)| serde_json::json!([key, value]));
+    let fixed =
+        [&body["brokers"], &body["url"], &body["preset"], &body["tls"], &body["sasl"]["mechanism"], &body["sasl"]["token_endpoint"]];
+    fixed.into_iter().cloned().chain(properties).collect()
 }
 
 fn in_use(name: &str, rule: &str, help: &str) -> Error {
@@ -110,10 +120,23 @@ impl Supervisor {
         }
         let sought = name.to_owned();
         let before = self.state().ask(move |state| state.connection(kind.section(), &sought)).await?;
-        let body = definition::body_of(name, definition::unmasked(body, &before.body)?)?;
+        let full = definition::unmasked(body.clone(), &before.body)?;
+        let keeps = full != body;
+        let body = definition::body_of(name, full.clone())?;
         let moves = place(kind, name, &body)? != place(kind, name, &before.body).unwrap_or_default();
         if let Some(rule) = self.rule_that_names(kind, name).await?.filter(|_| moves) {
             return Err(vec![in_use(name, &rule, "create another one for the other address, and edit the rules that should use it")]);
+        }
+        if keeps && way(&full) != way(&serde_json::from_str(&before.body).unwrap_or_default()) {
+            return Err(vec![
+                Error::new(
+                    codes::CONFIG_VALUE,
+                    ErrorKind::Invalid,
+                    "the connection leads elsewhere, and a secret that is not shown stays here",
+                )
+                .with("name", name)
+                .help("write each secret out, or where it is: env:NAME or file:/path"),
+            ]);
         }
         let (edited, who) = (name.to_owned(), who.to_owned());
         let edit = move |state: &State| state.edit_connection((kind.section(), &edited), version, &body, &who, now_ms());

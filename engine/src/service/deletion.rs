@@ -20,11 +20,13 @@ use super::supervisor::Supervisor;
 use crate::clock::{Clock, SystemClock};
 use crate::commit::control::{self, Owner};
 use crate::config::BackupPlan;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::intent::{CommitNote, Intent};
+use crate::limits::CLOCKS_APART_MAX;
 use crate::runtime;
-use crate::source::Source as _;
 use crate::source::kafka::errors::{GROUP_HAS_MEMBERS, REQUEST_FAILED};
 use crate::source::kafka::{KafkaCluster, ReadShare};
+use crate::source::{Committed, Source as _, TopicPartition};
 use crate::store::ObjectStore;
 use crate::store::url::StoreUrl;
 
@@ -36,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often, and how many times, a group that has members is tried again: longer than sessions last.
 const RETRY: (Duration, u32) = (Duration::from_secs(10), 12);
+
+/// The group of a rule that is deleted has a window pinned whose requests may still be on their way.
+pub const WINDOW_PINNED: Code = Code(624);
 
 /// The control objects that say who owns what.
 const OWNERS: &str = "_catchment/owners/";
@@ -126,11 +131,41 @@ async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) -> (Deleted, 
             return (deleted, None);
         }
     };
-    let group = within(delete_group(&cluster, &plan.group)).await;
-    let again = group.as_ref().is_err_and(|e| e.code == GROUP_HAS_MEMBERS);
-    deleted.group(&plan.group, group);
-    deleted.owners(within(release_owners(&plan, cluster.cluster_id())).await);
+    let again = give_up(&mut deleted, &cluster, &plan).await;
     (deleted, again.then_some((cluster, plan)))
+}
+
+/// The group first: whoever is still a member of it, as a worker that has not heard of the deletion, may write below what the owner records claim. True: it
+/// is to be tried again.
+async fn give_up(deleted: &mut Deleted, cluster: &KafkaCluster, plan: &BackupPlan) -> bool {
+    let group = within(delete_group(cluster, plan)).await;
+    let refused = group.as_ref().err().cloned();
+    deleted.group(&plan.group, group);
+    let claims = match &refused {
+        None => within(release_owners(plan, cluster.cluster_id())).await,
+        Some(why) => Err(why.clone()),
+    };
+    deleted.owners(claims);
+    refused.is_some_and(|why| is_passing(why.code))
+}
+
+/// Whether what keeps a group from being deleted goes by itself.
+fn is_passing(code: Code) -> bool {
+    matches!(code, GROUP_HAS_MEMBERS | WINDOW_PINNED)
+}
+
+/// Refuses a group that has a window pinned whose requests may still be on their way: with the group goes the knowledge of what they are to store.
+fn check_pins(group: &str, offsets: &[(TopicPartition, Committed)], deadline_ms: i64, now_ms: i64) -> Result<()> {
+    let is_young = |intent: &Intent| intent.at.saturating_add(deadline_ms) > now_ms;
+    let pinned =
+        offsets.iter().find(|(_, at)| matches!(CommitNote::parse(&at.metadata), Ok(CommitNote::Intent(intent)) if is_young(&intent)));
+    let Some((tp, _)) = pinned else { return Ok(()) };
+    Err(Error::new(WINDOW_PINNED, ErrorKind::Retryable, "a window of the rule is pinned and may still be stored")
+        .with("group", group)
+        .with("partition", tp)
+        .help(
+            "create the rule again, and it finishes that window; or delete the group by Kafka's own tools after the rule's upload_deadline",
+        ))
 }
 
 /// Where a rule writes, without secrets.
@@ -150,9 +185,14 @@ async fn within<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
     })
 }
 
-async fn delete_group(cluster: &KafkaCluster, group: &str) -> Result<Vec<LastOffset>> {
-    let offsets = cluster.delete_group(group).await?;
-    Ok(offsets.into_iter().map(|(topic, partition, offset)| LastOffset { topic, partition, offset }).collect())
+async fn delete_group(cluster: &KafkaCluster, plan: &BackupPlan) -> Result<Vec<LastOffset>> {
+    let offsets = cluster.group_offsets(&plan.group).await?;
+    let deadline = plan.upload_deadline.to_duration() + CLOCKS_APART_MAX;
+    check_pins(&plan.group, &offsets, i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX), now_ms())?;
+    cluster.delete_group(&plan.group).await?;
+    let last =
+        |(tp, at): (TopicPartition, Committed)| LastOffset { topic: tp.topic.to_string(), partition: tp.partition, offset: at.offset };
+    Ok(offsets.into_iter().map(last).collect())
 }
 
 async fn release_owners(plan: &BackupPlan, cluster: &str) -> Result<Vec<String>> {
@@ -204,25 +244,27 @@ impl Supervisor {
 
     /// Tries a group again whose last member's session has not ended yet, unless a rule reads in it by now.
     async fn release_group_later(self: &Arc<Self>, cluster: Arc<KafkaCluster>, plan: BackupPlan, who: String) {
+        let mut last = Deleted::default();
         for _ in 0..RETRY.1 {
             tokio::time::sleep(RETRY.0).await;
             let (_slot, _turn) = self.take_turn(&plan.rule).await;
             let (is_free, is_new) = self.is_free(&plan).await;
-            let outcome = if is_free { Some(within(delete_group(&cluster, &plan.group)).await) } else { None };
+            let mut deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
+            let again = is_free && give_up(&mut deleted, &cluster, &plan).await;
             if !is_new {
                 // Nobody's: it was made to keep others from beginning.
                 self.forget_slot(&plan.rule);
             }
-            match outcome {
-                Some(Err(e)) if e.code == GROUP_HAS_MEMBERS => {}
-                Some(outcome) => {
-                    let mut deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
-                    deleted.group(&plan.group, outcome);
-                    return self.note_release(&who, &deleted).await;
-                }
-                None => return,
+            last = deleted;
+            if !is_free {
+                return;
+            }
+            if !again {
+                return self.note_release(&who, &last).await;
             }
         }
+        // Nobody tries any more, and what is in the way says what can be done.
+        self.note_release(&who, &last).await;
     }
 
     /// Whether no rule reads in the group of a rule that was deleted; and whether there is a rule of its name.
@@ -271,6 +313,20 @@ mod tests {
         }
         assert_eq!(released, [true, false, false, false]);
         assert!(release_in(&store, &clock, "r", "g", "c").await.unwrap().is_empty(), "it is given up already");
+    }
+
+    #[test]
+    fn a_group_with_a_window_that_may_still_be_stored_is_kept() {
+        let tp = TopicPartition { topic: "t".into(), partition: 3 };
+        let note = |at: i64| format!(r#"{{"v":1,"S":10,"E":20,"key":"k","enc":"raw.none.none.v1","t":"0","d":"0","at":{at},"nonce":"n"}}"#);
+        let held = |metadata: String| vec![(tp.clone(), Committed { offset: 10, leader_epoch: -1, metadata })];
+        let check = |offsets: &[(TopicPartition, Committed)]| check_pins("g", offsets, 60_000, 1_000_000);
+        let error = check(&held(note(950_000))).unwrap_err();
+        assert_eq!(error.code, WINDOW_PINNED);
+        assert!(is_passing(error.code) && error.to_string().contains("t/3"), "{error}");
+        check(&held(note(930_000))).expect("what it has sent has landed");
+        check(&held(r#"{"v":1,"t":"0","d":"0","S":10}"#.to_owned())).expect("nothing is pinned");
+        check(&held(String::new())).expect("nobody's note");
     }
 
     #[test]

@@ -154,7 +154,7 @@ mod tests {
             body: body.into(),
         };
         let file =
-            "[kafka.k]\nbrokers = \"h:1\"\n[store.s]\nurl = \"s3://b/\"\naccess_key_id = \"env:A\"\nsecret_access_key = \"file:/x\"\n";
+            "[kafka.k]\nbrokers = \"h:1\"\n[store.s]\nurl = \"s3://lake/\"\naccess_key_id = \"env:A\"\nsecret_access_key = \"file:/x\"\n";
         let config = |text: &str| Config::parse(text, "test").unwrap();
         let body = r#"{"source":{"kafka":"k","topics":["t"]},"to":{"store":"s"}}"#;
         let named = named_in(&config(file), &rule(body)).unwrap();

@@ -147,7 +147,7 @@ mod tests {
         tls = { ca = "/ca.pem", certificate = "/c.pem", key = "/k.pem", key_password = "file:/p", verify = false }
         properties = { "client.id" = "x", "ssl.key.password" = "file:/q" }
         [store.s]
-        url = "s3://b/p/?region=r"
+        url = "s3://lake/p/?region=r"
         access_key_id = "env:ID"
         secret_access_key = "file:/key"
         session_token = "file:/token"

@@ -66,6 +66,13 @@ impl Verifications {
         }
         let left = Left { all: Arc::clone(self), rule: plan.rule.clone(), this_one };
         self.keep(&plan.rule, &queued).await?;
+        if *left.this_one.cancelled.borrow() {
+            // Somebody was faster than its being written down.
+            let problem = Some("it was cancelled".to_owned());
+            let ended = StoredVerification { state: VerificationState::Unfinished, ended_ms: Some(now_ms()), problem, ..queued };
+            self.end(&plan.rule, ended.clone()).await;
+            return Ok(ended);
+        }
         tokio::spawn(left.follow(plan, compare, queued.clone()));
         Ok(queued)
     }

@@ -22,6 +22,9 @@ use crate::error::{ErrorKind, Result};
 /// From one contact to the next. Shorter: a server with many rules has more to do. Longer: changes and reports come later.
 const INTERVAL: Duration = Duration::from_secs(2);
 
+/// Batches between two questions: who does not ask counts as gone.
+const BATCHES_AT_ONCE: usize = 8;
+
 /// Bytes and number of reports in one call: far below what a call may have.
 const BATCH: (usize, u32) = (256 << 10, 500);
 
@@ -110,7 +113,7 @@ impl<S: Server> Worker<S> {
     async fn turn(&mut self) -> Result<()> {
         let changes = self.ask().await?;
         self.make_so(changes);
-        self.deliver().await
+        self.deliver_some().await.map(drop)
     }
 
     /// Says once what is wrong, and once that it is over.
@@ -165,17 +168,24 @@ impl<S: Server> Worker<S> {
     /// # Errors
     /// `C0601`; those of the server.
     pub async fn deliver(&self) -> Result<()> {
-        loop {
+        while self.deliver_some().await? {}
+        Ok(())
+    }
+
+    /// Sends some of them. False: the server has all, or takes none now.
+    async fn deliver_some(&self) -> Result<bool> {
+        for _ in 0..BATCHES_AT_ONCE {
             let reports = self.state.ask(|state| state.undelivered(BATCH.0, BATCH.1)).await?;
-            let Some(first) = reports.first().map(|report| report.number) else { return Ok(()) };
+            let Some(first) = reports.first().map(|report| report.number) else { return Ok(false) };
             let delivery = Delivery { id: self.id.clone(), reports };
             let Delivered { delivered } = self.server.report(&self.name, &delivery).await?;
             if delivered < first {
                 // It has taken none of them, and says no reason: next time.
-                return Ok(());
+                return Ok(false);
             }
             self.state.ask(move |state| state.delivered(delivered)).await?;
         }
+        Ok(true)
     }
 }
 

@@ -265,6 +265,14 @@ const LOOKS: &[Row] = &[
         &[Answer(&[])],
     ),
     row("copy-state", Nothing, &["copy-state"], ("POST /state/copy", ""), Form("/console/health/copy", &[]), &[Noted("copy the state")]),
+    row(
+        "workers",
+        Standing(""),
+        &["workers"],
+        ("GET /workers", ""),
+        Console::None("a rule's state and reason name the worker that lacks something; a worker is seen to on its own machine"),
+        &[Answer(&[])],
+    ),
 ];
 
 const TYPED_ONCE: &str =
@@ -392,7 +400,22 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 /// What there is and is not in the table, each with the reason.
-pub const ELSEWHERE: [(&str, &str); 1] = [(
-    "GET /rules/{name}/log/follow",
-    "it has no end: tests/tests/api.rs and tests/tests/rules_actions.rs follow it, as does the console's log",
-)];
+pub const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "GET /rules/{name}/log/follow",
+        "it has no end: tests/tests/api.rs and tests/tests/rules_actions.rs follow it, as does the console's log",
+    ),
+    ("DELETE /rules/{name}/verify", UNDER_WAY),
+    ("rule cancel-verification", UNDER_WAY),
+    ("form /console/rules/{name}/verify/cancel", UNDER_WAY),
+    ("GET /tokens", TOKENS),
+    ("POST /tokens", TOKENS),
+    ("DELETE /tokens/{name}", TOKENS),
+    ("PUT /workers/{name}", BY_WORKERS),
+    ("POST /workers/{name}/reports", BY_WORKERS),
+];
+
+const UNDER_WAY: &str =
+    "a verification of a few records ends before anybody can cancel it: engine/src/service/verification.rs holds its turn to do so";
+const TOKENS: &str = "`catchment token` makes them, not `catchment rule`, and the console none: tests/tests/security.rs";
+const BY_WORKERS: &str = "workers call it, nobody else: tests/tests/workers.rs, tests/tests/api.rs";

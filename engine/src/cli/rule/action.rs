@@ -64,6 +64,8 @@ pub(super) enum Action {
     },
     /// The last verification: how far it is, and what it found
     Verification(NameArgs),
+    /// End a verification that waits or runs
+    CancelVerification(NameArgs),
     /// Make an earlier version the current one again, as a new version
     Rollback {
         #[command(flatten)]
@@ -171,6 +173,7 @@ impl Action {
             }
             Self::Seal(name) => at("POST", name, "/seal"),
             Self::Verify { name, compare, .. } => at("POST", name, "/verify").with_body(json!({ "compare": compare })),
+            Self::CancelVerification(name) => at("DELETE", name, "/verify"),
             Self::Verification(name) => at("GET", name, "/verify"),
             Self::Rollback { name, version } => at("POST", name, "/rollback").with_body(json!({ "version": version })),
             Self::Explain(name) => at("GET", name, "/explain"),

@@ -139,6 +139,7 @@ fn refusal(status: u16, problem: &Value) -> Error {
     let kind = match status {
         404 => ErrorKind::NotFound,
         401 | 403 => ErrorKind::Denied,
+        408 | 429 => ErrorKind::Retryable,
         400..=499 => ErrorKind::Invalid,
         _ => ErrorKind::Retryable,
     };

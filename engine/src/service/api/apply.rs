@@ -11,7 +11,7 @@ use super::extract::Body;
 use super::problem::Problem;
 use super::rules::bodies;
 use super::view::json_of;
-use crate::service::changes::{By, Change};
+use crate::service::changes::{Action, By, Change};
 
 /// A set of rules.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,5 +38,10 @@ pub(super) async fn diff(State(service): State<Service>, by: By, body: Body) -> 
     responses((status = 200, description = "What was changed, rule by rule; if any is refused by its plan, none", body = [Change])))]
 pub(super) async fn apply(State(service): State<Service>, by: By, body: Body) -> Result<Response, Problem> {
     let wanted: Rules = body.into()?;
-    Ok(json_of(&service.supervisor.make_so(&bodies(wanted.rules)?, wanted.prune, &by).await?))
+    let made = service.supervisor.make_so(&bodies(wanted.rules)?, wanted.prune, &by).await?;
+    for gone in made.iter().filter(|change| change.action == Action::Delete) {
+        // Nobody can ask for its result any more.
+        let _ = service.verifications.cancel(&gone.rule, &by.who).await;
+    }
+    Ok(json_of(&made))
 }

@@ -13,7 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as K;
 
 use crate::config::KafkaSettings;
 use crate::error::{Error, ErrorKind};
-use crate::source::{LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, TopicPartition, Wake};
+use crate::source::{Committed, LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, TopicPartition, Wake};
 use crate::store::BoxFuture;
 
 use super::client::{Reader, ReaderContext, Shared};
@@ -184,26 +184,34 @@ impl KafkaCluster {
         Ok(topics)
     }
 
-    /// Deletes a group that has no member. Answers what it had committed: topic, partition, offset. A group that is not there is no error.
+    /// What a group has committed, by partition.
+    ///
+    /// # Errors
+    /// Whatever asking the cluster brings.
+    pub async fn group_offsets(&self, group: &str) -> Result<Vec<(TopicPartition, Committed)>, Error> {
+        let asked = group.to_owned();
+        let rows =
+            self.ask(&format!("asking for the offsets of {group}"), move |c| admin::group_offsets(c, &asked, REQUEST_TIMEOUT)).await?;
+        let of = |row: native::Row| {
+            let tp = TopicPartition { topic: row.topic.into(), partition: row.partition };
+            (tp, Committed { offset: row.offset, leader_epoch: row.leader_epoch, metadata: row.metadata })
+        };
+        Ok(rows.into_iter().filter(|row| row.offset >= 0).map(of).collect())
+    }
+
+    /// Deletes a group that has no member. One that is not there is deleted.
     ///
     /// # Errors
     /// `C0223` if it has members, and whatever asking the cluster brings.
-    pub async fn delete_group(&self, group: &str) -> Result<Vec<(String, i32, i64)>, Error> {
-        let asked = group.to_owned();
-        let what = format!("asking for the offsets of {group}");
-        let offsets = self.ask(&what, move |c| admin::group_offsets(c, &asked, REQUEST_TIMEOUT)).await?;
+    pub async fn delete_group(&self, group: &str) -> Result<(), Error> {
         let (asked, what) = (group.to_owned(), format!("deleting the group {group}"));
-        let deleted = self.ask(&what, move |c| Ok(admin::delete_group(c, &asked, REQUEST_TIMEOUT))).await?;
-        match deleted {
-            Ok(()) | Err(K::GroupIdNotFound) => {}
-            Err(K::NonEmptyGroup) => {
-                return Err(Error::new(GROUP_HAS_MEMBERS, ErrorKind::Retryable, "the consumer group still has members")
-                    .with("group", group)
-                    .help("a static member leaves when its session has ended"));
-            }
-            Err(code) => return Err(self.explain(&what, code)),
+        match self.ask(&what, move |c| Ok(admin::delete_group(c, &asked, REQUEST_TIMEOUT))).await? {
+            Ok(()) | Err(K::GroupIdNotFound) => Ok(()),
+            Err(K::NonEmptyGroup) => Err(Error::new(GROUP_HAS_MEMBERS, ErrorKind::Retryable, "the consumer group still has members")
+                .with("group", group)
+                .help("a static member leaves when its session has ended")),
+            Err(code) => Err(self.explain(&what, code)),
         }
-        Ok(offsets.into_iter().filter(|row| row.offset >= 0).map(|row| (row.topic, row.partition, row.offset)).collect())
     }
 
     pub(crate) async fn select(&self, patterns: Vec<TopicPattern>) -> Result<Vec<String>, Error> {
