@@ -244,7 +244,8 @@ impl Lane {
                 self.commit_segment(done, *sealed, following.pinned.take()).await?;
                 following.run.sealed.fetch_sub(1, Ordering::Relaxed);
                 self.wake_consumer();
-                if is_last() || self.untidied_for() > TIDY_DELAY_MAX || self.history.strays.have_replaced() {
+                let cleans_up = self.history.strays.have_replaced() || self.history.strays.are_many();
+                if is_last() || self.untidied_for() > TIDY_DELAY_MAX || cleans_up {
                     self.tidy_and_sweep().await?;
                 }
                 self.keep_anchor().await?;

@@ -103,6 +103,11 @@ impl Strays {
         self.replaced().next().is_some()
     }
 
+    /// Whether some would soon be forgotten: a backlog of small windows leaves no time between two tidies.
+    pub(super) fn are_many(&self) -> bool {
+        2 * self.0.len() >= STRAYS_MAX
+    }
+
     /// Uploads of keys that stand which intents named.
     fn replaced(&self) -> impl Iterator<Item = (&str, &str)> {
         let standing = self.0.iter().filter(|stray| stray.stands);
@@ -343,6 +348,9 @@ mod tests {
         let due: Vec<_> = strays.take_due(Duration::ZERO).into_iter().map(|stray| (stray.key, stray.replaced)).collect();
         assert_eq!(due, [("7".to_owned(), vec!["upload 7".to_owned()])]);
         assert_eq!(strays.0.len(), STRAYS_MAX - 1);
+        assert!(strays.are_many());
+        strays.0.truncate(STRAYS_MAX / 2 - 1);
+        assert!(!strays.are_many());
     }
 
     /// A lane that had the next window at hand pinned it first, and with the process went the knowledge of the upload.

@@ -200,6 +200,11 @@ impl PartitionLog {
         self.corrupt.push(Corrupt { offsets, times, met: false });
     }
 
+    /// Whether a reading of any of these offsets would find a corrupt batch.
+    pub fn is_corrupt(&self, offsets: &Range<i64>) -> bool {
+        self.corrupt.iter().any(|c| c.times > 0 && c.offsets.start < offsets.end && offsets.start < c.offsets.end)
+    }
+
     /// Whether a reading of this offset finds a corrupt batch; counts it as read.
     pub(super) fn meets_corrupt(&mut self, offset: i64) -> bool {
         let Some(corrupt) = self.corrupt.iter_mut().find(|c| c.times > 0 && c.offsets.contains(&offset)) else { return false };

@@ -162,6 +162,10 @@ impl Story {
         let from = self.committed(&tp).max(end - 10);
         let to = from + 1 + self.world().below(6) as i64;
         let for_good = self.world().below(2) == 0;
+        if !for_good && self.shared.cluster.look(&tp, |log| log.is_corrupt(&(from..to))) {
+            // A batch that is corrupt twice in a row is taken for corrupt for good, and nobody can know better.
+            return;
+        }
         self.world().trace(format_args!("corruption of {tp} from {from} to {to}, for good: {for_good}"));
         self.ledger.lane(tp.partition).corrupt(from..to, for_good, self.shared.world.order.next());
         self.shared.cluster.change(&tp, |log| log.corrupt(from..to, if for_good { u32::MAX } else { 1 }));

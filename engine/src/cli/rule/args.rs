@@ -53,7 +53,7 @@ pub(super) struct ObjectArgs {
     pub(super) name: NameArgs,
     /// The object's key below the rule's prefix
     #[arg(value_name = "KEY")]
-    key: String,
+    object: String,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -132,7 +132,7 @@ impl SetArgs {
 
 impl ObjectArgs {
     pub(super) fn query(&self, path: &str, rows: Option<u32>) -> String {
-        query(path, &[("key", Some(self.key.clone())), ("rows", rows.map(|n| n.to_string()))])
+        query(path, &[("key", Some(self.object.clone())), ("rows", rows.map(|n| n.to_string()))])
     }
 }
 
