@@ -1,7 +1,7 @@
 //! What workers are told to run: the rules as they stand, with what they need on another machine.
 //!
 //! Place in the flow: made of the [state](super::state) and the connections each time that a worker asks, and sent by [`workers`](super::workers) if it has
-//! changed. It holds no secret: see [`portable`](super::portable).
+//! changed. It holds no secret: see [`portable`].
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
