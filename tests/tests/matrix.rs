@@ -30,8 +30,10 @@ enum Trouble {
     Panic,
     /// The store does not answer.
     Away,
-    /// Half of the next one is stored, and the answer is lost.
+    /// Half of the next one is stored, and no answer comes.
     Half,
+    /// Half of the next one is stored, and the answer is an error.
+    Torn,
 }
 
 /// A store in front of the one in memory.
@@ -88,13 +90,16 @@ impl StoreLayer for Front {
             Trouble::Panic if key.contains("+1+") => panic!("as the test wants it"),
             Trouble::None | Trouble::Panic => self.memory.put(key, body, metadata, guard),
             Trouble::Away => Box::pin(std::future::ready(Err(lost()))),
-            Trouble::Half => {
+            Trouble::Half | Trouble::Torn => {
                 self.set(Trouble::None);
                 let whole = body.to_bytes();
                 let half = Payload::from_bytes(whole.slice(..whole.len() / 2));
                 Box::pin(async move {
                     self.memory.put(key, half, metadata, guard).await?;
-                    Err(lost())
+                    match trouble {
+                        Trouble::Half => std::future::pending().await,
+                        _ => Err(lost()),
+                    }
                 })
             }
         }
@@ -225,17 +230,16 @@ async fn an_object_that_was_stored_in_half_is_not_taken_for_the_window() {
     rig.start().await;
     rig.pass(30).await;
     rig.append(20);
-    front.set(Trouble::Half);
-    rig.pass(300).await;
-    let intent = rig.pinned(0).expect("the window stays pinned");
-    assert_eq!(rig.committed(0).offset, intent.start, "nothing is committed past what half an object holds");
-    assert_eq!(rig.told.with(&["C0413", &intent.key]).len(), 1, "{:?}", rig.told);
-    let half = rig.memory.head(&intent.key).await.unwrap().expect("it stands");
-    // The next process finds it by recovery, and does not take it either, nor writes over it.
+    rig.pass(30).await;
     rig.kill();
+    let intent = rig.pinned(0).expect("the window is pinned");
+    let half = rig.memory.head(&intent.key).await.unwrap().expect("it stands");
+    // The next process finds it by recovery, and neither takes it nor writes over it.
     rig.start().await;
     rig.pass(300).await;
     rig.kill();
+    assert_eq!(rig.committed(0).offset, intent.start, "nothing is committed past what half an object holds");
+    assert_eq!(rig.told.with(&["C0413", &intent.key]).len(), 1, "{:?}", rig.told);
     assert_eq!((rig.pinned(0), rig.memory.head(&intent.key).await.unwrap()), (Some(intent.clone()), Some(half)));
     // The operator moves it away.
     let whole = without(&rig.memory, &intent.key).await;
@@ -244,6 +248,19 @@ async fn an_object_that_was_stored_in_half_is_not_taken_for_the_window() {
     rig.start().await;
     rig.pass(300).await;
     rig.assert_complete("once it is out of the way").await;
+}
+
+/// S12: who has just sent it knows what it is to be.
+#[tokio::test(start_paused = true)]
+async fn an_object_of_this_process_that_was_stored_in_half_is_written_again() {
+    let (mut rig, front) = rig(1, 20);
+    rig.start().await;
+    rig.pass(30).await;
+    rig.append(20);
+    front.set(Trouble::Torn);
+    rig.pass(300).await;
+    assert_eq!(rig.pinned(0), None, "{:?}", rig.told);
+    rig.assert_complete("once it was written again").await;
 }
 
 /// The same objects but one.
