@@ -10,24 +10,24 @@ use super::row::Console::{Asks, Form, Same, Shows};
 use super::row::{Check, Console, Row, row};
 
 /// What the fresh rules are.
-pub const FRESH: &str = r#"{"name":"{name}","source":{"kafka":"k","topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"1s"},"instance_id":"none"}"#;
+pub const FRESH: &str = r#"{"name":"{name}","source":{"kafka":"k","topics":["{topic}"]},"to":{"store":"s","prefix":"{name}/"},"window":{"every":"1s"},"instance_id":"none"}"#;
 
 /// The same with a window that stays open.
-pub const FRESH_OPEN: &str = r#"{"name":"{name}","source":{"kafka":"k","topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"24h","by":"arrival"},"instance_id":"none"}"#;
+pub const FRESH_OPEN: &str = r#"{"name":"{name}","source":{"kafka":"k","topics":["{topic}"]},"to":{"store":"s","prefix":"{name}/"},"window":{"every":"24h","by":"arrival"},"instance_id":"none"}"#;
 
 /// What an edit makes of one.
 pub const EDITED: &str =
-    r#"{"source":{"kafka":"k","topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"2s"},"instance_id":"none"}"#;
+    r#"{"source":{"kafka":"k","topics":["{topic}"]},"to":{"store":"s","prefix":"{name}/"},"window":{"every":"2s"},"instance_id":"none"}"#;
 
-const EDITED_FILE: &str = "[rule.{name}]\nsource = { kafka = \"k\", topics = [\"{topic}\"] }\nto = { prefix = \"{name}/\" }\nwindow = { every = \"2s\" }\ninstance_id = \"none\"\n";
+const EDITED_FILE: &str = "[rule.{name}]\nsource = { kafka = \"k\", topics = [\"{topic}\"] }\nto = { store = \"s\", prefix = \"{name}/\" }\nwindow = { every = \"2s\" }\ninstance_id = \"none\"\n";
 
 /// A rule of which everything can be said in the console's form.
-const NEW: &str = r#"{"name":"{name}","source":{"kafka":"k","topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"1s"}}"#;
+const NEW: &str =
+    r#"{"name":"{name}","source":{"kafka":"k","topics":["{topic}"]},"to":{"store":"s","prefix":"{name}/"},"window":{"every":"1s"}}"#;
 
-const NEW_FILE: &str =
-    "[rule.{name}]\nsource = { kafka = \"k\", topics = [\"{topic}\"] }\nto = { prefix = \"{name}/\" }\nwindow = { every = \"1s\" }\n";
+const NEW_FILE: &str = "[rule.{name}]\nsource = { kafka = \"k\", topics = [\"{topic}\"] }\nto = { store = \"s\", prefix = \"{name}/\" }\nwindow = { every = \"1s\" }\n";
 
-const SET: &str = r#"{"rules":{"{name}":{"source":{"kafka":"k","topics":["{topic}"]},"to":{"prefix":"{name}/"},"window":{"every":"2s"},"instance_id":"none"}}}"#;
+const SET: &str = r#"{"rules":{"{name}":{"source":{"kafka":"k","topics":["{topic}"]},"to":{"store":"s","prefix":"{name}/"},"window":{"every":"2s"},"instance_id":"none"}}}"#;
 
 /// The form of a new rule, on one of its screens.
 macro_rules! draft {
@@ -83,11 +83,11 @@ const RULES: &[Row] = &[
         "clone",
         Rule,
         &["clone", "{name}", "{name}-copy", "{file}"],
-        ("POST /rules/{name}/clone", r#"{"name":"{name}-copy","to":{"prefix":"{name}-copy/"}}"#),
+        ("POST /rules/{name}/clone", r#"{"name":"{name}-copy","to":{"store":"s","prefix":"{name}-copy/"}}"#),
         Form("/console/rules/{name}/clone", &[("new", "{name}-copy"), ("prefix", "{name}-copy/")]),
         &[Check::Copy],
     )
-    .with_file("[rule.{name}-copy]\nto = { prefix = \"{name}-copy/\" }\n"),
+    .with_file("[rule.{name}-copy]\nto = { store = \"s\", prefix = \"{name}-copy/\" }\n"),
     row(
         "pause",
         Rule,
