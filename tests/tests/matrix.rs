@@ -230,9 +230,10 @@ async fn an_object_that_was_stored_in_half_is_not_taken_for_the_window() {
     rig.start().await;
     rig.pass(30).await;
     rig.append(20);
-    rig.pass(30).await;
-    rig.kill();
+    front.set(Trouble::Half);
+    rig.pass(300).await;
     let intent = rig.pinned(0).expect("the window is pinned");
+    rig.kill();
     let half = rig.memory.head(&intent.key).await.unwrap().expect("it stands");
     // The next process finds it by recovery, and neither takes it nor writes over it.
     rig.start().await;

@@ -55,7 +55,8 @@ fn the_service_speaks_tls_to_whoever_trusts_its_authority_and_nothing_else() {
     let authority = service.address().strip_prefix("https://").expect("TLS");
     let mut plain = TcpStream::connect(authority).expect("the service listens");
     plain.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    write!(plain, "GET /livez HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n").expect("it listens");
+    // It may hang up at the first byte that is no TLS.
+    let _ = write!(plain, "GET /livez HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     let mut answered = Vec::new();
     let _ = plain.read_to_end(&mut answered); // an alert, a reset, or nothing
     assert!(!answered.starts_with(b"HTTP"), "{answered:?}");

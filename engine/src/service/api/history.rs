@@ -2,6 +2,7 @@
 #![expect(unused_qualifications, reason = "utoipa's macro writes them for parameters")]
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -140,7 +141,11 @@ pub(super) async fn metrics(State(service): State<Service>) -> Response {
 /// # Errors
 /// `C0601`.
 pub(in crate::service) async fn copy_state(service: &Service, who: &str) -> Result<PathBuf, Error> {
-    let (file, who) = (service.copies.join(format!("state-{}.db", now_ms())), who.to_owned());
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    // Two at the same moment are two files.
+    let now = now_ms();
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1))).unwrap_or_default();
+    let (file, who) = (service.copies.join(format!("state-{}.db", now.max(last + 1))), who.to_owned());
     let to = file.clone();
     let copied =
         service.state.ask(move |state| state.copy_to(&to).and_then(|()| state.note(&who, "copy the state", None, to.to_str(), now_ms())));
