@@ -15,6 +15,7 @@
 //! blocks, [`builder`] encodes them, [`commit`] makes objects of them in a [`store`]. [`pipeline`] puts the stages together.
 
 pub mod alloc;
+mod blocking;
 pub mod blocks;
 pub mod budget;
 pub mod builder;

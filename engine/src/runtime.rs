@@ -305,7 +305,7 @@ pub async fn open_place(to: &Destination) -> Result<Place> {
 /// [`open_options`], on a thread that may wait for the files of secrets.
 async fn read_options(settings: &StoreSettings) -> Result<OpenOptions> {
     let settings = settings.clone();
-    kafka::blocking(move || open_options(&settings)).await
+    crate::blocking::blocking(move || open_options(&settings)).await
 }
 
 /// What a store's settings say besides its address. Secrets are read once, so that one that is missing is known at the start; the store

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorKind, Result, codes};
-use crate::source::kafka::blocking;
 use crate::store::ObjectStore;
 use crate::store::file::FileStore;
 use crate::store::open::OpenOptions;

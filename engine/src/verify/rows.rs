@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::listing::Listed;
 use super::spool::{ParquetSpool, Spool};
 use super::{Place, proof};
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorKind, Result, codes};
-use crate::source::kafka::blocking;
 use crate::store::{Metadata, ObjectStore};
 use crate::text::one_line;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode as K;
 
+use crate::blocking::blocking;
 use crate::config::KafkaSettings;
 use crate::error::{Error, ErrorKind};
 use crate::source::{Committed, LogBounds, PartitionQueue, QueueFault, Source, TopicInfo, TopicPartition, Wake};
@@ -51,18 +52,6 @@ pub struct KafkaCluster {
 impl fmt::Debug for KafkaCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaCluster").field("id", &self.cluster_id).field("brokers", &self.config.brokers).finish_non_exhaustive()
-    }
-}
-
-/// Runs a blocking call on a thread of its own.
-pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(value) => value,
-        Err(failure) => match failure.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
     }
 }
 

@@ -27,6 +27,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorKind};
 use crate::lane::LaneLease;
 use crate::source::{CommitError, Committed, Group, GroupEvent, Source, TopicPartition};
@@ -34,7 +35,7 @@ use crate::store::BoxFuture;
 
 use super::assignments::Assignments;
 use super::client::{Shared, create};
-use super::cluster::{KafkaCluster, blocking};
+use super::cluster::KafkaCluster;
 use super::committer::{Request, Work};
 use super::control::Control;
 use super::deadline::Deadline;

@@ -41,7 +41,6 @@ mod topics;
 mod unfolding;
 
 pub use cluster::KafkaCluster;
-pub(crate) use cluster::blocking;
 pub use fetching::ReadShare;
 pub use group::{GroupHandle, Joined, KafkaGroup};
 pub use topics::check_topic_name;
