@@ -244,27 +244,26 @@ impl Supervisor {
 
     /// Tries a group again whose last member's session has not ended yet, unless a rule reads in it by now.
     async fn release_group_later(self: &Arc<Self>, cluster: Arc<KafkaCluster>, plan: BackupPlan, who: String) {
-        let mut last = Deleted::default();
+        let mut deleted = Deleted::default();
         for _ in 0..RETRY.1 {
             tokio::time::sleep(RETRY.0).await;
             let (_slot, _turn) = self.take_turn(&plan.rule).await;
             let (is_free, is_new) = self.is_free(&plan).await;
-            let mut deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
+            deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
             let again = is_free && give_up(&mut deleted, &cluster, &plan).await;
             if !is_new {
                 // Nobody's: it was made to keep others from beginning.
                 self.forget_slot(&plan.rule);
             }
-            last = deleted;
             if !is_free {
                 return;
             }
             if !again {
-                return self.note_release(&who, &last).await;
+                break;
             }
         }
-        // Nobody tries any more, and what is in the way says what can be done.
-        self.note_release(&who, &last).await;
+        // Nobody tries any more. What is still in the way says what can be done.
+        self.note_release(&who, &deleted).await;
     }
 
     /// Whether no rule reads in the group of a rule that was deleted; and whether there is a rule of its name.
