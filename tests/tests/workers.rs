@@ -158,6 +158,19 @@ fn committed(bed: &Bed) -> i64 {
         .sum()
 }
 
+/// Closes all open windows. A partition that moves from one process to another between their seals is closed by the next one.
+fn seal_until_all_is_stored(service: &RulesService, bed: &Bed) {
+    let mut looks = 0;
+    until("a seal has closed all windows", || {
+        if looks % 40 == 0 {
+            service.done(&["seal", &bed.topic]);
+        }
+        looks += 1;
+        let (now, end) = (committed(bed), (0..PARTITIONS).map(|partition| bed.admin.log_range(&bed.topic, partition).1).sum::<i64>());
+        if now >= end { Ok(()) } else { Err(format!("{now} of {end}")) }
+    });
+}
+
 /// What the service says of a worker.
 fn worker_of(service: &RulesService, name: &str) -> Value {
     let workers = service.done(&["workers"]);
@@ -297,16 +310,7 @@ fn pauses_edits_seals_and_deletions_reach_workers_beside_a_service_that_runs_the
     });
     // Windows of an hour stay open until they are sealed, at the worker too.
     std::thread::sleep(Duration::from_secs(3));
-    let mut looks = 0;
-    until("a seal has closed all windows", || {
-        // A partition that moves from one to the other between their seals is closed by the next one.
-        if looks % 40 == 0 {
-            service.done(&["seal", &topic]);
-        }
-        looks += 1;
-        let (now, end) = (committed(&bed), (0..PARTITIONS).map(|partition| bed.admin.log_range(&bed.topic, partition).1).sum::<i64>());
-        if now >= end { Ok(()) } else { Err(format!("{now} of {end}")) }
-    });
+    seal_until_all_is_stored(&service, &bed);
     // Whose seal closes a window is chance: what one has open may go to the other before it hears of the seal. So until the worker has closed one.
     let mut looks = 0;
     until("the worker's windows of the new version are known", || {
@@ -320,14 +324,7 @@ fn pauses_edits_seals_and_deletions_reach_workers_beside_a_service_that_runs_the
         let of_worker = |window: &Value| window["worker"] == "one" && window["version"] == 2;
         if all.iter().any(of_worker) { Ok(()) } else { Err(format!("{all:?}")) }
     });
-    until("everything is stored", || {
-        let (now, end) = (committed(&bed), (0..PARTITIONS).map(|partition| bed.admin.log_range(&bed.topic, partition).1).sum::<i64>());
-        looks += 1;
-        if looks % 40 == 0 {
-            service.done(&["seal", &topic]);
-        }
-        if now >= end { Ok(()) } else { Err(format!("{now} of {end}")) }
-    });
+    seal_until_all_is_stored(&service, &bed);
     bed.assert_complete("by a service and its worker");
     service.done(&["delete", &topic]);
     until("the worker has forgotten the rule", || match &worker_of(&service, "one")["rules"] {

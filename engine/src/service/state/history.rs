@@ -300,14 +300,8 @@ pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Origin, Wanted, state};
+    use super::super::{Origin, Wanted, line, state};
     use super::*;
-
-    fn line(text: &str) -> Entry {
-        let line =
-            LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: text.into(), worker: None };
-        Entry::Line("a".into(), line)
-    }
 
     fn texts(lines: &[LogLine]) -> Vec<&str> {
         lines.iter().map(|line| line.text.as_str()).collect()

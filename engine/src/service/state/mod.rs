@@ -206,6 +206,13 @@ fn state() -> State {
     State::prepare(Connection::open_in_memory().unwrap()).unwrap()
 }
 
+/// A line of the log of a rule `a`.
+#[cfg(test)]
+fn line(text: &str) -> Entry {
+    let line = LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: text.into(), worker: None };
+    Entry::Line("a".into(), line)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -174,14 +174,8 @@ fn take_rule(db: &Connection, Taken { rule, moved_from, request }: &Taken) -> ru
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Wanted, state};
+    use super::super::{Wanted, line, state};
     use super::*;
-
-    fn line(text: &str) -> Entry {
-        let line =
-            LogLine { id: 0, at_ms: 1, level: "info".into(), topic: None, partition: None, code: None, text: text.into(), worker: None };
-        Entry::Line("a".into(), line)
-    }
 
     fn worker() -> State {
         State { is_workers: true, ..state() }
