@@ -10,6 +10,9 @@
 //! points are also met by one that [does not know](Waking::Unaware): the coordinator has ended its session early, and says nothing to it until it has sent. Most
 //! of these send what they were about to publish, and some must in each class; a guard of class A or B refuses it, since the object stands; in class C some
 //! object must be written a second time, with the same bytes.
+//!
+//! Such a process may also end with C0205: a commit that it had sent under its old membership is sent again by its client once it has joined anew, and the
+//! coordinator fences a static member that comes under a membership of before. Everything is asked of it as of the others, and how many ended so is said.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -23,7 +26,7 @@ use super::bench::{Bench, Compared, Form, Format, Sending, tail};
 use super::cells::{CLASSES, lists_completed, makes_sense, scenario_of};
 use super::uploads::Left;
 use super::{CellFailure, at_once, failure_of, scenario};
-use crate::process::Process;
+use crate::process::{Exit, Process};
 use crate::s3::{Logged, Op};
 
 /// Cells that run at a time. A cell is asleep, or waits for a session's end, nearly all of the time.
@@ -80,12 +83,14 @@ pub struct Woken {
     pub sent: [u64; 3],
     /// Objects that were written a second time, with the same bytes, by class.
     pub rewritten: [u64; 3],
+    /// How many ended with C0205, fenced by a request of their own from before.
+    pub fenced: u32,
 }
 
 impl fmt::Display for Woken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sleepers, sent, rewritten } = self;
-        write!(f, "{sleepers} woke, sent {sent:?} publishing requests and rewrote {rewritten:?} objects by class")
+        let Self { sleepers, sent, rewritten, fenced } = self;
+        write!(f, "{sleepers} woke, sent {sent:?} publishing requests and rewrote {rewritten:?} objects by class, {fenced} were fenced")
     }
 }
 
@@ -164,6 +169,7 @@ struct Found {
     sent: u64,
     rewritten: u64,
     aborted: u64,
+    fenced: bool,
     failure: Option<String>,
 }
 
@@ -216,6 +222,7 @@ pub fn run(filter: &str) -> SleepersReport {
         woken.sleepers += u32::from(found.slept);
         woken.sent[cell.class as usize] += found.sent;
         woken.rewritten[cell.class as usize] += found.rewritten;
+        woken.fenced += u32::from(found.fenced);
         report.compared += found.compared.records;
         report.lost += found.compared.lost;
         report.duplicated += found.compared.duplicated;
@@ -267,7 +274,8 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
         bench.tell_everybody();
     }
     let woken = sleeper.wait(PATIENCE);
-    if woken.code() != Some(0) {
+    found.fenced = cell.waking == Waking::Unaware && is_fenced(&woken);
+    if woken.code() != Some(0) && !found.fenced {
         return Err(format!("the sleeper ended with {}: {}", woken.status, tail(&woken.stderr)));
     }
     bench.settle();
@@ -277,6 +285,11 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     found.compared = bench.compare()?;
     found.rewritten = bench.rewritten();
     cell.judge(found.rewritten)
+}
+
+/// Whether a process ended since its coordinator took it for another one under the same name.
+fn is_fenced(exit: &Exit) -> bool {
+    exit.code() == Some(6) && exit.stderr.contains("error[C0205]")
 }
 
 /// Waits until a data object was to be published after so many requests; how many were is judged later.

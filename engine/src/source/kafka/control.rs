@@ -151,7 +151,7 @@ fn fatal(code: K, reason: &str) -> Error {
         K::FencedInstanceId => {
             Error::new(INSTANCE_FENCED, ErrorKind::Fenced, "another process has joined the group under this static member's name")
                 .because(reason)
-                .help("stop the other process, or give each its own property group.instance.id")
+                .help("stop the other process, or give each its own property group.instance.id; if there is none, start this one again")
         }
         // Of all that the group client sends, only the heartbeat of KIP-848 is fatal where a broker has it switched off.
         K::UnsupportedFeature | K::UnsupportedVersion => unserved(reason),
