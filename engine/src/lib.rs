@@ -56,6 +56,7 @@ pub mod source;
 pub mod stages;
 pub mod store;
 pub mod text;
+pub mod threads;
 #[cfg(all(feature = "kafka", feature = "s3"))]
 mod tls;
 pub mod topics;

@@ -1,11 +1,14 @@
-//! Memory, disk, file descriptors and names that run short: the process says so, and nothing is lost.
+//! Memory, disk, file descriptors, threads and names that run short: the process says so, and nothing is lost.
 
 use std::path::Path;
 use std::time::Duration;
 
 use catchment::descriptors::FILES_MIN;
-use catchment_tests::exhaustion::{Batches, MemoryGroup, few_files, full_disk, is_required, stalled_store, two_of_one_name};
-use catchment_tests::process::Program;
+use catchment::threads::{THREADS_MIN, THREADS_TO_READ};
+use catchment_tests::exhaustion::{
+    Batches, MemoryGroup, ThreadGroup, few_files, few_threads, full_disk, is_required, stalled_store, two_of_one_name,
+};
+use catchment_tests::process::{Exit, Program};
 
 /// Three minutes before a release, and in continuous integration for batches that are not compressed; less each time.
 fn stalled_for(batches: Batches) -> Duration {
@@ -76,6 +79,60 @@ fn a_process_with_too_few_file_descriptors_does_not_start_and_says_so() {
 #[test]
 fn as_many_file_descriptors_as_a_start_asks_for_are_enough() {
     few_files(FILES_MIN).unwrap_or_else(|why| panic!("{why}")).assert_code(0);
+}
+
+/// A group of this many threads; none where no group can be made and nobody demands one.
+fn thread_group(limit: usize) -> Option<ThreadGroup> {
+    match ThreadGroup::new(limit as u64) {
+        Ok(group) => Some(group),
+        Err(why) if is_required() => panic!("no cgroup of threads: {why}"),
+        Err(why) => {
+            println!("no cgroup of threads: {why}");
+            None
+        }
+    }
+}
+
+/// Fails unless it was refused for its threads, in words and without a panic.
+#[track_caller]
+fn assert_refused_threads(limit: usize, group: &ThreadGroup, exit: &Exit) {
+    exit.assert_code(1);
+    assert!(exit.stderr.contains("C0122") && exit.stderr.contains("pids.max"), "{limit}: {}", exit.stderr);
+    assert!(!exit.stderr.contains("panicked"), "{limit}: {}", exit.stderr);
+    assert!(group.refused() > 0, "{limit}: the kernel refused no thread");
+}
+
+/// A limit of a cgroup, which holds for root, too.
+#[test]
+fn a_process_with_too_few_threads_does_not_start_and_says_so() {
+    // As many as are needed, without one for the process itself, are one too few.
+    for limit in [1, 2, 8, 32, THREADS_MIN] {
+        let Some(group) = thread_group(limit) else { return };
+        let exit = few_threads(&group).unwrap_or_else(|why| panic!("{limit}: {why}"));
+        assert_refused_threads(limit, &group, &exit);
+    }
+}
+
+#[test]
+fn as_many_threads_as_a_start_asks_for_are_enough() {
+    let Some(group) = thread_group(THREADS_MIN + 1) else { return };
+    few_threads(&group).unwrap_or_else(|why| panic!("{why}")).assert_code(0);
+    assert_eq!(group.refused(), 0, "not only the trial had them");
+}
+
+/// Nothing is written by these, and they need less.
+#[test]
+fn a_command_that_only_reads_says_so_too_when_it_has_too_few_threads() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let url = format!("file://{}/", directory.path().display());
+    let verify = || Program::new(["verify", &url]);
+    let Some(group) = thread_group(THREADS_TO_READ) else { return };
+    let exit = group.program(verify()).run(Duration::from_secs(60));
+    assert_refused_threads(THREADS_TO_READ, &group, &exit);
+    let Some(group) = thread_group(THREADS_TO_READ + 1) else { return };
+    // There is nothing to verify, which it says when it has looked.
+    let exit = group.program(verify()).run(Duration::from_secs(60));
+    assert!(exit.assert_code(3).stderr.contains("C0502"), "{}", exit.stderr);
 }
 
 #[test]

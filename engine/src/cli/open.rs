@@ -102,6 +102,7 @@ pub(super) fn nothing_to_compare_with() -> Error {
 
 /// Runs a verb's asynchronous part.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Vec<Error>>>) -> Result<T, Vec<Error>> {
+    crate::threads::provide(crate::threads::THREADS_TO_READ)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime =
         runtime.map_err(|e| vec![Error::new(codes::RUNTIME, ErrorKind::Retryable, "the runtime cannot be started").because(e)])?;

@@ -74,6 +74,7 @@ pub(super) fn main(args: &ServeArgs) -> Outcome {
     crate::alloc::verify()?;
     crate::alloc::hold_down_many_threads(args.budget.bytes());
     crate::descriptors::provide()?;
+    crate::threads::provide(crate::threads::THREADS_MIN)?;
     let files = read_files(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)

@@ -36,6 +36,8 @@ pub const DEMO: Code = Code(113);
 pub const THREAD: Code = Code(120);
 /// Too few files may be open.
 pub const FEW_FILES: Code = Code(121);
+/// Too few threads may be had.
+pub const FEW_THREADS: Code = Code(122);
 
 /// The principal may not ask the cluster this.
 pub const NOT_AUTHORISED: Code = Code(204);

@@ -1,4 +1,4 @@
-//! What a machine runs out of: memory, disk, file descriptors; and a name that two processes have.
+//! What a machine runs out of: memory, disk, file descriptors, threads; and a name that two processes have.
 //!
 //! The shipped binary as a process against the scripted broker and the S3 server of this process, over real sockets. Each function here brings about one
 //! shortage, says what the process did, and compares what is stored in the end; the tests say what it should have done.
@@ -14,7 +14,7 @@ use catchment::store::GuardClass;
 use catchment::store::open::{OpenOptions, open};
 use tokio::runtime::Runtime;
 
-pub use cgroup::{MemoryGroup, is_required};
+pub use cgroup::{MemoryGroup, ThreadGroup, is_required};
 pub use memory::{Batches, MemoryReport, stalled_store};
 pub use small_disk::SmallDisk;
 
@@ -82,6 +82,21 @@ pub fn few_files(limit: u64) -> Result<Exit, String> {
     let bench = Bench::new(runtime.handle(), SMALL, GuardClass::A);
     let limited = bench.program_of(binary(), "member-1").within(&["sh", "-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
     let exit = limited.run(PATIENCE);
+    if exit.code() != Some(0) {
+        bench.finish()?;
+    }
+    bench.compare()?.verdict()?;
+    Ok(exit)
+}
+
+/// A backup in this group, to its end. What it stored is compared if it came there; if it did not, one without a limit goes on first.
+///
+/// # Errors
+/// If something is missing or wrong in the end.
+pub fn few_threads(group: &ThreadGroup) -> Result<Exit, String> {
+    let runtime = runtime();
+    let bench = Bench::new(runtime.handle(), SMALL, GuardClass::A);
+    let exit = group.program(bench.program_of(binary(), "member-1")).run(PATIENCE);
     if exit.code() != Some(0) {
         bench.finish()?;
     }

@@ -54,21 +54,21 @@ fn probe_advertised(brokers: &[Broker], config: &KafkaSettings) -> Result<(), Er
         .take(PROBES_MAX)
         .map(|b| {
             let (host, port) = (b.host.clone(), u16::try_from(b.port).unwrap_or_default());
-            (b, std::thread::spawn(move || probe(&host, port)))
+            (b, std::thread::Builder::new().name("probe".into()).spawn(move || probe(&host, port)))
         })
         .collect();
     let mut first_failure = None;
     let mut reached = false;
     for (broker, thread) in probes {
-        match thread.join() {
-            Ok(Err(reason)) if first_failure.is_none() => {
+        // A probe that panicked, or that could not be started, says nothing about the network.
+        match thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Ok(()))) {
+            Err(reason) if first_failure.is_none() => {
                 first_failure = Some(advertised_unreachable(&format!("{}/{}", advertised(broker), broker.id), &reason));
             }
-            Ok(Err(reason)) => {
+            Err(reason) => {
                 tracing::warn!(broker = broker.id, advertised = advertised(broker), "advertised address not reachable: {reason}")
             }
-            // A probe that panicked says nothing about the network.
-            Ok(Ok(())) | Err(_) => reached = true,
+            Ok(()) => reached = true,
         }
     }
     match first_failure {
