@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use catchment_tests::kafka_cells;
 
 /// There are at least so many. The list grows; who takes cells out of it says so here.
-const CELLS_MIN: usize = 340;
+const CELLS_MIN: usize = 350;
 
-/// The rows of the failure matrix, but for K13 and K14, which are the broker's own affair.
-const ROWS: [u32; 21] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23];
+/// The rows of the failure matrix.
+const ROWS: u32 = 23;
 
 #[test]
 fn the_list_has_every_row_and_each_cell_once() {
@@ -20,7 +20,7 @@ fn the_list_has_every_row_and_each_cell_once() {
     assert_eq!(ids.len(), names.len(), "an id stands for two cells");
     assert!(names.len() >= CELLS_MIN, "{} cells are left", names.len());
     let rows: BTreeSet<&str> = names.iter().map(|name| name.row.as_str()).collect();
-    let wanted: Vec<String> = ROWS.iter().map(|row| format!("K{row}")).collect();
+    let wanted: Vec<String> = (1..=ROWS).map(|row| format!("K{row}")).collect();
     assert_eq!(rows, wanted.iter().map(String::as_str).collect());
     for name in &names {
         assert_eq!(name.id.split('.').next(), Some(name.row.to_lowercase().as_str()), "{} stands in row {}", name.id, name.row);

@@ -9,6 +9,7 @@ mod leaders;
 mod logins;
 mod members;
 mod network;
+mod producers;
 mod transactions;
 mod truncation;
 mod zombies;
@@ -20,6 +21,7 @@ pub(crate) fn list(cells: &mut Cells) {
     formats::list(cells);
     compaction::list(cells);
     transactions::list(cells);
+    producers::list(cells);
     damage::list(cells);
     truncation::list(cells);
     gaps::list(cells);
