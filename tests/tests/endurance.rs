@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use catchment::service::state::State;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT};
 use catchment_tests::process::{Process, Program, crashing_binary};
 use catchment_tests::s3::{Config, Fault, Op, Personality};
@@ -72,9 +73,38 @@ fn a_state_that_is_no_database_is_refused_and_left_as_it_is() {
     std::fs::write(&file, &torn).expect("the directory is writable");
     let args = [OsStr::new("serve"), OsStr::new("--listen"), OsStr::new("127.0.0.1:0"), OsStr::new("--state"), state.path().as_os_str()];
     let exit = Program::new(args).run(PATIENCE);
-    exit.assert_code(1);
+    exit.assert_code(4);
     assert!(exit.stderr.contains("C0601") && exit.stderr.contains("state.db"), "{}", exit.stderr);
     assert_eq!(std::fs::read(&file).expect("it is there"), torn);
+}
+
+/// Row P8: a byte of what holds a table together.
+#[test]
+fn a_damaged_state_is_refused_and_a_copy_of_it_put_back() {
+    const PAGE: usize = 4_096;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (file, copy) = (directory.path().join("state.db"), directory.path().join("copy.db"));
+    let state = State::open(&file).expect("it is new");
+    state.note("me", "before the damage", None, None, 1).and_then(|()| state.copy_to(&copy)).expect("the disk has room");
+    drop(state);
+    let mut damaged = std::fs::read(&file).expect("it is there");
+    damaged[PAGE] ^= 0xff;
+    std::fs::write(&file, &damaged).expect("the directory is writable");
+    let serve = |more: &[&OsStr]| {
+        let state =
+            [OsStr::new("serve"), OsStr::new("--listen"), OsStr::new("127.0.0.1:0"), OsStr::new("--state"), directory.path().as_os_str()];
+        Program::new([&state, more].concat())
+    };
+    let exit = serve(&[]).run(PATIENCE);
+    exit.assert_code(4);
+    assert!(exit.stderr.contains("C0601") && exit.stderr.contains("--restore"), "{}", exit.stderr);
+    assert_eq!(std::fs::read(&file).expect("it is there"), damaged, "a state that is refused is left as it is");
+    let mut restored = serve(&[OsStr::new("--restore"), copy.as_os_str()]).spawn();
+    restored.wait_for_stderr("the API is at", PATIENCE);
+    restored.terminate(STOP).assert_code(0);
+    assert_eq!(std::fs::read(directory.path().join("state.db.before-restore")).expect("it is kept"), damaged);
+    let audited = State::open(&file).and_then(|state| state.audited(None, i64::MAX, 10)).expect("it is whole");
+    assert!(audited.iter().any(|entry| entry.action == "before the damage"), "{audited:?}");
 }
 
 /// Row P9: a limit that comes down under a running process, and a store that cuts its connections.

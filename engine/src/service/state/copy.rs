@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::{MIGRATIONS, STATE_FAILED, State, failed};
+use super::{MIGRATIONS, STATE_FAILED, State, check, failed};
 use crate::error::{Error, ErrorKind, Result};
 
 impl State {
@@ -76,7 +76,7 @@ fn check(copy: &Path) -> Result<()> {
             .help("name a file that `catchment rule copy-state` has written")
     };
     let db = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| refused(e.to_string()))?;
-    let whole: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(|e| refused(e.to_string()))?;
+    let whole = check::look(&db, "PRAGMA integrity_check(1)").map_err(|e| refused(e.to_string()))?;
     let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| refused(e.to_string()))?;
     match (whole.as_str(), version as usize) {
         ("ok", 1..) if version as usize <= MIGRATIONS.len() => Ok(()),

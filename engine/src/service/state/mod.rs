@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 
 mod audit;
+mod check;
 mod connections;
 mod copy;
 mod history;
@@ -94,6 +95,9 @@ pub struct State {
 }
 
 fn failed(error: rusqlite::Error) -> Error {
+    if check::is_damage(&error) {
+        return check::damaged(error);
+    }
     Error::new(STATE_FAILED, ErrorKind::Retryable, "the service's state cannot be read or written")
         .because(error)
         .help("check the space and the permissions of the directory given by --state")
@@ -103,7 +107,7 @@ impl State {
     /// Opens the file, making or migrating it.
     ///
     /// # Errors
-    /// `C0601`, also for a file that a later version has written.
+    /// `C0601`, also for a file that is damaged or that a later version has written.
     pub fn open(file: &Path) -> Result<Self> {
         // It holds secrets of connections. SQLite gives the files beside it the same mode.
         std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file).map_err(|e| {
@@ -159,6 +163,7 @@ impl State {
                 .with("known", MIGRATIONS.len())
                 .help("run that version, or put back a copy of the directory from before"));
         };
+        check::whole(&db)?;
         for (step, number) in due.iter().zip(found + 1..) {
             let change = db.transaction().map_err(failed)?;
             change.execute_batch(step).map_err(failed)?;

@@ -284,7 +284,7 @@ impl State {
 
 /// The current version of `rule` becomes the one before.
 fn write_version(db: &Connection, rule: &StoredRule, edit: &Edit<'_>, who: &str, at_ms: i64) -> Result<StoredRule> {
-    let (name, next) = (&rule.name, rule.version + 1);
+    let (name, next) = (&rule.name, rule.version.saturating_add(1));
     db.execute("INSERT INTO rule_version VALUES (?1, ?2, ?3, ?4)", params![name, next, edit.body, at_ms]).map_err(failed)?;
     db.execute("UPDATE rule SET version = ?2 WHERE name = ?1", params![name, next]).map_err(failed)?;
     // Only what is left by this very step: if somebody else was faster, nobody has looked at where the rule stood.

@@ -19,7 +19,7 @@ pub const REPORTS_WITHOUT_NUMBERS: Code = Code(661);
 const KEPT: u32 = 1_000;
 
 /// How old the time may be that a worker was seen at: newer than that it is not written down again.
-const SEEN_EVERY_MS: i64 = 60_000;
+const SEEN_EVERY_MS: u64 = 60_000;
 
 /// What is counted as lost at most: nobody reports as much.
 const LOST_MAX: i64 = 1 << 50;
@@ -56,7 +56,7 @@ impl State {
     /// # Errors
     /// `C0601`.
     pub fn meet_worker(&self, id: &str, name: &str, at_ms: i64) -> Result<i64> {
-        if let Some(known) = find(&self.db(), id)?.filter(|known| known.name == name && (at_ms - known.seen_ms).abs() < SEEN_EVERY_MS) {
+        if let Some(known) = find(&self.db(), id)?.filter(|known| known.name == name && at_ms.abs_diff(known.seen_ms) < SEEN_EVERY_MS) {
             return Ok(known.delivered);
         }
         self.change(|db| {
@@ -95,7 +95,7 @@ impl State {
             // Only a worker whose journal was full leaves some out; or this state is older than what was delivered.
             let lost = first.number.saturating_sub(known.delivered).saturating_sub(1).clamp(0, LOST_MAX);
             let sql = "UPDATE worker SET delivered = ?2, lost = ?3, seen_ms = ?4 WHERE id = ?1";
-            db.execute(sql, params![id, last.number, (known.lost + lost).min(LOST_MAX), at_ms]).map_err(failed)?;
+            db.execute(sql, params![id, last.number, known.lost.saturating_add(lost).min(LOST_MAX), at_ms]).map_err(failed)?;
             Ok((last.number, lost))
         })?;
         self.written.send_modify(|number| *number += 1);
