@@ -8,21 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::commit::control::{self, Owner};
-use crate::config::{Accept, BackupPlan, OnGap, StartPoint};
-use crate::error::Result;
+use crate::config::{Accept, BackupPlan, ByteSize, OnGap, StartPoint};
+use crate::error::{Error, ErrorKind, Result, codes};
 use crate::intent::VERSION;
 use crate::source::{Source, TopicInfo};
-use crate::store::ObjectStore;
 use crate::store::key::{ControlKeys, Layout, TopicName};
+use crate::store::{ObjectStore, parts};
 use crate::topics::{start_vector, topic_recreated};
 
 /// Owner records asked for at a time. Each is one small request; more would only meet the store's rate limits sooner.
 const OWNERS_AT_ONCE: usize = 16;
 
-/// Looks at every topic: the length of its keys, who owns its directory, and whether its first start can be had.
+/// Looks at the size of windows, and at every topic: the length of its keys, who owns its directory, and whether its first start can be had.
 ///
 /// # Errors
-/// `C0316` for keys that are too long, `C0412` for a directory of somebody else, `C0421` for a topic that was created again and nobody
+/// `C0106` for windows that no object can hold, `C0316` for keys that are too long, `C0412` for a directory of somebody else, `C0421` for a topic that was created again and nobody
 /// accepted that, `C0429` for a start behind a partition's end; or if store or cluster do not answer.
 pub async fn check(
     plan: &BackupPlan,
@@ -31,6 +31,7 @@ pub async fn check(
     source: &dyn Source,
     topics: &[TopicInfo],
 ) -> Result<()> {
+    check_size(plan, &**store)?;
     let ours = Owner {
         v: VERSION,
         rule: plan.rule.clone(),
@@ -52,6 +53,18 @@ pub async fn check(
         }
     }
     Ok(())
+}
+
+/// A window of which no object can be made would be read, pinned, sent and refused. An object may be larger than what was read of it, so twice its size must fit.
+fn check_size(plan: &BackupPlan, store: &dyn ObjectStore) -> Result<()> {
+    let most = ByteSize(parts::object_bytes_max(&store.limits()) / 2);
+    if plan.max_bytes.bytes() <= most.bytes() {
+        return Ok(());
+    }
+    Err(Error::new(codes::CONFIG_RELATION, ErrorKind::Invalid, "windows may become larger than an object of this store can be")
+        .with("max_bytes", plan.max_bytes)
+        .with("most", most)
+        .help(format!("set max_bytes to {most} or less; its default is far below")))
 }
 
 /// A topic, its control keys, and who owns its directory.
@@ -96,11 +109,10 @@ async fn refuse_start(plan: &BackupPlan, source: &dyn Source, topic: &TopicInfo)
 mod tests {
     use super::*;
     use crate::config::{Config, Overrides, RunOptions};
-    use crate::error::{Error, codes};
     use crate::source::{LogBounds, PartitionQueue, TopicPartition, Wake};
     use crate::store::key::Template;
     use crate::store::memory::MemoryStore;
-    use crate::store::{BoxFuture, Guard, Metadata, Payload};
+    use crate::store::{BoxFuture, Guard, Metadata, Payload, StoreLimits};
 
     /// A cluster whose partitions hold the offsets 10 to 19.
     #[derive(Debug)]
@@ -200,6 +212,19 @@ mod tests {
         let mine = plan("r", StartPoint::Offset(21), &[]);
         let one = topics("1").into_iter().filter(|topic| &*topic.name == "b").collect::<Vec<_>>();
         check(&mine, &Layout::Hive, &owned_by("r", false).await, &Cluster("c"), &one).await.expect("only the first run starts there");
+    }
+
+    #[tokio::test]
+    async fn windows_that_no_object_can_hold_are_refused() {
+        let limits = StoreLimits { equal_parts: true, ..MemoryStore::default().limits() };
+        let (equal, growing): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>) =
+            (Arc::new(MemoryStore::new(limits)), Arc::new(MemoryStore::default()));
+        // 10,000 parts of 16 MiB are 156 GiB.
+        for (gib, refused) in [(1, false), (78, false), (79, true), (5 << 10, true)] {
+            let plan = BackupPlan { max_bytes: ByteSize(gib << 30), ..plan("r", StartPoint::Earliest, &[]) };
+            assert_eq!(ask(&equal, "c", "1", &plan).await, refused.then_some(106), "{gib} GiB");
+            assert_eq!(ask(&growing, "c", "1", &plan).await, None, "{gib} GiB");
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::types::{DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRetentionMode, ObjectLockRule};
 use tokio::runtime::Runtime;
 
 use crate::services::Minio;
@@ -42,6 +43,17 @@ impl Bucket {
     pub fn create(server: &Minio, name: &str) -> Self {
         let bucket = Self::open(server, name);
         bucket.wait(bucket.client.create_bucket().bucket(name).send(), "create bucket");
+        bucket
+    }
+
+    /// Makes a bucket with object lock: for a day nobody may delete a version that is written into it.
+    pub fn create_locked(server: &Minio, name: &str) -> Self {
+        let bucket = Self::open(server, name);
+        bucket.wait(bucket.client.create_bucket().bucket(name).object_lock_enabled_for_bucket(true).send(), "create bucket");
+        let day = DefaultRetention::builder().mode(ObjectLockRetentionMode::Compliance).days(1).build();
+        let rule = ObjectLockRule::builder().default_retention(day).build();
+        let lock = ObjectLockConfiguration::builder().object_lock_enabled(ObjectLockEnabled::Enabled).rule(rule).build();
+        bucket.wait(bucket.client.put_object_lock_configuration().bucket(name).object_lock_configuration(lock).send(), "lock");
         bucket
     }
 
@@ -114,6 +126,23 @@ impl Bucket {
     /// Deletes an object.
     pub fn delete(&self, key: &str) {
         self.wait(self.client.delete_object().bucket(&self.name).key(key).send(), key);
+    }
+
+    /// The ids of an object's versions, and those of the markers that hide it.
+    pub fn versions(&self, key: &str) -> (Vec<String>, Vec<String>) {
+        let answer = self.wait(self.client.list_object_versions().bucket(&self.name).prefix(key).send(), key);
+        let versions = answer.versions().iter().filter(|v| v.key() == Some(key)).filter_map(|v| v.version_id());
+        let markers = answer.delete_markers().iter().filter(|m| m.key() == Some(key)).filter_map(|m| m.version_id());
+        (versions.map(str::to_owned).collect(), markers.map(str::to_owned).collect())
+    }
+
+    /// Deletes one version of an object, or a marker that hides it.
+    ///
+    /// # Errors
+    /// If the server refuses it, and in which words.
+    pub fn delete_version(&self, key: &str, version: &str) -> Result<(), String> {
+        let request = self.client.delete_object().bucket(&self.name).key(key).version_id(version);
+        self.runtime.block_on(request.send()).map(drop).map_err(|e| DisplayErrorContext(e).to_string())
     }
 
     /// Open uploads of exactly one key. MinIO lists by exact key only.

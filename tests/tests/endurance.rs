@@ -93,7 +93,7 @@ fn a_damaged_state_is_refused_and_a_copy_of_it_put_back() {
     let serve = |more: &[&OsStr]| {
         let state =
             [OsStr::new("serve"), OsStr::new("--listen"), OsStr::new("127.0.0.1:0"), OsStr::new("--state"), directory.path().as_os_str()];
-        Program::new([&state, more].concat())
+        Program::new([&state[..], more].concat())
     };
     let exit = serve(&[]).run(PATIENCE);
     exit.assert_code(4);

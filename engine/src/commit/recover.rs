@@ -22,6 +22,7 @@ use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
 use crate::source::{Committed, LastRead};
 use crate::store::StoreErrorKind;
+use crate::store::parts::fit;
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
 const COMPLETE_WAIT: Duration = Duration::from_secs(120);
@@ -226,7 +227,9 @@ impl Lane {
         };
         if let Some(parts) = parts {
             let bytes = parts.iter().fold(0_u64, |sum, p| sum.saturating_add(p.size));
-            if parts.len() == upload.parts as usize && bytes == upload.bytes && parts_digest(&parts) == upload.digest {
+            // Of parts that were sent before the address said parts=equal no object is ever made.
+            let is_whole = parts.len() == upload.parts as usize && bytes == upload.bytes && parts_digest(&parts) == upload.digest;
+            if is_whole && fit(&parts, &self.env.store.limits()) {
                 crash::point(Point::BeforeLateComplete);
                 let mut body = Body::Complete { id: upload.id.clone(), parts };
                 return match self.publish(intent, &mut body).await {

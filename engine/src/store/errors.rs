@@ -4,6 +4,9 @@ use super::file::OF_FILES;
 use super::{StoreError, StoreErrorKind};
 use crate::error::{Code, Error, ErrorKind};
 
+/// What an answer says that refuses an upload because its parts are not of one size.
+pub(super) const PARTS_DIFFER: &str = "must have the same length";
+
 impl From<StoreError> for Error {
     fn from(e: StoreError) -> Self {
         let (code, kind, message) = match e.kind {
@@ -70,6 +73,12 @@ fn help_with_a_service(e: &StoreError) -> String {
         }
         StoreErrorKind::Unknown => "check that the endpoint is right and answers from this machine".into(),
         StoreErrorKind::Invalid if says("HTTP 301") => "the region is not the bucket's: correct region= in the address".into(),
+        StoreErrorKind::Invalid if says(PARTS_DIFFER) => {
+            "the service wants parts of one size: add parts=equal to the address; what is pinned is then written again".into()
+        }
+        StoreErrorKind::Invalid if says("Object Lock") => {
+            "the bucket has object lock: add checksum=md5 to the address, not checksum=none".into()
+        }
         StoreErrorKind::Invalid if says("NotImplemented") => "the service lacks this: try guard=none or checksum=md5 in the address".into(),
         _ => "correct what the cause names".into(),
     }
@@ -103,6 +112,12 @@ mod tests {
             (Denied, "C0109: cannot take secret_access_key from a file", "secret of the config"),
             (Invalid, "HTTP 301 PermanentRedirect", "region="),
             (Invalid, "HTTP 501 NotImplemented", "guard=none"),
+            (Invalid, "HTTP 400 InvalidPart All non-trailing parts must have the same length.", "parts=equal"),
+            (
+                Invalid,
+                "HTTP 400 InvalidRequest Content-MD5 is required for Put Object requests with Object Lock parameters",
+                "checksum=md5",
+            ),
             (Unknown, "tcp connect error: Connection refused (os error 111)", "endpoint"),
             (NotFound, "HTTP 404 NoSuchBucket", "create the bucket"),
         ] {

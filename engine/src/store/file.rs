@@ -148,6 +148,7 @@ impl ObjectStore for FileStore {
             part_bytes: PART_BYTES,
             part_bytes_min: 1,
             parts_max: 10_000,
+            equal_parts: false,
             put_bytes_max: 5 << 30,
             // A path of Linux has 4,096 bytes, of which the root takes some.
             key_bytes_max: 1024,

@@ -55,6 +55,7 @@ impl Default for MemoryStore {
             part_bytes: PART_BYTES,
             part_bytes_min: 1,
             parts_max: 10_000,
+            equal_parts: false,
             put_bytes_max: 5 << 30,
             key_bytes_max: 1024,
             segment_bytes_max: 1024,

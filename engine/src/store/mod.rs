@@ -176,6 +176,8 @@ pub struct StoreLimits {
     pub part_bytes_min: u64,
     /// Largest number of parts of an upload.
     pub parts_max: u32,
+    /// Whether all parts but the last must be of one size.
+    pub equal_parts: bool,
     /// Largest body of a single PUT, in bytes.
     pub put_bytes_max: u64,
     /// Longest key below the store's own prefix, in bytes.

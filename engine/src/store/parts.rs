@@ -18,7 +18,7 @@ const PART_BYTES_MAX: u64 = 4 << 30;
 
 /// Size of part `number` (from 1), in bytes; the last part of an upload may be smaller.
 pub fn part_bytes(number: u32, limits: &StoreLimits) -> u64 {
-    let doublings = number.saturating_sub(1) / PARTS_BEFORE_DOUBLING;
+    let doublings = if limits.equal_parts { 0 } else { number.saturating_sub(1) / PARTS_BEFORE_DOUBLING };
     let grown = limits.part_bytes.checked_shl(doublings).filter(|bytes| *bytes <= PART_BYTES_MAX).unwrap_or(PART_BYTES_MAX);
     grown.clamp(limits.part_bytes_min.min(limits.put_bytes_max), limits.put_bytes_max)
 }
@@ -36,6 +36,12 @@ pub fn upload_bytes_min_pressed(limits: &StoreLimits) -> u64 {
 /// The largest object that the parts can hold, in bytes.
 pub fn object_bytes_max(limits: &StoreLimits) -> u64 {
     (1..=limits.parts_max).map(|number| part_bytes(number, limits)).fold(0, u64::saturating_add)
+}
+
+/// Whether the store makes an object of these parts as far as their sizes go: of parts of one size and a last one that may be smaller, or of any.
+pub fn fit(parts: &[Part], limits: &StoreLimits) -> bool {
+    let (Some(first), Some((last, others))) = (parts.first(), parts.split_last()) else { return true };
+    !limits.equal_parts || (others.iter().all(|part| part.size == first.size) && last.size <= first.size)
 }
 
 /// The ETag of a completed upload as AWS, COS and MinIO form it: MD5 over the parts' MD5s, then `-` and their number.
@@ -69,6 +75,7 @@ mod tests {
             part_bytes: PART_BYTES,
             part_bytes_min,
             parts_max: 10_000,
+            equal_parts: false,
             put_bytes_max: 5_000_000_000,
             key_bytes_max: 1024,
             segment_bytes_max: 1024,
@@ -116,6 +123,31 @@ mod tests {
         let limits = limits(5 << 20);
         let equal = (1..).take_while(|number| part_bytes(*number, &limits) == PART_BYTES).count() as u64;
         assert!(equal * PART_BYTES >= 15 << 30, "{equal} parts");
+    }
+
+    #[test]
+    fn a_store_of_equal_parts_gets_them_up_to_its_last_part() {
+        let limits = StoreLimits { equal_parts: true, ..limits(5 << 20) };
+        assert!((1..=limits.parts_max).all(|number| part_bytes(number, &limits) == PART_BYTES));
+        assert_eq!(object_bytes_max(&limits), 10_000 * PART_BYTES);
+    }
+
+    #[test]
+    fn parts_fit_a_store_of_equal_parts_if_only_the_last_is_smaller() {
+        let parts = |sizes: &[u64]| sizes.iter().map(|size| Part { number: 1, size: *size, etag: String::new() }).collect::<Vec<_>>();
+        let equal = StoreLimits { equal_parts: true, ..limits(1) };
+        for (sizes, expected) in [
+            (&[][..], true),
+            (&[7], true),
+            (&[7, 7], true),
+            (&[7, 7, 3], true),
+            (&[7, 8], false),
+            (&[7, 14, 3], false),
+            (&[7, 3, 7], false),
+        ] {
+            assert_eq!(fit(&parts(sizes), &equal), expected, "{sizes:?}");
+            assert!(fit(&parts(sizes), &limits(1)));
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl ObjectStore for S3Store {
             part_bytes: PART_BYTES,
             part_bytes_min,
             parts_max: 10_000,
+            equal_parts: self.settings.equal_parts,
             // "5 GB" is meant as GiB by AWS and by COS's own SDKs; the decimal number is safe under either reading.
             put_bytes_max: 5_000_000_000,
             key_bytes_max: key_bytes_max - self.prefix.len(),

@@ -36,6 +36,8 @@ pub struct BucketUrl {
     pub payload: Option<PayloadSigning>,
     /// How bodies are checked by the service.
     pub checksum: Option<ChecksumHeader>,
+    /// How the sizes of an upload's parts follow each other, if the address says so.
+    pub parts: Option<PartSizes>,
 }
 
 /// A dialect of the S3 API.
@@ -89,6 +91,15 @@ pub enum ChecksumHeader {
     None,
 }
 
+/// How the sizes of an upload's parts follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartSizes {
+    /// All but the last are of one size, as some services want it; objects are smaller for that.
+    Equal,
+    /// They double after many, so that objects as large as services take them fit into their number of parts.
+    Growing,
+}
+
 /// Scheme, host and port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -130,7 +141,7 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-const KEYS: [&str; 6] = ["region", "endpoint", "style", "guard", "payload", "checksum"];
+const KEYS: [&str; 7] = ["region", "endpoint", "style", "guard", "payload", "checksum", "parts"];
 const SCHEMES: [&str; 3] = ["s3", "cos", "file"];
 
 impl StoreUrl {
@@ -224,6 +235,7 @@ fn parse_bucket(text: &str, rest: &str, dialect: Dialect) -> Result<BucketUrl, E
         guard: GuardHeader::Auto,
         payload: None,
         checksum: None,
+        parts: None,
     };
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -261,6 +273,7 @@ impl BucketUrl {
                 let words = [("crc64nvme", ChecksumHeader::Crc64Nvme), ("md5", ChecksumHeader::Md5), ("none", ChecksumHeader::None)];
                 self.checksum = Some(one_of(text, key, value, &words)?);
             }
+            "parts" => self.parts = Some(one_of(text, key, value, &[("equal", PartSizes::Equal), ("growing", PartSizes::Growing)])?),
             _ => return Err(suggest(bad_query(text, format!("unknown key {key:?}")), key, &KEYS)),
         }
         Ok(())
@@ -372,7 +385,7 @@ fn malformed(text: &str, why: impl std::fmt::Display) -> Error {
 
 fn bad_query(text: &str, why: impl std::fmt::Display) -> Error {
     let help = "known keys: region, endpoint, style=path|virtual, guard=auto|if-none-match|cos|none, payload=signed|unsigned, \
-                checksum=crc64nvme|md5|none";
+                checksum=crc64nvme|md5|none, parts=equal|growing";
     Error::new(Code(311), ErrorKind::Invalid, "the store's address has an option that is not understood")
         .with("url", shown(text))
         .because(why)

@@ -78,6 +78,8 @@ pub struct Config {
     pub page_entries_max: usize,
     /// Smallest size of a part that is not the last, in bytes, if not the service's own.
     pub part_bytes_min: Option<u64>,
+    /// Whether an upload's parts but the last must be of one size, as R2 wants it.
+    pub equal_parts: bool,
     /// How long a class B guard waits between its check and its write.
     pub race_window: Duration,
     /// COS: how long Complete sends spaces before its result.
@@ -105,6 +107,7 @@ impl Config {
             port: 0,
             page_entries_max: 1000,
             part_bytes_min: None,
+            equal_parts: false,
             race_window: Duration::from_millis(30),
             complete_delay: Duration::from_millis(20),
             cos_crc: true,

@@ -210,6 +210,16 @@ fn check_parts(state: &State, upload: &Upload, named: &[Named]) -> Result<(), Re
             return refuse(400, "EntityTooSmall", "a part that is not the last is too small");
         }
     }
+    check_equal(state, upload, named)
+}
+
+/// In the words of R2, which makes no object of parts of several sizes.
+fn check_equal(state: &State, upload: &Upload, named: &[Named]) -> Result<(), Refusal> {
+    let sizes: Vec<_> = named.iter().filter_map(|part| upload.parts.get(&part.number)).map(|part| part.size).collect();
+    let (Some(first), Some((last, others))) = (sizes.first(), sizes.split_last()) else { return Ok(()) };
+    if state.config.equal_parts && (others.iter().any(|size| size != first) || last > first) {
+        return refuse(400, "InvalidPart", "All non-trailing parts must have the same length.");
+    }
     Ok(())
 }
 

@@ -129,6 +129,7 @@ fn long_topics_are_refused_before_the_first_write() {
         part_bytes: crate::store::parts::PART_BYTES,
         part_bytes_min: 1,
         parts_max: 10_000,
+        equal_parts: false,
         put_bytes_max: 1,
         key_bytes_max,
         segment_bytes_max,

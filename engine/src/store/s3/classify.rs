@@ -5,6 +5,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::store::StoreErrorKind;
+use crate::store::errors::PARTS_DIFFER;
 
 /// What became of a request that was answered with this status and error code.
 ///
@@ -64,7 +65,12 @@ where
             let code = meta.code().unwrap_or_default();
             let message = meta.message().unwrap_or_default();
             let detail = format!("HTTP {status} {code} {message}");
-            let kind = if code.is_empty() && status < 300 { StoreErrorKind::Unknown } else { classify(status, code) };
+            let kind = match classify(status, code) {
+                _ if code.is_empty() && status < 300 => StoreErrorKind::Unknown,
+                // R2 on parts of several sizes. None is missing, and an upload of the same parts would be refused again, without end.
+                StoreErrorKind::NoSuchUpload if message.contains(PARTS_DIFFER) => StoreErrorKind::Invalid,
+                kind => kind,
+            };
             (kind, status, detail.trim_end().to_owned())
         }
         SdkError::ConstructionFailure(_) => (not_sent(error), 0, cause(error)),

@@ -18,7 +18,7 @@ use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError
 use super::{credentials, named};
 use crate::error::{Code, Error, ErrorKind};
 use crate::store::open::OpenOptions;
-use crate::store::url::{BucketUrl, ChecksumHeader, Dialect, Endpoint, GuardHeader, PayloadSigning, Style};
+use crate::store::url::{BucketUrl, ChecksumHeader, Dialect, Endpoint, GuardHeader, PartSizes, PayloadSigning, Style};
 
 /// How long a body may stand still before the request is given up. The SDK's own 5 s would break requests of a store that is
 /// merely slow; much more would leave dead connections to the attempt's time-out alone.
@@ -43,6 +43,8 @@ pub(super) struct Settings {
     pub guard_is_weak: bool,
     pub checksum: ChecksumHeader,
     pub payload_signed: bool,
+    /// Whether all parts of an upload but the last must be of one size.
+    pub equal_parts: bool,
 }
 
 /// Resolves an address into a client.
@@ -65,6 +67,7 @@ pub(super) async fn resolve(url: &BucketUrl, options: &OpenOptions) -> Result<Se
             Dialect::Cos => ChecksumHeader::Md5,
         }),
         payload_signed: url.payload.map_or(signed_by_default, |p| p == PayloadSigning::Signed),
+        equal_parts: url.parts.map_or_else(|| endpoint.as_ref().is_some_and(wants_equal_parts), |parts| parts == PartSizes::Equal),
     })
 }
 
@@ -171,6 +174,11 @@ fn has_weak_guard(endpoint: &Endpoint) -> bool {
     [".aliyuncs.com", ".appdomain.cloud"].iter().any(|domain| endpoint.host.ends_with(domain))
 }
 
+/// Cloudflare's R2 makes no object of parts of several sizes.
+fn wants_equal_parts(endpoint: &Endpoint) -> bool {
+    endpoint.host.ends_with(".r2.cloudflarestorage.com")
+}
+
 pub(super) fn misfit(url: &BucketUrl, why: impl std::fmt::Display) -> Error {
     Error::new(Code(313), ErrorKind::Invalid, "the store's endpoint, style and region do not fit together")
         .with("url", url.shown())
@@ -231,6 +239,20 @@ mod tests {
         assert!(settings("s3://lake/?endpoint=http://127.0.0.1:1", &[]).await.unwrap().payload_signed);
         assert!(!settings("s3://lake/?endpoint=http://127.0.0.1:1&payload=unsigned", &[]).await.unwrap().payload_signed);
         assert!(settings("s3://lake/?region=x&payload=signed", &[]).await.unwrap().payload_signed);
+    }
+
+    #[tokio::test]
+    async fn parts_are_equal_where_the_address_says_so_or_the_service_is_known_for_it() {
+        const R2: &str = "s3://lake/?endpoint=https://account.r2.cloudflarestorage.com";
+        for (text, expected) in [
+            ("s3://lake/?region=x", false),
+            ("s3://lake/?region=x&parts=equal", true),
+            (R2, true),
+            (&format!("{R2}&parts=growing"), false),
+            ("s3://lake/?endpoint=https://r2.example.com", false),
+        ] {
+            assert_eq!(settings(text, &[]).await.unwrap().equal_parts, expected, "{text}");
+        }
     }
 
     #[tokio::test]

@@ -12,12 +12,13 @@ fn bucket(text: &str) -> BucketUrl {
 #[test]
 fn parses_every_option() {
     let url = bucket(
-        "s3://lake/kafka/prod?region=eu-west-1&endpoint=http%3A%2F%2F127.0.0.1%3A9000&style=path&guard=none&payload=unsigned&checksum=md5",
+        "s3://lake/kafka/prod?region=eu-west-1&endpoint=http%3A%2F%2F127.0.0.1%3A9000&style=path&guard=none&payload=unsigned&checksum=md5&parts=equal",
     );
     assert_eq!((url.bucket.as_str(), url.prefix.as_str(), url.region.as_deref()), ("lake", "kafka/prod/", Some("eu-west-1")));
     let endpoint = url.endpoint.clone().unwrap();
     assert_eq!((endpoint.to_string().as_str(), endpoint.is_loopback()), ("http://127.0.0.1:9000", true));
     assert_eq!((url.style, url.guard, url.payload), (Some(Style::Path), GuardHeader::None, Some(PayloadSigning::Unsigned)));
+    assert_eq!((url.checksum, url.parts), (Some(ChecksumHeader::Md5), Some(PartSizes::Equal)));
     assert_eq!(url.shown(), "s3://lake/kafka/prod/");
     assert_eq!(
         bucket("cos://lake-1250000000/?region=ap-guangzhou&endpoint=http://[::1]:1").endpoint.unwrap().to_string(),
@@ -36,6 +37,7 @@ fn refuses_with_the_nearest_word() {
         ("s4://lake/", "did you mean \"s3\"?"),
         ("s3://lake/?regoin=x", "did you mean \"region\"?"),
         ("s3://lake/?style=virtul", "did you mean \"virtual\"?"),
+        ("s3://lake/?parts=equals", "did you mean \"equal\"?"),
         ("cos://lake/", "<name>-<appid>"),
         ("file://data/", "file:///data/"),
         ("lake/x", "s3://bucket/prefix/"),
