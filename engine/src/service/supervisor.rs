@@ -22,7 +22,7 @@ use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
 use super::portable;
 use super::rooms::Rooms;
-use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
+use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted, Whose};
 use super::workers::Workers;
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
@@ -154,7 +154,7 @@ impl Supervisor {
 
     fn slot(&self, name: &str) -> Arc<Slot> {
         let new = || {
-            let observer = RuleObserver::new(name, 0, self.journal.clone(), RuleState::Waiting);
+            let observer = RuleObserver::new(name.into(), 0, self.journal.clone(), RuleState::Waiting);
             Arc::new(Slot { turn: Arc::default(), observer: std::sync::Mutex::new(observer) })
         };
         Arc::clone(self.slots().entry(name.to_owned()).or_insert_with(new))
@@ -218,7 +218,8 @@ impl Supervisor {
 
     async fn begin(&self, slot: &Slot, rule: &StoredRule, accept: Vec<Accept>) -> Running {
         let state = if rule.runs() == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
-        let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
+        let whose = Whose { rule: rule.name.clone(), created_ms: Some(rule.created_ms) };
+        let observer = RuleObserver::new(whose, rule.version, self.journal.clone(), state);
         *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
         // A version that writes elsewhere than one before it was asked for: its runs need not ask again of what was left, however often they start.
         let asked = rule.clone();

@@ -24,7 +24,7 @@ mod workers;
 
 pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_IN_USE, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
-pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
+pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow, Whose};
 pub use outbox::{Report, Taken};
 pub use rules::{
     Edit, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
