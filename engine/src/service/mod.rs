@@ -1,7 +1,7 @@
 //! `catchment serve`: rules that are kept, run side by side, and changed while they run.
 //!
 //! Place in the flow: around [`runtime`](crate::runtime), which runs one rule. [`api`] is the REST surface and [`files`] the rules of files; [`definition`]
-//! turns what either gives into a plan, [`changes`] (of what rules name, [`connections`]; of what goes with a rule, [`deletion`]) makes it so: [`state`] keeps rules, their versions and what became of them in SQLite, the
+//! turns what either gives into a plan, [`changes`] (of what rules name, [`connections`]; of what goes with a rule, [`deletion`] and [`releases`]) makes it so: [`state`] keeps rules, their versions and what became of them in SQLite, the
 //! [`supervisor`] runs a rule for as long as it is wanted and says what it is doing, the [`observer`] hands what its lanes report to the [`journal`].
 //! [`inspection`] answers questions about clusters and stores, [`verification`] reads again what was stored, [`series`] remembers how fast that went,
 //! [`metrics`] shows what is counted. [`workers`] are processes on other machines that run rules of this one too, each by [`worker`]. The console shows
@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod observer;
 pub mod orders;
 pub mod portable;
+pub mod releases;
 mod rooms;
 pub mod series;
 pub mod state;

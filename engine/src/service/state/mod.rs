@@ -17,6 +17,7 @@ mod connections;
 mod copy;
 mod history;
 mod outbox;
+mod releases;
 mod rules;
 mod tokens;
 mod verifications;
@@ -26,6 +27,7 @@ pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_IN_USE, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
 pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow, Whose};
 pub use outbox::{Report, Taken};
+pub use releases::StoredRelease;
 pub use rules::{
     Edit, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
     check_origin, rule_exists,
@@ -80,6 +82,9 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE identity (id TEXT PRIMARY KEY) STRICT;
     CREATE TABLE taken (rule TEXT PRIMARY KEY, moved_from TEXT NOT NULL, request INTEGER NOT NULL) STRICT;
     CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, report TEXT NOT NULL) STRICT;
+",
+    "
+    CREATE TABLE release (rule TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL, who TEXT NOT NULL, PRIMARY KEY (rule, created_ms)) STRICT;
 ",
 ];
 
