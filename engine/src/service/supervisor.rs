@@ -20,6 +20,7 @@ use super::definition;
 use super::deletion::Deleted;
 use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
+use super::own_files::OwnFiles;
 use super::portable;
 use super::rooms::Rooms;
 use super::state::{Origin, RULE_UNKNOWN, State, StoredRelease, StoredRule, Wanted, Whose};
@@ -69,6 +70,7 @@ pub struct Supervisor {
     base: RwLock<Config>,
     budget: ByteSize,
     rooms: Arc<Rooms>,
+    own: OwnFiles,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
     /// Other processes that run rules of this one.
     workers: Workers,
@@ -87,12 +89,14 @@ impl Supervisor {
         let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
         let rooms = Rooms::new(budget);
         let (slots, workers) = (std::sync::Mutex::default(), Workers::default());
+        let own = OwnFiles::below(state.directory());
         Ok(Arc::new(Self {
             state,
             journal,
             base,
             budget,
             rooms,
+            own,
             slots,
             workers,
             ended: watch::Sender::new(false),
@@ -119,7 +123,7 @@ impl Supervisor {
     /// `C0601`.
     pub async fn config(&self) -> Result<Config> {
         let created = self.state.ask(State::connections).await?;
-        Ok(definition::with_created(&self.base(), &created))
+        Ok(definition::with_created(&self.base(), &created, &self.own))
     }
 
     /// The connections, stores and rules of the config file as it was last read.
@@ -150,7 +154,14 @@ impl Supervisor {
     }
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
-        definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })
+        let plan = definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })?;
+        self.own.check_place(&plan.to.store, &plan.to.prefix)?;
+        Ok(plan)
+    }
+
+    /// What no connection and no rule may lead to.
+    pub(super) fn own_files(&self) -> &OwnFiles {
+        &self.own
     }
 
     pub(super) fn state(&self) -> &Arc<State> {
