@@ -187,12 +187,12 @@ mod tests {
         // Where it has read is not known there, so it cannot be given up, and that is written down.
         let second = supervisor(&state, "");
         second.start().await.unwrap();
-        while !state.releases().unwrap().is_empty() {
+        // Its place is the last that goes.
+        while !state.releases().unwrap().is_empty() || second.status("a").is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let audited = state.audited(Some("a"), i64::MAX, 10).unwrap();
         assert_eq!((audited[0].action.as_str(), audited[0].who.as_str()), ("release", "me"), "{audited:?}");
-        assert!(second.status("a").is_none(), "nothing is left of it");
         second.stop().await;
     }
 
