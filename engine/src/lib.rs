@@ -37,6 +37,8 @@ pub mod lane;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+#[cfg(all(feature = "kafka", feature = "s3"))]
+mod otlp;
 mod panics;
 pub mod pipeline;
 #[cfg(all(feature = "kafka", feature = "s3"))]

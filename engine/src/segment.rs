@@ -33,10 +33,10 @@ pub struct Run {
     pub position: AtomicI64,
     /// The partition's readable end when last seen, -1 if not known.
     pub log_end: AtomicI64,
-    /// Records taken from the queue.
-    pub records_read: AtomicU64,
+    /// Records taken from the queue. Counters outlive the run.
+    pub records_read: Arc<AtomicU64>,
     /// Bytes of their keys, values and headers.
-    pub bytes_read: AtomicU64,
+    pub bytes_read: Arc<AtomicU64>,
     /// Timestamp of the last one in milliseconds, -1 before the first.
     pub last_timestamp: AtomicI64,
 }
@@ -51,8 +51,8 @@ impl Run {
             abandoned: AtomicBool::new(false),
             position: AtomicI64::new(position),
             log_end: AtomicI64::new(-1),
-            records_read: AtomicU64::new(0),
-            bytes_read: AtomicU64::new(0),
+            records_read: Arc::default(),
+            bytes_read: Arc::default(),
             last_timestamp: AtomicI64::new(-1),
         })
     }

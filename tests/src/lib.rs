@@ -31,6 +31,7 @@
 //! | [`tls`] | certificates of its own authority, and a client that shows and trusts what it is told to |
 //! | [`browser`] | a headless Chromium, for the console |
 //! | [`many_rules`] | a service with a thousand rules |
+//! | [`collector`] | a collector of OpenTelemetry, and what it was sent |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
 //! | [`process`] | the `catchment` binary as a child: arguments, output, signals, memory |
 //!
@@ -42,6 +43,7 @@ pub mod bed;
 pub mod broker;
 pub mod browser;
 pub mod bucket;
+pub mod collector;
 pub mod crashes;
 pub mod exhaustion;
 pub mod gate;

@@ -1,6 +1,14 @@
 //! The text that Prometheus reads, taken apart: which metrics a page has, of which types and with which labels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::process::Process;
+
+/// How long a process may take to say where it serves.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Names, types and labels of the metrics: dashboards and alerts use them, so a change here is a change for users.
 pub const METRICS: [&str; 28] = [
@@ -82,4 +90,20 @@ pub fn metrics(text: &str) -> BTreeSet<String> {
         known.extend(labels.into_iter().filter(|label| !known.contains(label)).collect::<Vec<_>>());
     }
     found.into_iter().map(|((name, kind), labels)| format!("{name} {kind} {}", labels.join(" ")).trim_end().to_owned()).collect()
+}
+
+/// `/metrics` of a running backup, which was told to serve them on any port.
+///
+/// # Panics
+/// If it does not.
+pub fn scrape(process: &mut Process) -> String {
+    let line = process.wait_for_stderr("metrics at http://", PATIENCE);
+    let address = line.split_once("http://").and_then(|(_, rest)| rest.split_once("/metrics")).expect("an address").0;
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    body.to_owned()
 }

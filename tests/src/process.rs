@@ -64,7 +64,10 @@ fn build(target: &[&str]) -> PathBuf {
         .expect("cargo names the executable that it built")
 }
 
-/// A command line of the program under test. Variables that could point it at a real account are taken out.
+/// What begins the names of variables that the program reads.
+const OURS: [&str; 4] = ["AWS_", "CATCHMENT_", "OTEL_", "TENCENTCLOUD_"];
+
+/// A command line of the program under test. Variables that could point it at a real account or collector are taken out.
 #[derive(Debug)]
 pub struct Program {
     command: Command,
@@ -81,7 +84,7 @@ impl Program {
         let mut command = Command::new(binary);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|n| n.starts_with("AWS_") || n.starts_with("TENCENTCLOUD_") || n.starts_with("CATCHMENT_")) {
+            if name.to_str().is_some_and(|name| OURS.iter().any(|prefix| name.starts_with(prefix))) {
                 command.env_remove(name);
             }
         }

@@ -24,6 +24,13 @@ pub struct RulesService {
     environment: Vec<(String, String)>,
 }
 
+/// The bed's broker as `k` and its place as `s`.
+fn config(bed: &Bed) -> String {
+    let (broker, place) = (bed.broker(), bed.place.url(""));
+    let properties = "{ \"session.timeout.ms\" = \"6000\" }";
+    format!("[kafka.k]\nbrokers = [\"{broker}\"]\nproperties = {properties}\n[store.s]\nurl = \"{place}\"\n")
+}
+
 impl RulesService {
     /// A service whose config file has the bed's broker as `k` and its place as `s`.
     pub fn start(bed: &Bed) -> Self {
@@ -32,20 +39,24 @@ impl RulesService {
 
     /// The same with more flags of `serve`.
     pub fn start_with(bed: &Bed, flags: &[&str]) -> Self {
-        let text = format!(
-            "[kafka.k]\nbrokers = [\"{}\"]\nproperties = {{ \"session.timeout.ms\" = \"6000\" }}\n[store.s]\nurl = \"{}\"\n",
-            bed.broker(),
-            bed.place.url("")
-        );
-        Self::start_on(&text, bed, flags)
+        Self::start_on(&config(bed), bed, flags)
+    }
+
+    /// The same with more variables.
+    pub fn start_in(bed: &Bed, variables: Vec<(String, String)>) -> Self {
+        Self::made(&config(bed), &[], [bed.place.environment(), variables].concat())
     }
 
     /// The same with another text in its config file.
     pub fn start_on(config: &str, bed: &Bed, flags: &[&str]) -> Self {
+        Self::made(config, flags, bed.place.environment())
+    }
+
+    fn made(config: &str, flags: &[&str], environment: Vec<(String, String)>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("catchment.toml"), config).expect("a config file");
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut service = Self { dir, process: None, address: String::new(), flags, environment: bed.place.environment() };
+        let mut service = Self { dir, process: None, address: String::new(), flags, environment };
         service.spawn();
         service
     }

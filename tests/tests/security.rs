@@ -343,3 +343,36 @@ fn who_guesses_a_further_token_is_slowed_down_and_locks_nobody_out() {
     }
     assert_eq!(tokens.status(&ci), 200, "once it is known it is always heard");
 }
+
+#[test]
+fn a_further_token_does_not_lead_to_that_of_the_file() {
+    let bed = bed();
+    let mut tokens = Tokens::start(&bed);
+    let (ci, topic, state) = (tokens.add("ci"), bed.topic.clone(), tokens.state.clone());
+    let dir = tokens.service.dir().to_owned();
+    std::os::unix::fs::symlink(&state, dir.join("link")).expect("a link");
+    let file = dir.join("connections.toml");
+    let text = format!(
+        "[store.own]\nurl = \"file://{state}/\"\n[store.linked]\nurl = \"file://{here}/link/x/\"\n[store.above]\nurl = \"file://{here}/\"\n\
+         [kafka.own]\nbrokers = [\"127.0.0.1:1\"]\nsasl = {{ mechanism = \"PLAIN\", username = \"u\", password = \"file:{state}/token\" }}\n",
+        here = dir.display()
+    );
+    std::fs::write(&file, text).expect("a config file");
+    let file = file.to_str().expect("UTF-8");
+    for (verb, name) in [("create-store", "own"), ("create-store", "linked"), ("create-source", "own")] {
+        assert_refused(&tokens.with(&ci, &[verb, name, file]), "C0657");
+    }
+    // A place may hold the state, as long as nobody goes there.
+    tokens.with(&ci, &["create-store", "above", file]).assert_code(0);
+    let rule = tokens.service.rule(&bed, "to = { store = \"above\", prefix = \"state/\" }");
+    assert_refused(&tokens.with(&ci, &["create", &topic, &rule]), "C0657");
+    let rule = tokens.service.rule(&bed, "to = { store = \"above\" }");
+    tokens.with(&ci, &["create", &topic, &rule]).assert_code(0);
+    for path in ["file?key=state/token", "file?key=link/token", "files?directory=state/"] {
+        let (status, answer) = tokens.service.call(&format!("GET /rules/{topic}/{path}"), &Value::Null);
+        assert_eq!((status, &answer["code"]), (403, &json!("C0657")), "{path}: {answer}");
+    }
+    for token in &tokens.made {
+        assert!(!tokens.said.contains(token.as_str()), "a token was said");
+    }
+}

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use catchment_tests::admin::Admin;
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT, unique};
 use catchment_tests::generate::{Plan, Profile, fill};
-use catchment_tests::openmetrics::{METRICS, metrics};
+use catchment_tests::openmetrics::{METRICS, metrics, scrape};
 use catchment_tests::process::{Exit, Process, Program, binary};
 use catchment_tests::s3::{Fault, Op};
 use catchment_tests::services::{Kafka, Minio};
@@ -496,19 +495,6 @@ fn the_help_of_each_verb_names_the_flags_of_the_book_and_no_others() {
         let expected: BTreeSet<String> = flags_of_book(chapter(&book, verb)).union(&common).cloned().collect();
         assert_eq!(flags_of_help(&stdout_of(&[verb, "--help"])), expected, "{verb}");
     }
-}
-
-/// `/metrics` of a running backup, which was told to serve them on any port.
-fn scrape(process: &mut Process) -> String {
-    let line = process.wait_for_stderr("metrics at http://", RUN_LIMIT);
-    let address = line.split_once("http://").and_then(|(_, rest)| rest.split_once("/metrics")).expect("an address").0;
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
-    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
-    body.to_owned()
 }
 
 /// Scrapes until a metric without labels has this value.

@@ -10,7 +10,7 @@ use clap::Args;
 use clap::builder::TypedValueParser;
 use tokio::sync::watch;
 
-use super::metrics::{MetricsServer, WithMetrics};
+use super::metrics::WithMetrics;
 use super::progress::{Manner, Progress};
 use super::{Outcome, words};
 use crate::config::{
@@ -18,7 +18,8 @@ use crate::config::{
     RunOptions, Span, StartPoint, WindowBy,
 };
 use crate::error::{Error, ErrorKind, codes};
-use crate::runtime::{Ending, Observer, OpenedStore};
+use crate::otlp;
+use crate::runtime::{Ending, OpenedStore};
 use crate::store::ObjectStore;
 
 /// Threads that talk to the store. Uploading is waiting; two keep one slow handshake from holding up the other lanes.
@@ -246,13 +247,19 @@ pub(super) fn run_with_store(plan: BackupPlan, manner: Manner, wrap: impl FnOnce
     let progress = Arc::new(Progress::new(&plan.rule, manner)?);
     let ended = runtime.block_on(async {
         let mut stop = stop_on_signal()?;
-        let observer: Arc<dyn Observer> = match plan.metrics {
-            Some(address) => Arc::new(WithMetrics { progress: Arc::clone(&progress), server: MetricsServer::bind(address).await? }),
-            None => Arc::clone(&progress) as Arc<dyn Observer>,
-        };
+        let observer = Arc::new(WithMetrics::new(Arc::clone(&progress)));
+        let collector = otlp::Settings::of_process()?;
+        if let Some(address) = plan.metrics {
+            observer.serve(address).await?;
+        }
         let opened = crate::runtime::open_store(&plan.to.store, &plan.to.prefix).await?;
         let opened = OpenedStore { store: wrap(opened.store), ..opened };
-        crate::runtime::backup(&plan, opened, observer, &mut stop).await
+        let pusher = collector.map(|settings| observer.push(settings));
+        let ended = crate::runtime::backup(&plan, opened, observer, &mut stop).await;
+        if let Some(pusher) = pusher {
+            pusher.finish().await;
+        }
+        ended
     });
     progress.finish();
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

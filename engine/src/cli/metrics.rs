@@ -1,4 +1,4 @@
-//! `/metrics` of a running backup.
+//! The counters of a running backup: `/metrics`, and what is pushed to a collector.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -11,19 +11,28 @@ use super::progress::Progress;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::metrics::{CONTENT_TYPE as TEXT_TYPE, Metrics};
+use crate::otlp::{Pusher, Settings};
 use crate::report::{LaneNote, Reporter, WindowCommitted};
 use crate::runtime::{Observer, Started};
 use crate::source::TopicPartition;
 
-/// Serves the counters of the pipeline, once it runs.
+/// The counters of the pipeline, once it runs.
+type Shown = Arc<OnceLock<Arc<Metrics>>>;
+
+/// The command line's progress, and metrics beside it.
 #[derive(Debug)]
-pub(super) struct MetricsServer {
-    metrics: Arc<OnceLock<Arc<Metrics>>>,
+pub(super) struct WithMetrics {
+    progress: Arc<Progress>,
+    metrics: Shown,
 }
 
-impl MetricsServer {
-    /// Listens at `address`.
-    pub(super) async fn bind(address: SocketAddr) -> Result<Self> {
+impl WithMetrics {
+    pub(super) fn new(progress: Arc<Progress>) -> Self {
+        Self { progress, metrics: Shown::default() }
+    }
+
+    /// Serves the counters at `address`.
+    pub(super) async fn serve(&self, address: SocketAddr) -> Result<()> {
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
             Error::new(codes::METRICS_ADDRESS, ErrorKind::Invalid, "metrics cannot be served there")
                 .with("address", address)
@@ -33,8 +42,7 @@ impl MetricsServer {
         if let Ok(bound) = listener.local_addr() {
             tracing::info!("metrics at http://{bound}/metrics");
         }
-        let metrics: Arc<OnceLock<Arc<Metrics>>> = Arc::default();
-        let shown = Arc::clone(&metrics);
+        let shown = Arc::clone(&self.metrics);
         let clock = Arc::new(SystemClock::new());
         let page = move || {
             let text = shown.get().map(|metrics| metrics.render(clock.wall_ms())).unwrap_or_default();
@@ -46,15 +54,14 @@ impl MetricsServer {
                 tracing::warn!("metrics are served no more: {e}");
             }
         });
-        Ok(Self { metrics })
+        Ok(())
     }
-}
 
-/// The command line's progress, and metrics beside it.
-#[derive(Debug)]
-pub(super) struct WithMetrics {
-    pub(super) progress: Arc<Progress>,
-    pub(super) server: MetricsServer,
+    /// Pushes the counters.
+    pub(super) fn push(&self, settings: Settings) -> Pusher {
+        let shown = Arc::clone(&self.metrics);
+        Pusher::start(settings, move |now_ms| shown.get().map(|metrics| metrics.render(now_ms)))
+    }
 }
 
 impl Reporter for WithMetrics {
@@ -70,7 +77,7 @@ impl Reporter for WithMetrics {
 impl Observer for WithMetrics {
     fn started(&self, started: &Started) {
         // Set once: a process runs one pipeline.
-        let _ = self.server.metrics.set(Arc::clone(&started.metrics));
+        let _ = self.metrics.set(Arc::clone(&started.metrics));
         self.progress.started(started);
     }
 }

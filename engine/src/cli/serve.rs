@@ -14,9 +14,11 @@ use super::Outcome;
 use super::backup::stop_on_signal;
 use crate::config::{BUDGET_MIN, ByteSize};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
+use crate::otlp;
 use crate::service::api::{self, Service};
 use crate::service::changes::By;
 use crate::service::files::{self, Files};
+use crate::service::metrics;
 use crate::service::state::{Origin, STATE_FAILED, State};
 use crate::service::supervisor::Supervisor;
 use crate::service::tokens::Tokens;
@@ -91,6 +93,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     check_address(args)?;
     check_budget(args.budget)?;
     let (mut stop, hangups) = (stop_on_signal()?, hangups()?);
+    let collector = otlp::Settings::of_process()?;
     let identity = identity(args)?.map(Arc::new);
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|e| {
         Error::new(LISTEN_FAILED, ErrorKind::Invalid, "the service cannot listen there")
@@ -107,6 +110,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
     let service = service(args, state, &supervisor)?;
     take_over(args, &supervisor, &files).await;
     supervisor.start().await?;
+    let pusher = collector.map(|settings| push(settings, &supervisor));
     let series = Arc::clone(&service.series);
     let app = api::router(service).into_make_service_with_connect_info::<SocketAddr>();
     if let Ok(bound) = listener.local_addr() {
@@ -131,7 +135,16 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
         _ = stop.wait_for(Option::is_some) => {}
     }
     supervisor.stop().await;
+    if let Some(pusher) = pusher {
+        pusher.finish().await;
+    }
     Ok(())
+}
+
+/// Pushes what `/metrics` of a service shows.
+pub(super) fn push(settings: otlp::Settings, supervisor: &Arc<Supervisor>) -> otlp::Pusher {
+    let supervisor = Arc::clone(supervisor);
+    otlp::Pusher::start(settings, move |now_ms| Some(metrics::page(&supervisor.statuses(), now_ms)))
 }
 
 /// What handlers share.

@@ -13,10 +13,11 @@ use super::Outcome;
 use super::backup::stop_on_signal;
 use super::remote::TrustArgs;
 use super::rule::call::{Call, Service};
-use super::serve::{THREADS, check_budget, make_directory};
+use super::serve::{THREADS, check_budget, make_directory, push};
 use crate::config::{ByteSize, Config, NAME_PATTERN, is_name};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::https::Tls;
+use crate::otlp;
 use crate::service::state::State;
 use crate::service::supervisor::Supervisor;
 use crate::service::worker::{Server, Worker};
@@ -76,6 +77,7 @@ pub(super) fn main(args: &WorkerArgs) -> Outcome {
 async fn work(args: &WorkerArgs) -> Result<()> {
     check_budget(args.budget)?;
     let mut stop = stop_on_signal()?;
+    let collector = otlp::Settings::of_process()?;
     let link = Link { url: args.join.clone(), token_file: args.token_file.clone(), tls: args.trust.tls(&args.join)? };
     link.service()?;
     let dir = state_directory(args)?;
@@ -88,12 +90,16 @@ async fn work(args: &WorkerArgs) -> Result<()> {
     let changes = worker.join().await?;
     supervisor.start().await?;
     worker.make_so(changes);
+    let pusher = collector.map(|settings| push(settings, &supervisor));
     tracing::info!("running the rules of {}", args.join);
     tokio::select! {
         () = worker.follow() => {}
         _ = stop.wait_for(Option::is_some) => {}
     }
     supervisor.stop().await;
+    if let Some(pusher) = pusher {
+        pusher.finish().await;
+    }
     if !matches!(tokio::time::timeout(LAST_WORDS, worker.deliver()).await, Ok(Ok(()))) {
         tracing::warn!("the server does not have all reports yet; the next start sends them");
     }

@@ -30,6 +30,9 @@ pub const METRICS_ADDRESS: Code = Code(111);
 /// The process cannot start its threads.
 pub const RUNTIME: Code = Code(112);
 
+/// Metrics cannot be pushed as the environment says.
+pub const METRICS_PUSH: Code = Code(114);
+
 /// The demo did not get to its end.
 pub const DEMO: Code = Code(113);
 /// A thread cannot be started.

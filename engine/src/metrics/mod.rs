@@ -259,6 +259,19 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
         }
     }
+
+    #[test]
+    fn what_was_read_stays_counted_when_a_lane_has_gone() {
+        let metrics = metrics();
+        let lane = LaneId { rule: "r".into(), cluster: "c".into(), topic: "t".into(), topic_id: "0".into(), partition: 0 };
+        for read in [7, 5] {
+            let run = Run::new(1, lane.clone(), 10);
+            metrics.track(&TopicPartition { topic: Arc::from("t"), partition: 0 }, &run);
+            run.records_read.fetch_add(read, std::sync::atomic::Ordering::Relaxed);
+        }
+        assert_eq!(metrics.progress(0).records, 12);
+    }
+
     #[test]
     fn the_time_to_a_loss_is_that_of_the_lane_that_is_nearest_to_it() {
         use std::sync::atomic::Ordering::Relaxed;

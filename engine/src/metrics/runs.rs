@@ -20,12 +20,26 @@ pub struct Runs {
     memory_limit: usize,
     /// What these counters outlive.
     budget: Weak<MemoryBudget>,
-    living: Mutex<BTreeMap<TopicPartition, Weak<Run>>>,
+    lanes: Mutex<BTreeMap<TopicPartition, Tracked>>,
     /// How long topics keep a record, in milliseconds, where that is known and has an end.
     retention: Mutex<BTreeMap<Arc<str>, i64>>,
     records_before: AtomicU64,
     bytes_before: AtomicU64,
     now_ms: AtomicI64,
+}
+
+/// A lane's last run. What it has read stays counted when it has ended: a counter never falls.
+#[derive(Debug)]
+struct Tracked {
+    run: Weak<Run>,
+    records: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Tracked {
+    fn of(run: &Arc<Run>) -> Self {
+        Self { run: Arc::downgrade(run), records: Arc::clone(&run.records_read), bytes: Arc::clone(&run.bytes_read) }
+    }
 }
 
 /// How far lanes are behind.
@@ -76,7 +90,7 @@ impl Runs {
         Self {
             memory_limit: budget.limit(),
             budget: Arc::downgrade(budget),
-            living: Mutex::default(),
+            lanes: Mutex::default(),
             retention: Mutex::default(),
             records_before: AtomicU64::new(0),
             bytes_before: AtomicU64::new(0),
@@ -86,10 +100,11 @@ impl Runs {
 
     /// Follows a lane's new run.
     pub(super) fn track(&self, tp: &TopicPartition, run: &Arc<Run>) {
-        let before = self.living().insert(tp.clone(), Arc::downgrade(run));
-        if let Some(ended) = before.and_then(|weak| weak.upgrade()) {
-            self.records_before.fetch_add(ended.records_read.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.bytes_before.fetch_add(ended.bytes_read.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut lanes = self.tracked();
+        // Under the lock: nobody may see the sums without either of the two.
+        if let Some(ended) = lanes.insert(tp.clone(), Tracked::of(run)) {
+            self.records_before.fetch_add(ended.records.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.bytes_before.fetch_add(ended.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -126,12 +141,12 @@ impl Runs {
 
     /// Where each living lane stands.
     pub(super) fn lanes(&self) -> Vec<LanePosition> {
-        let of = |(tp, run): (&TopicPartition, &Weak<Run>)| {
-            let run = run.upgrade()?;
+        let of = |(tp, lane): (&TopicPartition, &Tracked)| {
+            let run = lane.run.upgrade()?;
             let (position, end) = (run.position.load(Ordering::Relaxed), run.log_end.load(Ordering::Relaxed));
             Some(LanePosition { tp: tp.clone(), position, end })
         };
-        self.living().iter().filter_map(of).collect()
+        self.tracked().iter().filter_map(of).collect()
     }
 
     /// Of a rule among others its part of what they share: it may hold more while they need less.
@@ -143,20 +158,22 @@ impl Runs {
         self.budget.upgrade().map_or(0, |budget| budget.used())
     }
 
-    fn living(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Weak<Run>>> {
-        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tracked(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Tracked>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sums(&self, now_ms: i64) -> Sums {
+        let lanes = self.tracked();
         let mut sums = Sums {
             records: self.records_before.load(Ordering::Relaxed),
             bytes: self.bytes_before.load(Ordering::Relaxed),
             ..Sums::default()
         };
         let retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
-        for (tp, run) in self.living().iter().filter_map(|(tp, run)| Some((tp, run.upgrade()?))) {
-            sums.records += run.records_read.load(Ordering::Relaxed);
-            sums.bytes += run.bytes_read.load(Ordering::Relaxed);
+        for (tp, lane) in lanes.iter() {
+            sums.records += lane.records.load(Ordering::Relaxed);
+            sums.bytes += lane.bytes.load(Ordering::Relaxed);
+            let Some(run) = lane.run.upgrade() else { continue };
             let behind = run.log_end.load(Ordering::Relaxed) - run.position.load(Ordering::Relaxed);
             let last = run.last_timestamp.load(Ordering::Relaxed);
             sums.lag_records += behind.max(0);

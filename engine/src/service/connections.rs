@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::changes::now_ms;
 use super::definition::{self, Kind};
+use super::own_files::OwnFiles;
 pub use super::state::CONNECTION_IN_USE;
 use super::state::{Origin, State, StoredConnection, connection_exists, connection_unknown};
 use super::supervisor::Supervisor;
@@ -34,9 +35,10 @@ fn shown(connection: &StoredConnection) -> Connection {
     Connection { name: connection.name.clone(), origin: Origin::Api, body, version }
 }
 
-/// Where a body leads: what rests on it is read or written there.
-fn place(kind: Kind, name: &str, body: &str) -> Result<Vec<String>, Vec<Error>> {
+/// Where a body leads: what rests on it is read or written there. Not into the service's own state.
+fn place(kind: Kind, name: &str, body: &str, own: &OwnFiles) -> Result<Vec<String>, Vec<Error>> {
     let config = Config::parse(&definition::to_toml(kind.section(), name, body)?, "body")?;
+    own.check_connections(&config)?;
     let brokers = config.kafka.get(name).map(|kafka| kafka.brokers.clone());
     let url = config.stores.get(name).map(|store| vec![store.url.clone()]);
     Ok(brokers.or(url).unwrap_or_default())
@@ -85,7 +87,7 @@ impl Supervisor {
     /// Creates one.
     ///
     /// # Errors
-    /// Every problem of the body; `C0601`, `C0611`.
+    /// Every problem of the body; `C0601`, `C0611`, `C0657`.
     pub async fn create_connection(&self, kind: Kind, body: Value, who: &str) -> Result<Connection, Vec<Error>> {
         let (name, body) = definition::split(body)?;
         let config = self.config().await?;
@@ -96,7 +98,7 @@ impl Supervisor {
         if exists {
             return Err(vec![connection_exists(&name)]);
         }
-        place(kind, &name, &body)?;
+        place(kind, &name, &body, self.own_files())?;
         let connection = StoredConnection { kind: kind.section().to_owned(), name, body, version: 1 };
         let (kept, who) = (connection.clone(), who.to_owned());
         self.state().ask(move |state| state.put_connection(&kept, &who, now_ms())).await?;
@@ -106,7 +108,7 @@ impl Supervisor {
     /// Gives one other settings. One of the config file is changed there.
     ///
     /// # Errors
-    /// Every problem of the body; `C0601`, `C0604`, `C0612`; `C0618` if it would lead a rule elsewhere.
+    /// Every problem of the body; `C0601`, `C0604`, `C0612`, `C0657`; `C0618` if it would lead a rule elsewhere.
     pub async fn edit_connection(
         &self,
         kind: Kind,
@@ -123,7 +125,8 @@ impl Supervisor {
         let full = definition::unmasked(body.clone(), &before.body)?;
         let keeps = full != body;
         let body = definition::body_of(name, full.clone())?;
-        let moves = place(kind, name, &body)? != place(kind, name, &before.body).unwrap_or_default();
+        let place = |body: &str| place(kind, name, body, self.own_files());
+        let moves = place(&body)? != place(&before.body).unwrap_or_default();
         if let Some(rule) = self.rule_that_names(kind, name).await?.filter(|_| moves) {
             return Err(vec![in_use(name, &rule, "create another one for the other address, and edit the rules that should use it")]);
         }
@@ -165,11 +168,13 @@ impl Supervisor {
         self.config().await?.kafka.remove(name).ok_or_else(|| connection_unknown("kafka", name))
     }
 
-    /// A store by its name.
+    /// A store by its name, to be used below this prefix.
     ///
     /// # Errors
-    /// `C0601`, `C0612`.
-    pub async fn store_named(&self, name: &str) -> Result<StoreSettings> {
-        self.config().await?.stores.remove(name).ok_or_else(|| connection_unknown("store", name))
+    /// `C0601`, `C0612`, `C0657`.
+    pub async fn store_named(&self, name: &str, prefix: &str) -> Result<StoreSettings> {
+        let store = self.config().await?.stores.remove(name).ok_or_else(|| connection_unknown("store", name))?;
+        self.own_files().check_place(&store, prefix)?;
+        Ok(store)
     }
 }

@@ -1,28 +1,36 @@
 //! [Definitions](crate::definition) as the service needs them: the config file with the connections and stores that were created beside it.
 
+use super::own_files::OwnFiles;
 use super::state::StoredConnection;
 use crate::config::Config;
+use crate::error::{Error, Result};
 
 pub use crate::definition::{
     Difference, Kind, body_of, check_edit, differences, masked, merged, plan, resolved, rules_of, split, to_toml, unmasked,
 };
 
 /// The connections and stores of the config file, and those that were created beside them. What the file has counts; one that was created by an
-/// earlier version and cannot be read any more is left out, and what names it says so.
-pub fn with_created(base: &Config, created: &[StoredConnection]) -> Config {
+/// earlier version and cannot be read any more, or that leads into the service's own state, is left out, and what names it says so.
+pub fn with_created(base: &Config, created: &[StoredConnection], own: &OwnFiles) -> Config {
     let mut config = Config { rules: Default::default(), ..base.clone() };
     for connection in created {
-        match to_toml(&connection.kind, &connection.name, &connection.body).map_err(Vec::from).and_then(|toml| Config::parse(&toml, "body"))
-        {
+        match one(connection, own) {
             Ok(one) => {
                 // The later one of two counts.
                 config.kafka = one.kafka.into_iter().chain(config.kafka).collect();
                 config.stores = one.stores.into_iter().chain(config.stores).collect();
             }
-            Err(errors) => errors.iter().for_each(|e| tracing::error!(name = connection.name, "a connection cannot be read any more: {e}")),
+            Err(errors) => errors.iter().for_each(|e| tracing::error!(name = connection.name, "a connection cannot be used any more: {e}")),
         }
     }
     config
+}
+
+/// A config that has this connection alone.
+fn one(connection: &StoredConnection, own: &OwnFiles) -> Result<Config, Vec<Error>> {
+    let config = Config::parse(&to_toml(&connection.kind, &connection.name, &connection.body)?, "body")?;
+    own.check_connections(&config)?;
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -36,6 +44,7 @@ mod tests {
         let config = with_created(
             &base,
             &[created("k", r#"{"brokers":["h:2"]}"#), created("more", r#"{"brokers":["h:3"]}"#), created("old", r#"{"nonsense":1}"#)],
+            &OwnFiles::below(None),
         );
         assert_eq!(config.kafka.keys().collect::<Vec<_>>(), ["k", "more"]);
         assert_eq!(config.kafka["k"].brokers, ["h:1"]);

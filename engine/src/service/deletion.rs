@@ -1,6 +1,7 @@
 //! What a rule that is deleted gives up beside itself: its consumer group, and the owner records of its topics' directories.
 //!
-//! Place in the flow: called by the [supervisor](super::supervisor) when the rule is forgotten and its run has ended, before another rule of its name may begin.
+//! Place in the flow: called for the [supervisor](super::supervisor) when the rule is forgotten and its run has ended, before another rule of its name may begin.
+//! When that is, and what is written down of it, is the matter of [`releases`](super::releases).
 //!
 //! Guarantees: no object is touched. An owner record is released only if it names this rule, this group and this cluster. What cannot be given up, since a
 //! server does not answer or refuses, keeps nothing from being deleted, and is named in the answer and in the audit.
@@ -15,8 +16,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::changes::now_ms;
-use super::state::State;
-use super::supervisor::Supervisor;
 use crate::clock::{Clock, SystemClock};
 use crate::commit::control::{self, Owner};
 use crate::config::BackupPlan;
@@ -35,9 +34,6 @@ const SHARE: ReadShare = ReadShare { bytes: 8 << 20, partitions: 1 };
 
 /// How long each server may take. Whoever deletes a rule waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How often, and how many times, a group that has members is tried again: longer than sessions last.
-const RETRY: (Duration, u32) = (Duration::from_secs(10), 12);
 
 /// The group of a rule that is deleted has a window pinned whose requests may still be on their way.
 pub const WINDOW_PINNED: Code = Code(624);
@@ -81,12 +77,12 @@ pub struct LastOffset {
 }
 
 impl Deleted {
-    fn of(rule: &str) -> Self {
+    pub(super) fn of(rule: &str) -> Self {
         let gone = vec!["the rule and its versions".to_owned(), "its windows, gaps, log and verification in this service".to_owned()];
         Self { rule: rule.to_owned(), gone, stays: vec!["the audit".to_owned()], ..Self::default() }
     }
 
-    fn left(&mut self, what: impl Into<String>, why: &Error) {
+    pub(super) fn left(&mut self, what: impl Into<String>, why: &Error) {
         let help = why.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
         self.left_behind.push(LeftBehind { what: what.into(), why: format!("{why}{help}") });
     }
@@ -111,7 +107,7 @@ impl Deleted {
 }
 
 /// Gives up what a rule with this plan has; the cluster is answered if its group must be tried again.
-async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) -> (Deleted, Option<(Arc<KafkaCluster>, BackupPlan)>) {
+pub(super) async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) -> (Deleted, Option<(Arc<KafkaCluster>, BackupPlan)>) {
     let mut deleted = Deleted::of(rule);
     let plan = match plan {
         Ok(plan) => plan,
@@ -137,7 +133,7 @@ async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) -> (Deleted, 
 
 /// The group first: whoever is still a member of it, as a worker that has not heard of the deletion, may write below what the owner records claim. True: it
 /// is to be tried again.
-async fn give_up(deleted: &mut Deleted, cluster: &KafkaCluster, plan: &BackupPlan) -> bool {
+pub(super) async fn give_up(deleted: &mut Deleted, cluster: &KafkaCluster, plan: &BackupPlan) -> bool {
     let group = within(delete_group(cluster, plan)).await;
     let refused = group.as_ref().err().cloned();
     deleted.group(&plan.group, group);
@@ -219,60 +215,6 @@ async fn release_in(store: &dyn ObjectStore, clock: &dyn Clock, rule: &str, grou
         if after.is_none() {
             return Ok(topics);
         }
-    }
-}
-
-impl Supervisor {
-    /// Gives up what a rule had that was deleted, and writes down what became of it. Nobody may begin a rule of this name meanwhile.
-    pub(super) async fn release(self: &Arc<Self>, rule: &str, plan: Result<BackupPlan, Vec<Error>>, who: &str) -> Deleted {
-        let (deleted, again) = release(rule, plan).await;
-        self.note_release(who, &deleted).await;
-        if let Some((cluster, plan)) = again {
-            let (this, who) = (Arc::clone(self), who.to_owned());
-            tokio::spawn(async move { this.release_group_later(cluster, plan, who).await });
-        }
-        deleted
-    }
-
-    async fn note_release(&self, who: &str, deleted: &Deleted) {
-        let (who, rule) = (who.to_owned(), deleted.rule.clone());
-        let detail = serde_json::to_string(deleted).unwrap_or_default();
-        if let Err(e) = self.state().ask(move |state| state.note(&who, "release", Some(&rule), Some(&detail), now_ms())).await {
-            tracing::warn!(error = %e, "what a deleted rule has given up could not be written down");
-        }
-    }
-
-    /// Tries a group again whose last member's session has not ended yet, unless a rule reads in it by now.
-    async fn release_group_later(self: &Arc<Self>, cluster: Arc<KafkaCluster>, plan: BackupPlan, who: String) {
-        let mut deleted = Deleted::default();
-        for _ in 0..RETRY.1 {
-            tokio::time::sleep(RETRY.0).await;
-            let (_slot, _turn) = self.take_turn(&plan.rule).await;
-            let (is_free, is_new) = self.is_free(&plan).await;
-            deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
-            let again = is_free && give_up(&mut deleted, &cluster, &plan).await;
-            if !is_new {
-                // Nobody's: it was made to keep others from beginning.
-                self.forget_slot(&plan.rule);
-            }
-            if !is_free {
-                return;
-            }
-            if !again {
-                break;
-            }
-        }
-        // Nobody tries any more. What is still in the way says what can be done.
-        self.note_release(&who, &deleted).await;
-    }
-
-    /// Whether no rule reads in the group of a rule that was deleted; and whether there is a rule of its name.
-    async fn is_free(&self, gone: &BackupPlan) -> (bool, bool) {
-        let (Ok(config), Ok(rules)) = (self.config().await, self.state().ask(State::rules).await) else { return (false, true) };
-        let is_new = rules.iter().any(|rule| rule.name == gone.rule);
-        let reads_there = |plan: &BackupPlan| plan.group == gone.group && plan.kafka.brokers == gone.kafka.brokers;
-        let is_free = !is_new && !self.plans_of(&config, rules.iter()).values().any(reads_there);
-        (is_free, is_new)
     }
 }
 

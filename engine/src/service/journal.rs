@@ -108,7 +108,7 @@ impl Writer {
             self.dropped_said = dropped;
         }
         for entry in entries {
-            *self.since_pruned.entry(rule_of(entry).to_owned()).or_default() += 1;
+            *self.since_pruned.entry(entry.rule().to_owned()).or_default() += 1;
         }
         let due: Vec<String> = self.since_pruned.iter().filter(|(_, n)| **n >= PRUNE_AFTER).map(|(rule, _)| rule.clone()).collect();
         for rule in due {
@@ -122,15 +122,16 @@ impl Writer {
 
 /// The same as a message of the process: who keeps its stderr has everything there, too.
 fn say(entry: &Entry) {
+    let rule = entry.rule();
     match entry {
-        Entry::Window(rule, w) => {
+        Entry::Window(_, w) => {
             let window = format!("[{}, {})", w.start, w.end);
             let (topic, partition, key) = (w.topic.as_str(), w.partition, w.key.as_str());
             tracing::info!(rule, topic, partition, window, key, records = w.records, bytes = w.bytes, reason = w.reason, "stored");
         }
         // Its line says it.
         Entry::Gap(..) => {}
-        Entry::Line(rule, line) => {
+        Entry::Line(_, line) => {
             let (topic, partition, code) = (line.topic.as_deref(), line.partition, line.code.as_deref());
             match line.level.as_str() {
                 "error" => tracing::error!(rule, topic, partition, code, "{}", line.text),
@@ -138,12 +139,6 @@ fn say(entry: &Entry) {
                 _ => tracing::info!(rule, topic, partition, code, "{}", line.text),
             }
         }
-    }
-}
-
-fn rule_of(entry: &Entry) -> &str {
-    match entry {
-        Entry::Window(rule, _) | Entry::Gap(rule, _) | Entry::Line(rule, _) => rule,
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::Journal;
-use super::state::{Entry, LogLine, StoredGap, StoredWindow};
+use super::state::{Entry, LogLine, StoredGap, StoredWindow, Whose};
 use super::workers::RuleAtWorker;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
@@ -98,7 +98,7 @@ impl Status {
 /// One rule's observer. Lives as long as the rule, over many runs.
 #[derive(Debug)]
 pub struct RuleObserver {
-    rule: String,
+    whose: Whose,
     version: i64,
     journal: Journal,
     clock: SystemClock,
@@ -107,10 +107,10 @@ pub struct RuleObserver {
 
 impl RuleObserver {
     /// Watches a version of a rule.
-    pub fn new(rule: &str, version: i64, journal: Journal, state: RuleState) -> Arc<Self> {
+    pub fn new(whose: Whose, version: i64, journal: Journal, state: RuleState) -> Arc<Self> {
         let clock = SystemClock::new();
         let status = Mutex::new(Status::new(state, clock.wall_ms()));
-        Arc::new(Self { rule: rule.to_owned(), version, journal, clock, status })
+        Arc::new(Self { whose, version, journal, clock, status })
     }
 
     fn locked(&self) -> MutexGuard<'_, Status> {
@@ -153,7 +153,7 @@ impl RuleObserver {
             text,
             worker: None,
         };
-        self.journal.put(Entry::Line(self.rule.clone(), line));
+        self.journal.put(Entry::Line(self.whose.clone(), line));
     }
 
     /// Whether that is something else than what was known.
@@ -199,7 +199,7 @@ impl Reporter for RuleObserver {
             at_ms: self.clock.wall_ms(),
             worker: None,
         };
-        self.journal.put(Entry::Window(self.rule.clone(), stored));
+        self.journal.put(Entry::Window(self.whose.clone(), stored));
     }
 
     fn lane(&self, tp: &TopicPartition, note: LaneNote<'_>) {
@@ -227,7 +227,7 @@ impl Reporter for RuleObserver {
                     cause,
                     at_ms: self.clock.wall_ms(),
                 };
-                self.journal.put(Entry::Gap(self.rule.clone(), gap));
+                self.journal.put(Entry::Gap(self.whose.clone(), gap));
             }
             LaneNote::Restarted(why) => self.line("warn", Some(tp), None, format!("starting again: {why}")),
             LaneNote::Recovering(intent) => {

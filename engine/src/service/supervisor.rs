@@ -20,9 +20,10 @@ use super::definition;
 use super::deletion::Deleted;
 use super::journal::Journal;
 use super::observer::{RuleObserver, RuleState, Status};
+use super::own_files::OwnFiles;
 use super::portable;
 use super::rooms::Rooms;
-use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted};
+use super::state::{Origin, RULE_UNKNOWN, State, StoredRelease, StoredRule, Wanted, Whose};
 use super::workers::Workers;
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
@@ -69,9 +70,12 @@ pub struct Supervisor {
     base: RwLock<Config>,
     budget: ByteSize,
     rooms: Arc<Rooms>,
+    own: OwnFiles,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
     /// Other processes that run rules of this one.
     workers: Workers,
+    /// Whether everything is to end.
+    ended: watch::Sender<bool>,
     /// Whether rules run: not before all of them were started, and not any more once they are to end.
     open: AtomicBool,
 }
@@ -85,15 +89,28 @@ impl Supervisor {
         let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
         let rooms = Rooms::new(budget);
         let (slots, workers) = (std::sync::Mutex::default(), Workers::default());
-        Ok(Arc::new(Self { state, journal, base, budget, rooms, slots, workers, open: AtomicBool::new(false) }))
+        let own = OwnFiles::below(state.directory());
+        Ok(Arc::new(Self {
+            state,
+            journal,
+            base,
+            budget,
+            rooms,
+            own,
+            slots,
+            workers,
+            ended: watch::Sender::new(false),
+            open: AtomicBool::new(false),
+        }))
     }
 
-    /// Starts every rule that is wanted.
+    /// Starts every rule that is wanted, and goes on with what deleted ones have not given up yet.
     ///
     /// # Errors
     /// `C0601`.
     pub async fn start(self: &Arc<Self>) -> Result<()> {
         self.open.store(true, Ordering::Release);
+        self.resume_releases().await?;
         for rule in self.state.ask(State::rules).await? {
             self.apply(&rule.name, Vec::new(), false).await?;
         }
@@ -106,7 +123,7 @@ impl Supervisor {
     /// `C0601`.
     pub async fn config(&self) -> Result<Config> {
         let created = self.state.ask(State::connections).await?;
-        Ok(definition::with_created(&self.base(), &created))
+        Ok(definition::with_created(&self.base(), &created, &self.own))
     }
 
     /// The connections, stores and rules of the config file as it was last read.
@@ -137,7 +154,14 @@ impl Supervisor {
     }
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
-        definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })
+        let plan = definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })?;
+        self.own.check_place(&plan.to.store, &plan.to.prefix)?;
+        Ok(plan)
+    }
+
+    /// What no connection and no rule may lead to.
+    pub(super) fn own_files(&self) -> &OwnFiles {
+        &self.own
     }
 
     pub(super) fn state(&self) -> &Arc<State> {
@@ -154,7 +178,7 @@ impl Supervisor {
 
     fn slot(&self, name: &str) -> Arc<Slot> {
         let new = || {
-            let observer = RuleObserver::new(name, 0, self.journal.clone(), RuleState::Waiting);
+            let observer = RuleObserver::new(name.into(), 0, self.journal.clone(), RuleState::Waiting);
             Arc::new(Slot { turn: Arc::default(), observer: std::sync::Mutex::new(observer) })
         };
         Arc::clone(self.slots().entry(name.to_owned()).or_insert_with(new))
@@ -218,7 +242,8 @@ impl Supervisor {
 
     async fn begin(&self, slot: &Slot, rule: &StoredRule, accept: Vec<Accept>) -> Running {
         let state = if rule.runs() == Wanted::Paused { RuleState::Paused } else { RuleState::Waiting };
-        let observer = RuleObserver::new(&rule.name, rule.version, self.journal.clone(), state);
+        let whose = Whose { rule: rule.name.clone(), created_ms: Some(rule.created_ms) };
+        let observer = RuleObserver::new(whose, rule.version, self.journal.clone(), state);
         *slot.observer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&observer);
         // A version that writes elsewhere than one before it was asked for: its runs need not ask again of what was left, however often they start.
         let asked = rule.clone();
@@ -251,10 +276,10 @@ impl Supervisor {
     pub async fn remove(self: &Arc<Self>, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<Deleted> {
         let (this, name, who) = (Arc::clone(self), name.to_owned(), who.to_owned());
         finished(tokio::spawn(async move {
-            let sought = name.clone();
-            this.state.ask(move |state| state.rule(&sought)).await?;
+            this.rule(&name).await?;
             let (_slot, mut turn) = this.take_turn(&name).await;
-            let plan = this.plan_of_rule(&name).await;
+            let StoredRule { created_ms, body, .. } = this.rule(&name).await?;
+            let plan = this.plan(&name, &body, Vec::new()).await;
             // Forgotten first: if that fails, it goes on.
             let (gone, by) = (name.clone(), who.clone());
             this.state.ask(move |state| state.delete(&gone, origin, &by, at_ms)).await?;
@@ -262,7 +287,7 @@ impl Supervisor {
                 end(running, Ending::Close).await;
             }
             // Within the turn: a new rule of this name begins with nothing of the old one half given up.
-            let deleted = this.release(&name, plan, &who).await;
+            let deleted = this.release(&StoredRelease { rule: name.clone(), created_ms, body, who }, plan).await;
             this.forget_slot(&name);
             Ok(deleted)
         }))
@@ -294,9 +319,17 @@ impl Supervisor {
         self.slots().iter().map(|(name, slot)| (name.clone(), slot.observer().metrics())).collect()
     }
 
-    /// Ends all rules at the same time, as their plans say. None starts any more.
+    /// Waits until everything is to end.
+    pub(super) async fn ended(&self) {
+        let mut ended = self.ended.subscribe();
+        // The sender is the supervisor's own.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Ends all rules at the same time, as their plans say. None starts any more. Who gives up what a deleted rule had stops, and goes on at the next start.
     pub async fn stop(&self) {
         self.open.store(false, Ordering::Release);
+        self.ended.send_replace(true);
         let slots: Vec<Arc<Slot>> = self.slots().values().cloned().collect();
         let mut ending = tokio::task::JoinSet::new();
         for slot in slots {

@@ -389,7 +389,8 @@ mod tests {
     #[test]
     fn old_reports_of_a_rule_are_forgotten_now_and_then() {
         let workers = Workers::default();
-        let reports = |count: usize| vec![Report { number: 1, rule: "r".into(), window: None, gap: None, line: None }; count];
+        let reports =
+            |count: usize| vec![Report { number: 1, rule: "r".into(), created_ms: None, window: None, gap: None, line: None }; count];
         assert_eq!(workers.due_to_prune(&reports(PRUNE_AFTER - 1)), [] as [&str; 0]);
         assert_eq!(workers.due_to_prune(&reports(1)), ["r"]);
         assert_eq!(workers.due_to_prune(&reports(1)), [] as [&str; 0]);

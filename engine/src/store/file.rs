@@ -50,7 +50,7 @@ fn unusable(root: &Path, e: std::io::Error) -> Error {
 ///
 /// # Errors
 /// C0312 if it cannot be looked at.
-pub(super) fn root_of(root: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn root_of(root: &Path) -> Result<PathBuf, Error> {
     disk::absolute(root).map_err(|e| unusable(root, e))
 }
 

@@ -347,7 +347,8 @@ fn one_of<T: Copy>(text: &str, key: &str, value: &str, words: &[(&'static str, T
     found.ok_or_else(|| suggest(bad_query(text, format!("unknown value {value:?} of {key:?}")), value, &names))
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// A text with its escapes taken out; none if one is no escape, or if it is not UTF-8.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

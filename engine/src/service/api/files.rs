@@ -97,10 +97,16 @@ pub(in crate::service) async fn place(service: &Service, name: &str) -> Result<P
     Ok(runtime::open_place(&service.supervisor.plan_of_rule(name).await?.to).await?)
 }
 
-/// A key of the caller's must stay below the rule's prefix.
-pub(in crate::service) fn checked(key: &str) -> Result<&str, Problem> {
+/// A key of the caller's must stay below the rule's prefix, and out of the service's own state, which may be there.
+pub(in crate::service) fn checked<'a>(service: &Service, place: &Place, key: &'a str) -> Result<&'a str, Problem> {
     let steps_out = key.split('/').any(|piece| piece == ".." || piece == ".") || key.starts_with('/') || key.contains('\0');
-    if steps_out { Err(Problem::from(malformed("the query string", "a key has no steps out of its prefix"))) } else { Ok(key) }
+    if steps_out {
+        return Err(Problem::from(malformed("the query string", "a key has no steps out of its prefix")));
+    }
+    if let Some(path) = place.url_of(&format!("{}{key}", place.prefix)).strip_prefix("file://") {
+        service.supervisor.own_files().check("key", std::path::Path::new(path))?;
+    }
+    Ok(key)
 }
 
 /// Objects and directories below a rule's prefix
@@ -112,7 +118,7 @@ pub(super) async fn list(
     OfQuery(query): OfQuery<Where>,
 ) -> Result<Response, Problem> {
     let place = place(&service, &name).await?;
-    let directory = checked(query.directory.as_deref().unwrap_or_default())?;
+    let directory = checked(&service, &place, query.directory.as_deref().unwrap_or_default())?;
     let prefix = format!("{}{directory}", place.prefix);
     let page = place.store.list(&prefix, true, query.after.as_deref()).await.map_err(Error::from)?;
     let own = |key: &str| key.strip_prefix(&place.prefix).unwrap_or(key).to_owned();
@@ -134,7 +140,7 @@ pub(super) async fn show(
     }
     let place = place(&service, &name).await?;
     let records = if service.show_values { wanted as usize } else { 0 };
-    let shown = service.inspector.look_into(&place, checked(&query.key)?, records).await?;
+    let shown = service.inspector.look_into(&place, checked(&service, &place, &query.key)?, records).await?;
     let proof = shown.proof.as_ref().and_then(|proof| serde_json::to_value(proof).ok());
     Ok(json_of(&FileShown { url: shown.url, bytes: shown.size, proof, rows: shown.rows }))
 }
@@ -155,7 +161,7 @@ pub(in crate::service) async fn download(
         ));
     }
     let place = place(&service, &name).await?;
-    let key = format!("{}{}", place.prefix, checked(&query.key)?);
+    let key = format!("{}{}", place.prefix, checked(&service, &place, &query.key)?);
     let info = place.store.head(&key).await.map_err(Error::from)?.ok_or_else(|| {
         Error::new(codes::NOTHING_THERE, ErrorKind::NotFound, "there is no such object")
             .with("key", &key)

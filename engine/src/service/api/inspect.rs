@@ -98,6 +98,7 @@ pub(super) async fn probe(
     OfPath(name): OfPath<String>,
     OfQuery(query): OfQuery<Below>,
 ) -> Result<Response, Problem> {
-    let settings = service.supervisor.store_named(&name).await?;
-    Ok(json_of(&service.inspector.probe(&settings, query.prefix.as_deref().unwrap_or_default()).await?))
+    let prefix = query.prefix.as_deref().unwrap_or_default();
+    let settings = service.supervisor.store_named(&name, prefix).await?;
+    Ok(json_of(&service.inspector.probe(&settings, prefix).await?))
 }

@@ -275,7 +275,7 @@ fn sample_shown(sample: Sample) -> SampleShown {
 }
 
 async fn probe(service: &Service, draft: &Draft, page: &mut AddPage) -> Result<(), Vec<Error>> {
-    let store = service.supervisor.store_named(draft.text("store")).await?;
+    let store = service.supervisor.store_named(draft.text("store"), draft.text("prefix")).await?;
     page.probed = Some(service.inspector.probe(&store, draft.text("prefix")).await?);
     page.keys = keys(service, draft).await?;
     Ok(())

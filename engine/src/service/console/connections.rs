@@ -248,7 +248,7 @@ pub(super) async fn test(State(service): State<Service>, p: Page, OfPath(name): 
 
 /// Tries a store.
 pub(super) async fn probe(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
-    let store = service.supervisor.store_named(&name).await?;
+    let store = service.supervisor.store_named(&name, "").await?;
     let said = match service.inspector.probe(&store, "").await {
         Ok(probed) => Said { probed: Some(probed), ..Said::default() },
         Err(error) => Said { errors: vec![error], ..Said::default() },

@@ -67,7 +67,7 @@ pub(super) async fn list(
     OfQuery(query): OfQuery<Where>,
 ) -> Result<Response, Refusal> {
     let place = files::place(&service, &name).await?;
-    let directory = files::checked(query.directory.as_deref().unwrap_or_default())?;
+    let directory = files::checked(&service, &place, query.directory.as_deref().unwrap_or_default())?;
     let prefix = format!("{}{directory}", place.prefix);
     let page = place.store.list(&prefix, true, query.after.as_deref()).await.map_err(Error::from)?;
     let own = |key: &str| key.strip_prefix(&place.prefix).unwrap_or(key).to_owned();
@@ -113,7 +113,7 @@ pub(super) async fn file(
 ) -> Result<Response, Refusal> {
     let plan = service.supervisor.plan_of_rule(&name).await?;
     let place = files::place(&service, &name).await?;
-    let key = files::checked(&query.key)?;
+    let key = files::checked(&service, &place, &query.key)?;
     let found = service.inspector.look_into(&place, key, if service.show_values { ROWS } else { 0 }).await?;
     let proof = found.proof.as_ref().and_then(|proof| serde_json::to_value(proof).ok());
     let directory = key.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default();

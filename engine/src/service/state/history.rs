@@ -96,15 +96,39 @@ pub enum Grave {
     Error = 2,
 }
 
-/// Something to write down, as it is handed to the writer.
+/// Whose entry it is. A name alone does not tell: its rule may have been deleted, and another one have it by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// The rule's name.
+    pub rule: String,
+    /// When it was created, ms since 1970; none if nobody has said: then it is whichever has the name.
+    pub created_ms: Option<i64>,
+}
+
+impl From<&str> for Whose {
+    fn from(rule: &str) -> Self {
+        Self { rule: rule.to_owned(), created_ms: None }
+    }
+}
+
+/// Something to write down, as it is handed to the writer. What is of a rule that is gone is not written.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// A window; its number is given when it is written. One that is known already is left as it is.
-    Window(String, StoredWindow),
+    Window(Whose, StoredWindow),
     /// A gap. One that is known already is left as it is.
-    Gap(String, StoredGap),
+    Gap(Whose, StoredGap),
     /// A line; its number is given when it is written.
-    Line(String, LogLine),
+    Line(Whose, LogLine),
+}
+
+impl Entry {
+    /// The name of its rule.
+    pub fn rule(&self) -> &str {
+        match self {
+            Self::Window(whose, _) | Self::Gap(whose, _) | Self::Line(whose, _) => &whose.rule,
+        }
+    }
 }
 
 const WINDOW_COLUMNS: &str =
@@ -243,35 +267,38 @@ fn line_of(row: &Row<'_>) -> rusqlite::Result<LogLine> {
 }
 
 /// Inserts a row of a rule, unless the rule is gone.
-fn insert(db: &Connection, how: &str, columns: &str, rule: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<()> {
-    insert_unless(db, how, columns, rule, values, "FALSE")
+fn insert(db: &Connection, how: &str, columns: &str, whose: &Whose, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<()> {
+    insert_unless(db, how, columns, whose, values, "FALSE")
 }
 
 fn insert_unless(
     db: &Connection,
     how: &str,
     columns: &str,
-    rule: &str,
+    whose: &Whose,
     values: &[&dyn rusqlite::ToSql],
     unless: &str,
 ) -> rusqlite::Result<()> {
     let places: Vec<String> = (2..values.len() + 2).map(|n| format!("?{n}")).collect();
     let sql = format!(
-        "{how} (rule, {columns}) SELECT ?1, {} WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1) AND NOT {unless}",
-        places.join(", ")
+        "{how} (rule, {columns}) SELECT ?1, {}
+         WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1 AND created_ms = coalesce(?{}, created_ms)) AND NOT {unless}",
+        places.join(", "),
+        values.len() + 2
     );
-    let mut all: Vec<&dyn rusqlite::ToSql> = vec![&rule];
+    let mut all: Vec<&dyn rusqlite::ToSql> = vec![&whose.rule];
     all.extend(values);
+    all.push(&whose.created_ms);
     db.prepare_cached(&sql)?.execute(&*all).map(drop)
 }
 
 pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
     match entry {
-        Entry::Window(rule, w) => insert_unless(
+        Entry::Window(whose, w) => insert_unless(
             db,
             "INSERT INTO window",
             WINDOW_COLUMNS,
-            rule,
+            whose,
             &[
                 &w.version,
                 &w.topic,
@@ -289,11 +316,11 @@ pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
             ],
             IS_KNOWN,
         ),
-        Entry::Gap(rule, g) => {
-            insert(db, "INSERT OR IGNORE INTO gap", GAP_COLUMNS, rule, &[&g.topic, &g.partition, &g.start, &g.end, &g.cause, &g.at_ms])
+        Entry::Gap(whose, g) => {
+            insert(db, "INSERT OR IGNORE INTO gap", GAP_COLUMNS, whose, &[&g.topic, &g.partition, &g.start, &g.end, &g.cause, &g.at_ms])
         }
-        Entry::Line(rule, l) => {
-            insert(db, "INSERT INTO log", LINE_COLUMNS, rule, &[&l.at_ms, &l.level, &l.topic, &l.partition, &l.code, &l.text, &l.worker])
+        Entry::Line(whose, l) => {
+            insert(db, "INSERT INTO log", LINE_COLUMNS, whose, &[&l.at_ms, &l.level, &l.topic, &l.partition, &l.code, &l.text, &l.worker])
         }
     }
 }
@@ -351,6 +378,20 @@ mod tests {
         state.write(&[Entry::Window("a".into(), StoredWindow { start: 5, end: 6, ..window })]).unwrap();
         assert_eq!(state.windows("a", i64::MAX, 10).unwrap().len(), 2);
         assert!(state.windows("a", 1, 10).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_entry_of_a_deleted_rule_is_not_the_next_ones_of_its_name() {
+        let state = state();
+        let of = |created_ms: Option<i64>, text: &str| match line(text) {
+            Entry::Line(whose, line) => Entry::Line(Whose { created_ms, ..whose }, line),
+            other => other,
+        };
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        state.delete("a", Origin::Api, "me", 2).unwrap();
+        state.create("a", "{}", Origin::Api, "me", 3).unwrap();
+        state.write(&[of(Some(1), "late"), of(Some(3), "its own"), of(None, "nobody has said whose")]).unwrap();
+        assert_eq!(texts(&state.log("a", Some(0), 10).unwrap()), ["its own", "nobody has said whose"]);
     }
 
     #[test]

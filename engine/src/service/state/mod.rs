@@ -4,7 +4,7 @@
 //! process at a time. Times are milliseconds since 1970. What waits for the disk runs on threads that may wait: [`State::ask`].
 
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, Row};
@@ -18,6 +18,7 @@ mod connections;
 mod copy;
 mod history;
 mod outbox;
+mod releases;
 mod rules;
 mod tokens;
 mod verifications;
@@ -25,8 +26,9 @@ mod workers;
 
 pub use audit::Audited;
 pub use connections::{CONNECTION_EXISTS, CONNECTION_IN_USE, CONNECTION_UNKNOWN, StoredConnection, connection_exists, connection_unknown};
-pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow};
+pub use history::{Entry, Grave, LogLine, StoredGap, StoredWindow, Whose};
 pub use outbox::{Report, Taken};
+pub use releases::StoredRelease;
 pub use rules::{
     Edit, Origin, RULE_EXISTS, RULE_OF_A_FILE, RULE_UNKNOWN, StoredRule, StoredVersion, VERSION_OUTDATED, VERSION_UNKNOWN, Wanted,
     check_origin, rule_exists,
@@ -82,6 +84,9 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE taken (rule TEXT PRIMARY KEY, moved_from TEXT NOT NULL, request INTEGER NOT NULL) STRICT;
     CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, report TEXT NOT NULL) STRICT;
 ",
+    "
+    CREATE TABLE release (rule TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL, who TEXT NOT NULL, PRIMARY KEY (rule, created_ms)) STRICT;
+",
 ];
 
 /// The state of one service.
@@ -92,6 +97,8 @@ pub struct State {
     written: watch::Sender<u64>,
     /// Whether what rules report goes into the outbox, for a server.
     is_workers: bool,
+    /// Where its file is; none of one in memory.
+    directory: Option<PathBuf>,
 }
 
 fn failed(error: rusqlite::Error) -> Error {
@@ -117,7 +124,8 @@ impl State {
                 .help("check the permissions of the directory given by --state")
         })?;
         let db = Connection::open(file).map_err(|e| failed(e).with("file", file.display()))?;
-        Self::prepare(db).map_err(|e| e.with("file", file.display()))
+        let state = Self::prepare(db).map_err(|e| e.with("file", file.display()))?;
+        Ok(Self { directory: file.parent().map(Path::to_owned), ..state })
     }
 
     /// Opens a file that is there and that no service has open; none if one has.
@@ -140,6 +148,11 @@ impl State {
             Err(e) => Err(failed(e).with("file", file.display())),
             Ok(_) => Self::open(file).map(Some),
         }
+    }
+
+    /// The directory of its file, in which the service keeps its own; none of a state in memory.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// Opens the file of a worker: what its rules report is kept until a server has it.
@@ -170,7 +183,7 @@ impl State {
             change.pragma_update(None, "user_version", number).map_err(failed)?;
             change.commit().map_err(failed)?;
         }
-        let state = Self { db: Mutex::new(db), written: watch::Sender::new(0), is_workers: false };
+        let state = Self { db: Mutex::new(db), written: watch::Sender::new(0), is_workers: false, directory: None };
         state.forget_running_verifications()?;
         Ok(state)
     }

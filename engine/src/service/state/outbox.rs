@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Entry, LogLine, Origin, State, StoredConnection, StoredGap, StoredRule, StoredWindow, failed};
+use super::{Entry, LogLine, Origin, State, StoredConnection, StoredGap, StoredRule, StoredWindow, Whose, failed};
 use crate::error::{Error, ErrorKind, Result, codes};
 
 /// Reports that wait for a server at most, about 40 MB: a day of a hundred lanes with windows of five minutes, and as many lines.
@@ -27,6 +27,10 @@ pub struct Report {
     pub number: i64,
     /// The rule.
     pub rule: String,
+    /// When that rule was created, as the server has told it: a report of another rule of this name is not written down. A worker of before
+    /// this field leaves it out: what it reports goes to whichever rule has the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_ms: Option<i64>,
     /// A window that became an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<StoredWindow>,
@@ -40,11 +44,14 @@ pub struct Report {
 
 impl Report {
     fn of(entry: &Entry) -> Self {
-        let empty = |rule: &String| Self { number: 0, rule: rule.clone(), window: None, gap: None, line: None };
+        let empty = |whose: &Whose| {
+            let Whose { rule, created_ms } = whose.clone();
+            Self { number: 0, rule, created_ms, window: None, gap: None, line: None }
+        };
         match entry {
-            Entry::Window(rule, window) => Self { window: Some(window.clone()), ..empty(rule) },
-            Entry::Gap(rule, gap) => Self { gap: Some(gap.clone()), ..empty(rule) },
-            Entry::Line(rule, line) => Self { line: Some(LogLine { text: cut(&line.text), ..line.clone() }), ..empty(rule) },
+            Entry::Window(whose, window) => Self { window: Some(window.clone()), ..empty(whose) },
+            Entry::Gap(whose, gap) => Self { gap: Some(gap.clone()), ..empty(whose) },
+            Entry::Line(whose, line) => Self { line: Some(LogLine { text: cut(&line.text), ..line.clone() }), ..empty(whose) },
         }
     }
 }
@@ -211,6 +218,17 @@ mod tests {
         state.change(|db| put_at_most(db, &entries, 4)).unwrap();
         let numbers: Vec<i64> = told(&state, 10_000).into_iter().map(|(number, _)| number).collect();
         assert_eq!(numbers, [7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn a_report_says_which_rule_of_its_name_it_is_of_if_that_is_known() {
+        let state = worker();
+        let Entry::Line(whose, of) = line("known") else { panic!("it is a line") };
+        state.write(&[Entry::Line(Whose { created_ms: Some(5), ..whose }, of), line("not known")]).unwrap();
+        let reports = state.undelivered(10_000, 10).unwrap();
+        assert_eq!(reports.iter().map(|report| report.created_ms).collect::<Vec<_>>(), [Some(5), None]);
+        let old: Report = serde_json::from_str(r#"{"number":1,"rule":"a"}"#).unwrap();
+        assert_eq!(old.created_ms, None, "of a worker that does not say");
     }
 
     #[test]

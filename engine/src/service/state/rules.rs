@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::audit::audit;
 use super::connections::check_needs;
-use super::{State, failed};
+use super::{State, failed, releases};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::service::definition::{Kind, differences};
 
@@ -231,13 +231,15 @@ impl State {
         })
     }
 
-    /// Forgets a rule that is defined in that `origin`, its versions, windows, gaps and log. Its objects and the audit stay.
+    /// Forgets a rule that is defined in that `origin`, its versions, windows, gaps and log. Its objects and the audit stay, and what it has outside is to be given up.
     ///
     /// # Errors
     /// `C0601`, `C0602`, `C0614`.
     pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
         self.change(|db| {
-            check_origin(&find(db, name)?, origin)?;
+            let rule = find(db, name)?;
+            check_origin(&rule, origin)?;
+            releases::record(db, &rule, who)?;
             for table in ["rule_version", "rule_move", "window", "gap", "log", "verification", "request"] {
                 db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Entry, LogLine, Report, State, StoredWindow, failed, history};
+use super::{Entry, LogLine, Report, State, StoredWindow, Whose, failed, history};
 use crate::error::{Code, Error, ErrorKind, Result};
 
 /// There is no worker of this name and id.
@@ -174,16 +174,17 @@ fn check_numbers(reports: &[Report]) -> Result<()> {
 
 /// What a report says, in the name of its worker. Its clock may be wrong: nothing was later than now.
 fn entries(report: &Report, worker: &str, now_ms: i64) -> Vec<Entry> {
-    let (rule, by) = (&report.rule, Some(worker.to_owned()));
+    let by = Some(worker.to_owned());
+    let whose = Whose { rule: report.rule.clone(), created_ms: report.created_ms };
     let at = |ms: i64| ms.clamp(0, now_ms.max(0));
     let window = report.window.clone().map(|window| {
         let counts = (window.bytes.max(0), window.records.max(0), window.late.max(0));
         let (at_ms, delay_ms) = (at(window.at_ms), window.delay_ms.max(0));
         let (bytes, records, late) = counts;
-        Entry::Window(rule.clone(), StoredWindow { bytes, records, late, delay_ms, at_ms, worker: by.clone(), ..window })
+        Entry::Window(whose.clone(), StoredWindow { bytes, records, late, delay_ms, at_ms, worker: by.clone(), ..window })
     });
-    let gap = report.gap.clone().map(|gap| Entry::Gap(rule.clone(), super::StoredGap { at_ms: at(gap.at_ms), ..gap }));
-    let line = report.line.clone().map(|line| Entry::Line(rule.clone(), LogLine { at_ms: at(line.at_ms), worker: by, ..line }));
+    let gap = report.gap.clone().map(|gap| Entry::Gap(whose.clone(), super::StoredGap { at_ms: at(gap.at_ms), ..gap }));
+    let line = report.line.clone().map(|line| Entry::Line(whose.clone(), LogLine { at_ms: at(line.at_ms), worker: by, ..line }));
     [window, gap, line].into_iter().flatten().collect()
 }
 
@@ -195,7 +196,7 @@ mod tests {
     fn report(number: i64) -> Report {
         let text = number.to_string();
         let line = LogLine { id: 0, at_ms: i64::MAX, level: "info".into(), topic: None, partition: None, code: None, text, worker: None };
-        Report { number, rule: "a".into(), window: None, gap: None, line: Some(line) }
+        Report { number, rule: "a".into(), created_ms: None, window: None, gap: None, line: Some(line) }
     }
 
     fn server() -> State {
@@ -225,6 +226,17 @@ mod tests {
         assert_eq!((lines[0].worker.as_deref(), lines[0].at_ms), (Some("one"), 20), "nothing was later than now");
         assert_eq!(state.meet_worker("id", "one", 30).unwrap(), 5);
         assert_eq!(state.workers().unwrap()["one"].lost, 0);
+    }
+
+    #[test]
+    fn reports_of_a_deleted_rule_are_taken_and_do_not_become_the_next_ones_of_its_name() {
+        let state = server();
+        state.delete("a", Origin::Api, "me", 2).unwrap();
+        state.create("a", "{}", Origin::Api, "me", 3).unwrap();
+        let of = |number, created_ms| Report { created_ms, ..report(number) };
+        // All are delivered: a worker would send what is refused for ever.
+        assert_eq!(state.take_reports("id", "one", &[of(1, Some(1)), of(2, Some(3)), of(3, None)], 20).unwrap(), 3);
+        assert_eq!(texts(&state), ["2", "3"], "one of before, one of its own, one of a worker that does not say");
     }
 
     #[test]
