@@ -11,10 +11,12 @@ use catchment::commit::control::{self, Owner};
 use catchment::config::UPLOAD_DEADLINE_MIN;
 use catchment::intent::CommitNote;
 use catchment::limits::CLOCKS_APART_MAX;
+use catchment::source::CommitError;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
 use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
+use catchment_tests::scripted::group::Fate;
 use catchment_tests::simulation::directed::{Directed, create_again};
 use catchment_tests::simulation::full_copy::{self, FullCopy, pinned, unguarded};
 use catchment_tests::simulation::plan::Plan;
@@ -299,6 +301,29 @@ async fn two_corrupt_batches_in_one_window_are_both_passed_over() {
     directed.pass(600).await;
     let missing = [(21, 22), (23, 24)].map(|(from, to)| Missing(from, to, GapCause::CorruptBatch));
     assert_eq!((directed.missing().await, directed.committed()), (missing.to_vec(), 40));
+}
+
+/// Where no guard is atomic, a window that gives less than was pinned waits an hour for what may be on its way. One that gives all does not.
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_batch_that_was_passed_long_ago_keeps_no_later_window_waiting() {
+    let mut directed = Directed::planned(unguarded(), 20);
+    directed.shared.cluster.change(&directed.tp(), |log| log.corrupt(2..5, u32::MAX));
+    directed.start().await;
+    directed.pass(600).await;
+    let gap = Missing(2, 5, GapCause::CorruptBatch);
+    assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 20));
+    // The store is away for longer than a pin may be old, and the group refuses to have it renewed: the lane begins again, with the window open.
+    directed.shared.world.take_store_down(Duration::from_secs(90));
+    directed.append(20);
+    directed.pass_until_pinned().await;
+    let refused = AtomicBool::new(false);
+    directed.group.set_commits(move |_| match refused.swap(true, Ordering::Relaxed) {
+        true => Fate::default(),
+        false => Fate::refused(CommitError::StaleMember("as the test wants it".into())),
+    });
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 40));
+    assert!(directed.shared.world.traced().2.iter().any(|line| line.contains("the group refused the commit")), "it did begin again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -295,8 +295,9 @@ impl Lane {
         let wake = Arc::new(move || {
             let _ = waker.try_send(());
         });
-        let corrupt_skipped = match self.skips_corrupt() {
-            true => Some(CorruptSkip { at: self.history.corrupt_twice(), log_end: self.env.source.bounds(&tp).await?.stable_end }),
+        let ahead = resume.position..i64::MAX;
+        let corrupt_skipped = match self.skips_corrupt(&ahead) {
+            true => Some(CorruptSkip { at: self.history.corrupt_twice(&ahead), log_end: self.env.source.bounds(&tp).await?.stable_end }),
             false => None,
         };
         let last = if removes(Switch::LeaderEpoch) { LastRead::unknown(resume.position) } else { resume.last };

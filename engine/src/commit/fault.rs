@@ -3,6 +3,8 @@
 //! Place in the flow: the end of a run. A fault that may pass leads back to recovery; one that met the lane twice at the same offset, or that
 //! no waiting mends, stops it with the question that only an operator can answer.
 
+use std::ops::Range;
+
 use catchment_formats::GapCause;
 
 use super::driver::{Exit, Lane};
@@ -60,9 +62,11 @@ impl History {
         self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
     }
 
-    /// The offsets at which a batch was corrupt twice.
-    pub(super) fn corrupt_twice(&self) -> Vec<i64> {
-        let mut corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
+    /// The offsets of a range at which a batch was corrupt twice. A lane remembers all of them for as long as it lives; those that it has passed say nothing
+    /// of what it reads now.
+    pub(super) fn corrupt_twice(&self, range: &Range<i64>) -> Vec<i64> {
+        let of_range = self.faults.iter().filter(|(at, f)| matches!(f, QueueFault::Corrupt(_)) && range.contains(at));
+        let mut corrupt: Vec<i64> = of_range.map(|(at, _)| *at).collect();
         corrupt.sort_unstable();
         corrupt.chunk_by(|one, other| one == other).filter(|same| same.len() > 1).map(|same| same[0]).collect()
     }
@@ -132,9 +136,9 @@ impl Lane {
         self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Continue
     }
 
-    /// Whether a batch of the partition will be passed over.
-    pub(super) fn skips_corrupt(&self) -> bool {
-        self.passes_corrupt() && !self.history.corrupt_twice().is_empty()
+    /// Whether a batch in a range of the partition will be passed over.
+    pub(super) fn skips_corrupt(&self, range: &Range<i64>) -> bool {
+        self.passes_corrupt() && !self.history.corrupt_twice(range).is_empty()
     }
 }
 
@@ -174,6 +178,18 @@ mod tests {
         history.note(6, QueueFault::Silent(String::new()));
         assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 2, 0));
         assert_eq!((history.silences_from(0), history.silences_from(6), history.silences_from(7)), (2, 2, 0));
+    }
+
+    #[test]
+    fn a_batch_that_was_passed_over_says_nothing_of_another_range() {
+        let mut history = History::default();
+        for position in [3, 3, 20, 20, 24, 25, 25] {
+            history.note(position, QueueFault::Corrupt(String::new()));
+        }
+        history.note(24, QueueFault::Other(String::new()));
+        assert_eq!(history.corrupt_twice(&(20..25)), [20], "once is not enough, nor is another fault, and a range ends before its end");
+        assert!(history.corrupt_twice(&(4..20)).is_empty());
+        assert_eq!(history.corrupt_twice(&(0..i64::MAX)), [3, 20, 25]);
     }
 
     #[test]
