@@ -196,6 +196,9 @@ impl Lane {
         if let Err(exit) = self.keep_anchor().await {
             return exit;
         }
+        if let Err(exit) = self.await_room(&resume).await {
+            return exit;
+        }
         match self.follow(resume).await {
             Ok(()) => {
                 // The run read all that was asked for; the lane stays, idle, until the process ends.
@@ -203,6 +206,19 @@ impl Lane {
                 Exit::Dead
             }
             Err(exit) => exit,
+        }
+    }
+
+    /// Waits before a record is asked for that there was no room for. Nothing of the run is held meanwhile, and what is due is seen to.
+    async fn await_room(&mut self, resume: &Resume) -> Result<(), Exit> {
+        let until = self.env.clock.steady() + self.history.room_wait(resume.position);
+        loop {
+            let left = until.saturating_sub(self.env.clock.steady());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.env.clock.sleep(left.min(HOUSE_INTERVAL)).await;
+            self.keep_house(resume.intent.is_some()).await?;
         }
     }
 

@@ -299,9 +299,8 @@ impl LaneReader {
         if let (QueueFault::Corrupt(cause), Some(log_end)) = (&fault, skipped.map(|skip| skip.log_end)) {
             return self.begin_search(log_end, cause, stage);
         }
-        if matches!(fault, QueueFault::OutOfRange(_)) && !self.is_pinned() {
-            // What was read is whole; Kafka may not have it any more when the lane comes back for it.
-            self.close_open(CloseReason::OutOfRange, stage.shared, stage.builder);
+        if let Some(reason) = closed_by(&fault).filter(|_| !self.is_pinned()) {
+            self.close_open(reason, stage.shared, stage.builder);
         }
         self.give_up(fault, stage)
     }
@@ -407,6 +406,16 @@ impl LaneReader {
 
     fn pass(&self, builder: &Sender<BuilderMessage>, event: SegmentEvent) {
         send(builder, BuilderMessage::Pass { run: Arc::clone(&self.run), events: self.events.clone(), event });
+    }
+}
+
+/// Why a fault closes the window before it, if it does: what was read is whole. Kafka may not have it any more when the lane comes back for it, or it would
+/// be read again each time that the lane asks for a record that there is no room for.
+fn closed_by(fault: &QueueFault) -> Option<CloseReason> {
+    match fault {
+        QueueFault::OutOfRange(_) => Some(CloseReason::OutOfRange),
+        QueueFault::TooLarge { .. } => Some(CloseReason::Pressure),
+        _ => None,
     }
 }
 
