@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent};
 use crate::lane::LaneLease;
 use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
-use crate::panics;
+use crate::panics::{self, PanicLog};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::sabotage::{Switch, removes};
@@ -94,14 +94,12 @@ pub struct Lane {
     pub(super) history: History,
 }
 
-/// Runs a lane until it is revoked or stops. A panic stops it, like any other error that it cannot go on from: the other lanes have no part in it.
+/// Runs a lane until it is revoked or stops. A panic is the lane's own: the others have no part in it.
 pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
-    // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves.
-    let life = AssertUnwindSafe(live(Arc::clone(&env), Arc::clone(&lease))).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = lease.dead() => Exit::Dead,
-        exit = life => exit.unwrap_or_else(|panic| Exit::Stopped(Box::new(panicked(&env, &*panic)))),
+        exit = live(Arc::clone(&env), Arc::clone(&lease)) => exit,
     };
     if let Exit::Stopped(error) = outcome {
         env.metrics.lanes_stopped.inc();
@@ -114,42 +112,56 @@ pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
     }
 }
 
-/// A lane that has panicked knows nothing that it could go on from. What it had pinned stays pinned, for the recovery of whoever comes next.
-fn panicked(env: &LaneEnv, panic: &(dyn Any + Send)) -> Error {
-    Error::new(codes::PART_ENDED, ErrorKind::Bug, "a lane's task has panicked")
-        .with("rule", &env.rule.name)
-        .because(panics::said(panic))
-        .help("start again: it goes on where it was, without loss or repetition; and report this with the log")
-}
-
 async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-    let mut history = History::default();
+    let (mut history, mut panics) = (History::default(), PanicLog::default());
     loop {
-        let mut lane = match Lane::begin(Arc::clone(&env), Arc::clone(&lease)).await {
-            Ok(lane) => lane,
-            Err(exit) => match history.excuse(exit) {
-                Exit::Restart(why) => {
-                    env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-                    backoff.wait(&*env.clock).await;
-                    continue;
-                }
-                exit => return exit,
-            },
-        };
-        lane.history = std::mem::take(&mut history);
         let began = env.clock.steady();
-        let exit = lane.pass().await;
-        let exit = lane.history.excuse(exit);
+        // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves.
+        let life = AssertUnwindSafe(pass_once(&env, &lease, &mut history)).catch_unwind().await;
+        let exit = life.unwrap_or_else(|panic| {
+            history = History::default();
+            after_panic(&env, &lease, &mut panics, &*panic)
+        });
         let Exit::Restart(why) = exit else { return exit };
-        env.metrics.lane_restarts.inc();
         env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-        history = std::mem::take(&mut lane.history);
         if env.clock.steady().saturating_sub(began) > Duration::from_secs(60) {
             backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         }
         backoff.wait(&*env.clock).await;
     }
+}
+
+/// A lane from its recovery to what ends it. The next one has nothing of it but its history.
+async fn pass_once(env: &Arc<LaneEnv>, lease: &Arc<LaneLease>, history: &mut History) -> Exit {
+    let mut lane = match Lane::begin(Arc::clone(env), Arc::clone(lease)).await {
+        Ok(lane) => lane,
+        Err(exit) => return history.excuse(exit),
+    };
+    lane.history = std::mem::take(history);
+    let exit = lane.pass().await;
+    *history = std::mem::take(&mut lane.history);
+    let exit = history.excuse(exit);
+    if matches!(exit, Exit::Restart(_)) {
+        env.metrics.lane_restarts.inc();
+    }
+    exit
+}
+
+/// A lane that has panicked knows nothing that it could go on from. The next one begins with what the group and the store know, as after any other end: a lane
+/// waits for one thing at a time, so that no commit of it is on its way, and for whatever it had sent to the store recovery accounts. One that panics where it did
+/// before stops; what it had pinned stays pinned, for the recovery of whoever comes next.
+fn after_panic(env: &LaneEnv, lease: &LaneLease, panics: &mut PanicLog, panic: &(dyn Any + Send)) -> Exit {
+    let error = Error::new(codes::PART_ENDED, ErrorKind::Bug, "a lane's task has panicked")
+        .with("rule", &env.rule.name)
+        .because(panics::said(panic))
+        .help("start again: it goes on where it was, without loss or repetition; and report this with the log");
+    if !panics.may_begin_again(env.progress.get(&lease.tp)) {
+        return Exit::Stopped(Box::new(error));
+    }
+    env.metrics.lane_restarts.inc();
+    env.reporter.lane(&lease.tp, LaneNote::Panicked(&error));
+    Exit::Restart("its task has panicked".to_owned())
 }
 
 impl Lane {
