@@ -20,7 +20,7 @@ use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreE
 use catchment_tests::bed::{Place, RUN_LIMIT};
 use catchment_tests::bucket::Bucket;
 use catchment_tests::process::Program;
-use catchment_tests::s3::{Answer, Config, Fault, Op, Personality, S3Server};
+use catchment_tests::s3::{Answer, Config, Fault, Op, Personality, Request, S3Server};
 use catchment_tests::services::Minio;
 use catchment_tests::store_conformance::Subject;
 
@@ -221,6 +221,23 @@ async fn a_200_without_an_etag_is_no_success() {
         assert_eq!(answers, [Err(StoreErrorKind::Unknown); 5], "{personality:?}");
         server.state().set_faults(|_| Fault::default());
         assert_eq!(store.head("new").await.unwrap(), None, "nothing was stored");
+    }
+}
+
+/// As something between here and the service may answer it. An object of no length would be one that was cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_an_object_whose_head_has_no_length_is_read() {
+    for personality in PERSONALITIES {
+        let (server, store) = service(Config::new(personality)).await;
+        put(&store, "there").await.unwrap();
+        store.put("empty", Payload::from_bytes(""), &Metadata::new(), Guard::IfAbsent).await.unwrap();
+        let no_length = |request: &Request| (request.op == Op::HeadObject).then(|| Fault::answered(true, Answer::NoLength));
+        server.state().set_faults(move |request| no_length(request).unwrap_or_default());
+        let sizes = [store.head("there").await, store.head("empty").await].map(|found| found.unwrap().map(|info| info.size));
+        assert_eq!(sizes, [Some(1), Some(0)], "{personality:?}");
+        assert_eq!(store.head("absent").await.unwrap(), None);
+        server.state().set_faults(move |request| no_length(request).unwrap_or_else(|| Fault::refused(404, "NoSuchKey")));
+        assert_eq!(store.head("there").await.unwrap_err().kind, StoreErrorKind::Unknown, "{personality:?}: two answers that contradict");
     }
 }
 
