@@ -3,7 +3,7 @@
 //! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
 //! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`fault`] what ends a run of it, [`recover`] its start (rules R1
 //! to R7), [`incarnation`] what a topic that is gone leaves to it, [`log`] what it asks of Kafka's log, [`assembly`] the parts of an open segment,
-//! [`first_look`] what is asked before the first pin, [`pin`] and [`publish`] steps 3 to 6, [`strays`] and [`sweep`] the uploads that nobody will
+//! [`first_look`] what is asked before the first pin, [`pin`], [`publish`] and [`settle`] steps 3 to 5, [`strays`] and [`sweep`] the uploads that nobody will
 //! complete, [`offsets`] the OffsetCommits, [`anchors`] and [`control`] what
 //! the store remembers beside the objects; [`proof`] reads what an object says of itself.
 //!
@@ -29,6 +29,7 @@ pub mod pin;
 pub mod proof;
 pub mod publish;
 pub mod recover;
+pub mod settle;
 mod sights;
 pub mod strays;
 pub mod sweep;
