@@ -1,4 +1,4 @@
-//! A lane's life: recover, then follow the partition window by window, until the lane is revoked or must stop.
+//! A lane's life: [recover](super::recover), then [follow](super::follow) the partition window by window, until the lane is revoked or must stop.
 //!
 //! Place in the flow: one task for each lane. It is the only one that asks for commits of its lane, and it takes one step at a
 //! time, so that the order of the protocol is the order of the code. When the lane is revoked the task is dropped wherever it
@@ -6,32 +6,24 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use catchment_formats::{Encoding, LaneId, Missing};
-use crossbeam_channel::TrySendError;
+use catchment_formats::{LaneId, Missing};
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Backoff;
-use crate::commit::assembly::Assembly;
-use crate::commit::env::{ConsumerPort, LaneEnv};
+use crate::commit::env::LaneEnv;
 use crate::commit::fault::History;
-use crate::commit::recover::Resume;
 use crate::commit::sights::Sights;
-use crate::consumer::ConsumerCommand;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
-use crate::intent::{CommitNote, Intent};
+use crate::intent::CommitNote;
 use crate::lane::LaneLease;
-use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
+use crate::limits::RECOMMIT_INTERVAL;
 use crate::panics::{self, PanicLog};
-use crate::reader::{CorruptSkip, RunStart};
 use crate::report::{LaneNote, WindowCommitted};
-use crate::sabotage::{Switch, removes};
-use crate::segment::{Run, SealedSegment, SegmentEvent};
+use crate::segment::SealedSegment;
 use crate::source::LastRead;
 use crate::topics::TopicClaim;
 
@@ -57,7 +49,7 @@ impl From<Error> for Exit {
 }
 
 /// How often a lane sees to what is due. Less often, and tidies come late; more often costs wake-ups.
-const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One lane.
 #[derive(Debug)]
@@ -221,87 +213,6 @@ impl Lane {
         }
     }
 
-    /// Waits before a record is asked for that there was no room for. Nothing of the run is held meanwhile, and what is due is seen to.
-    async fn await_room(&mut self, resume: &Resume) -> Result<(), Exit> {
-        let until = self.env.clock.steady() + self.history.room_wait(resume.position);
-        loop {
-            let left = until.saturating_sub(self.env.clock.steady());
-            if left.is_zero() {
-                return Ok(());
-            }
-            self.env.clock.sleep(left.min(HOUSE_INTERVAL)).await;
-            self.keep_house(resume.intent.is_some()).await?;
-        }
-    }
-
-    async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
-        let (run, mut events) = self.start_run(&resume).await?;
-        let _abandon = AbandonOnDrop(Arc::clone(&run));
-        let mut following = Following::new(run, resume);
-        let mut pressure = self.env.shared.seat.pressed();
-        let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
-        loop {
-            let housekeeping = self.env.clock.sleep(house_due.saturating_sub(self.env.clock.steady()));
-            let event = tokio::select! {
-                biased;
-                () = housekeeping => {
-                    self.keep_house(following.pinned.is_some()).await?;
-                    house_due = self.env.clock.steady() + HOUSE_INTERVAL;
-                    continue;
-                }
-                event = events.recv() => event.ok_or_else(|| Exit::Restart("the run ended without a word".into()))?,
-                Ok(()) = pressure.changed() => {
-                    following.assembly.ship_early(self).await?;
-                    continue;
-                }
-            };
-            if matches!(event, SegmentEvent::Finished) {
-                return self.finish().await;
-            }
-            self.on_event(&mut following, event, || events.is_empty()).await?;
-        }
-    }
-
-    /// One event of a run that goes on.
-    async fn on_event(&mut self, following: &mut Following, event: SegmentEvent, is_last: impl Fn() -> bool) -> Result<(), Exit> {
-        match event {
-            SegmentEvent::Part(part, directory_ms) => following.assembly.add(self, part, directory_ms).await?,
-            SegmentEvent::Sealed(sealed) => {
-                self.history.has_read |= sealed.proof.counts.records > 0;
-                let done = std::mem::replace(&mut following.assembly, Assembly::new(None));
-                self.commit_segment(done, *sealed, following.pinned.take()).await?;
-                following.run.sealed.fetch_sub(1, Ordering::Relaxed);
-                self.wake_consumer();
-                let cleans_up = self.history.strays.have_replaced() || self.history.strays.are_many();
-                if is_last() || self.untidied_for() > TIDY_DELAY_MAX || cleans_up {
-                    self.tidy_and_sweep().await?;
-                }
-                self.keep_anchor().await?;
-            }
-            SegmentEvent::Empty { position, last } => {
-                self.position = self.position.max(position);
-                self.last = last.within(0, self.position);
-                self.untidied.get_or_insert(self.env.clock.steady());
-                self.tidy().await?;
-            }
-            SegmentEvent::Gap(gap) => self.tell_gap(gap),
-            SegmentEvent::Fault { fault, position } => {
-                self.history.has_read |= position > following.began_at;
-                return Err(self.on_fault(fault, position, following.pinned.as_ref()).await);
-            }
-            SegmentEvent::Finished => {}
-        }
-        Ok(())
-    }
-
-    /// The run has read all that was asked for.
-    async fn finish(&mut self) -> Result<(), Exit> {
-        self.sweep_at_end().await;
-        self.tidy_window().await?;
-        self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
-        Ok(())
-    }
-
     /// Step 6 after a window that was settled.
     pub(super) async fn tidy_window(&mut self) -> Result<(), Exit> {
         if self.untidied.is_some() {
@@ -310,70 +221,6 @@ impl Lane {
             crash::point(Point::AfterTidy);
         }
         Ok(())
-    }
-
-    async fn start_run(&mut self, resume: &Resume) -> Result<(Arc<Run>, mpsc::Receiver<SegmentEvent>), Exit> {
-        let tp = self.lease.tp.clone();
-        let before = self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).remove(&tp);
-        if let Some(closed) = before {
-            // An error means that the sender is gone, which is what is waited for.
-            let _ = closed.await;
-        }
-        let waker = self.port().wake.clone();
-        let wake = Arc::new(move || {
-            let _ = waker.try_send(());
-        });
-        let ahead = resume.position..i64::MAX;
-        let corrupt_skipped = match self.skips_corrupt(&ahead) {
-            true => Some(CorruptSkip { at: self.history.corrupt_twice(&ahead), log_end: self.env.source.bounds(&tp).await?.stable_end }),
-            false => None,
-        };
-        let last = if removes(Switch::LeaderEpoch) { LastRead::unknown(resume.position) } else { resume.last };
-        let queue = self.env.source.open(&tp, last.end, last.epoch, wake)?;
-        let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
-        let (closed, closing) = oneshot::channel();
-        self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), closing);
-        let run = Run::new(self.env.runs.fetch_add(1, Ordering::Relaxed), self.id.clone(), resume.position);
-        let start = RunStart {
-            run: Arc::clone(&run),
-            lease: Arc::clone(&self.lease),
-            queue,
-            start: resume.start,
-            position: resume.position,
-            last,
-            patience: SILENCE_MAX * 2_u32.saturating_pow(self.history.silences_from(resume.position)),
-            written_anew_from: resume.written_anew_from(),
-            encoding: self.encoding(),
-            missing: resume.missing.clone(),
-            pinned: resume.pinned_range(),
-            until: self.env.until.as_ref().and_then(|until| until.get(&tp)).copied(),
-            corrupt_skipped,
-            events,
-            closed,
-        };
-        self.env.metrics.track(&self.lease.tp, &run);
-        let command = ConsumerCommand::Start(Box::new(start));
-        if let Err(TrySendError::Full(command)) = self.port().commands.try_send(command) {
-            // A consumer that is busy; the runtime's other lanes must not wait for it.
-            let commands = self.port().commands.clone();
-            let _ = tokio::task::spawn_blocking(move || commands.send(command)).await;
-        }
-        self.wake_consumer();
-        Ok((run, received))
-    }
-
-    fn port(&self) -> &ConsumerPort {
-        let spread = self.lease.tp.topic.bytes().fold(0_usize, |sum, b| sum.wrapping_add(b as usize));
-        let lane = spread.wrapping_add(usize::try_from(self.lease.tp.partition).unwrap_or_default());
-        &self.env.consumers[lane % self.env.consumers.len()]
-    }
-
-    pub(super) fn wake_consumer(&self) {
-        let _ = self.port().wake.try_send(());
-    }
-
-    fn encoding(&self) -> Encoding {
-        self.env.rule.encoding
     }
 
     /// The key of the object that starts at `start`.
@@ -388,7 +235,7 @@ impl Lane {
     }
 
     /// What is due from time to time. An intent that is open is never written over.
-    async fn keep_house(&mut self, pinned: bool) -> Result<(), Exit> {
+    pub(super) async fn keep_house(&mut self, pinned: bool) -> Result<(), Exit> {
         if pinned {
             return Ok(());
         }
@@ -419,28 +266,5 @@ impl Lane {
         };
         self.env.metrics.window(&window);
         self.env.reporter.window(&window);
-    }
-}
-
-/// What a lane holds of the run that it follows.
-struct Following {
-    run: Arc<Run>,
-    began_at: i64,
-    /// The window that was pinned before, until it is read again.
-    pinned: Option<Intent>,
-    assembly: Assembly,
-}
-
-impl Following {
-    fn new(run: Arc<Run>, resume: Resume) -> Self {
-        Self { run, began_at: resume.position, assembly: Assembly::new(resume.intent.as_ref()), pinned: resume.intent }
-    }
-}
-
-struct AbandonOnDrop(Arc<Run>);
-
-impl Drop for AbandonOnDrop {
-    fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Relaxed);
     }
 }
