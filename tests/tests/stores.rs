@@ -353,7 +353,7 @@ async fn a_cos_reply_without_a_checksum_is_not_believed() {
     let (server, store) = service(Config::new(Personality::Cos)).await;
     put(&store, "first").await.unwrap();
     let sent = |server: &S3Server, from: usize| server.state().log()[from..].iter().map(|l| (l.op, l.guarded, l.md5)).collect::<Vec<_>>();
-    let without_sum = |request: &catchment_tests::s3::Request| match request.op {
+    let without_sum = |request: &Request| match request.op {
         Op::PutObject | Op::UploadPart => Fault { answer: Answer::NoCrc, ..Fault::default() },
         _ => Fault::default(),
     };
