@@ -330,8 +330,10 @@ mod tests {
 
     #[test]
     fn sleepers_that_are_missing_or_sent_nothing_are_found() {
-        let (late, unaware) =
-            (Woken { sleepers: SLEEPERS, ..Woken::default() }, Woken { sleepers: UNAWARE, sent: [1; 3], rewritten: [0, 0, 1] });
+        let (late, unaware) = (
+            Woken { sleepers: SLEEPERS, ..Woken::default() },
+            Woken { sleepers: UNAWARE, sent: [1; 3], rewritten: [0, 0, 1], ..Woken::default() },
+        );
         let full = SleepersReport { late, unaware, aborted: 1, ..SleepersReport::default() };
         assert_eq!(full.shortfalls(), [""; 0]);
         let fewer = SleepersReport { late: Woken { sleepers: SLEEPERS - 1, ..late }, ..full.clone() };
