@@ -42,8 +42,7 @@ impl Lane {
 
     pub(super) async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
         let (run, mut events) = self.start_run(&resume).await?;
-        let _abandon = AbandonOnDrop(Arc::clone(&run));
-        let mut following = Following::new(run, resume);
+        let mut following = Following::new(Arc::clone(&run.0), resume);
         let mut pressure = self.env.shared.seat.pressed();
         let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
@@ -108,7 +107,7 @@ impl Lane {
         Ok(())
     }
 
-    async fn start_run(&mut self, resume: &Resume) -> Result<(Arc<Run>, mpsc::Receiver<SegmentEvent>), Exit> {
+    async fn start_run(&mut self, resume: &Resume) -> Result<(AbandonOnDrop, mpsc::Receiver<SegmentEvent>), Exit> {
         let tp = self.lease.tp.clone();
         let before = self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).remove(&tp);
         if let Some(closed) = before {
@@ -130,6 +129,8 @@ impl Lane {
         let (closed, closing) = oneshot::channel();
         self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), closing);
         let run = Run::new(self.env.runs.fetch_add(1, Ordering::Relaxed), self.id.clone(), resume.position);
+        // From before the consumer has it: whatever ends the lane from here on, the queue is closed for the next one.
+        let abandoned = AbandonOnDrop(Arc::clone(&run));
         let start = RunStart {
             run: Arc::clone(&run),
             lease: Arc::clone(&self.lease),
@@ -155,7 +156,7 @@ impl Lane {
             let _ = tokio::task::spawn_blocking(move || commands.send(command)).await;
         }
         self.wake_consumer();
-        Ok((run, received))
+        Ok((abandoned, received))
     }
 
     fn port(&self) -> &ConsumerPort {
@@ -188,6 +189,7 @@ impl Following {
     }
 }
 
+/// A run that ends with its lane, however that ends.
 struct AbandonOnDrop(Arc<Run>);
 
 impl Drop for AbandonOnDrop {
