@@ -3,7 +3,7 @@
 //! Rule A1 of the commit protocol: every OffsetCommit of a lane is made under its lock and only while it lives, and the revoke
 //! callback takes that lock and kills the lane before the member answers the rebalance. [`LaneLease`] is that lock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -56,10 +56,21 @@ impl LaneLease {
     }
 }
 
+/// The lanes of a process that live. A lane that was revoked may still have a task that comes to its end; the partition's next one would count twice.
+#[derive(Debug, Default)]
+pub struct LivingLanes(Vec<Arc<LaneLease>>);
+
+impl LivingLanes {
+    /// These were assigned as well. How many live now.
+    pub fn add(&mut self, leases: &[Arc<LaneLease>]) -> usize {
+        self.0.extend(leases.iter().cloned());
+        self.0.retain(|lease| lease.seems_alive());
+        self.0.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn lease() -> LaneLease {
@@ -87,6 +98,17 @@ mod tests {
         drop(right);
         killer.join().expect("it does not panic");
         assert!(lease.lock().is_none());
+    }
+
+    #[test]
+    fn lanes_that_are_assigned_again_count_once() {
+        let mut living = LivingLanes::default();
+        let first: Vec<_> = (0..3).map(|_| Arc::new(lease())).collect();
+        assert_eq!(living.add(&first), 3);
+        first[1..].iter().for_each(|lease| lease.kill());
+        let again: Vec<_> = (0..3).map(|_| Arc::new(lease())).collect();
+        assert_eq!(living.add(&again), 4, "one was kept, and three have come");
+        assert_eq!(living.add(&[]), 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ use crate::commit::env::{ConsumerPort, LaneEnv, Progress};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, is_same_topic};
+use crate::lane::LivingLanes;
 use crate::limits::{BLOCKS_QUEUED_MAX, PARTS_IN_FLIGHT_MAX, STOP_ANCHORS_DEADLINE, STOP_DEADLINE};
 use crate::memory::Seat;
 use crate::metrics::{Metrics, RequestMetrics};
@@ -110,6 +111,7 @@ pub enum Outcome {
 pub struct Pipeline {
     env: Arc<LaneEnv>,
     lanes: JoinSet<()>,
+    living: LivingLanes,
     threads: Vec<JoinHandle<()>>,
     /// The first thread that has panicked.
     broken: watch::Sender<Option<Error>>,
@@ -179,7 +181,8 @@ impl Pipeline {
             open_queues: Mutex::default(),
             anchors: Mutex::default(),
         });
-        let pipeline = Self { env, lanes: JoinSet::new(), threads: Vec::new(), broken: watch::Sender::new(None) };
+        let (lanes, living) = (JoinSet::new(), LivingLanes::default());
+        let pipeline = Self { env, lanes, living, threads: Vec::new(), broken: watch::Sender::new(None) };
         (pipeline, Stages { consumers, builders })
     }
 
@@ -201,7 +204,7 @@ impl Pipeline {
                 _ = stop.wait_for(|stop| *stop) => return self.told_to_stop(),
                 event = events.recv() => match event {
                     Some(GroupEvent::Assigned(leases)) => {
-                        expect(&env, self.lanes.len() + leases.len());
+                        expect(&env, self.living.add(&leases));
                         for lease in leases {
                             let span = lane_span(&self.env.rule.name, &lease.tp);
                             self.lanes.spawn(driver::run(Arc::clone(&self.env), lease).instrument(span));

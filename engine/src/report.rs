@@ -44,6 +44,8 @@ pub enum LaneNote<'a> {
     Waiting(&'a StoreError),
     /// The lane dropped what was open and recovers.
     Restarted(&'a str),
+    /// The lane's task has panicked; it recovers.
+    Panicked(&'a Error),
     /// The lane found a pinned window and finishes it.
     Recovering(&'a Intent),
     /// Records are missing.

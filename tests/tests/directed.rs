@@ -3,7 +3,7 @@
 //! The production pipeline on a scripted Kafka and a simulated store; nothing happens by chance.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use catchment::clock::SystemClock;
@@ -11,10 +11,12 @@ use catchment::commit::control::{self, Owner};
 use catchment::config::UPLOAD_DEADLINE_MIN;
 use catchment::intent::CommitNote;
 use catchment::limits::CLOCKS_APART_MAX;
+use catchment::source::{CommitError, QueueFault};
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
 use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
+use catchment_tests::scripted::group::Fate;
 use catchment_tests::simulation::directed::{Directed, create_again};
 use catchment_tests::simulation::full_copy::{self, FullCopy, pinned, unguarded};
 use catchment_tests::simulation::plan::Plan;
@@ -301,6 +303,29 @@ async fn two_corrupt_batches_in_one_window_are_both_passed_over() {
     assert_eq!((directed.missing().await, directed.committed()), (missing.to_vec(), 40));
 }
 
+/// Where no guard is atomic, a window that gives less than was pinned waits an hour for what may be on its way. One that gives all does not.
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_batch_that_was_passed_long_ago_keeps_no_later_window_waiting() {
+    let mut directed = Directed::planned(unguarded(), 20);
+    directed.shared.cluster.change(&directed.tp(), |log| log.corrupt(2..5, u32::MAX));
+    directed.start().await;
+    directed.pass(600).await;
+    let gap = Missing(2, 5, GapCause::CorruptBatch);
+    assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 20));
+    // The store is away for longer than a pin may be old, and the group refuses to have it renewed: the lane begins again, with the window open.
+    directed.shared.world.take_store_down(Duration::from_secs(90));
+    directed.append(20);
+    directed.pass_until_pinned().await;
+    let refused = AtomicBool::new(false);
+    directed.group.set_commits(move |_| match refused.swap(true, Ordering::Relaxed) {
+        true => Fate::default(),
+        false => Fate::refused(CommitError::StaleMember("as the test wants it".into())),
+    });
+    directed.pass(300).await;
+    assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 40));
+    assert!(directed.shared.world.traced().2.iter().any(|line| line.contains("the group refused the commit")), "it did begin again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_next_object_must_list_outlives_the_groups_offsets() {
     let mut directed = cut(10).await;
@@ -401,4 +426,30 @@ async fn the_upload_of_a_process_that_died_is_aborted_once_it_is_too_old_to_be_a
     assert_eq!(directed.shared.store.open_uploads(), [key]);
     directed.pass(deadline).await;
     assert_eq!(directed.shared.store.open_uploads(), [""; 0]);
+}
+
+/// The other rules of a service leave no room for a record, for hours.
+#[tokio::test(start_paused = true)]
+async fn a_record_without_room_is_asked_for_ever_more_seldom_and_what_lies_before_it_is_stored() {
+    let mut directed = Directed::with_windows(GuardClass::A, 20, 3_600_000);
+    directed.start().await;
+    directed.pass(30).await;
+    assert_eq!(directed.committed(), 0, "its window is open");
+    let opened = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&opened);
+    directed.shared.cluster.set_plan(move |question| {
+        counted.fetch_add(u64::from(matches!(question, Question::Open(..))), Ordering::Relaxed);
+        None
+    });
+    for _ in 0..20 {
+        directed.shared.cluster.fault(&directed.tp(), QueueFault::TooLarge { bytes: 50, limit: 40, ever: 60 });
+    }
+    directed.pass(600).await;
+    assert_eq!((directed.committed(), directed.objects().await.len()), (20, 1), "what was read is not read again");
+    let asked = opened.load(Ordering::Relaxed);
+    // After 1, 2, 4, ... 64 s, and then every two minutes.
+    assert!((5..=10).contains(&asked), "asked for {asked} times in ten minutes");
+    directed.append(20);
+    directed.pass(3 * 3_600).await;
+    assert_eq!((directed.committed(), directed.missing().await), (40, vec![]));
 }

@@ -28,6 +28,8 @@ enum Trouble {
     None,
     /// The lane's own task panics at one of partition 1.
     Panic,
+    /// The same, at the next one alone.
+    PanicOnce,
     /// The store does not answer.
     Away,
     /// Half of the next one is stored, and no answer comes.
@@ -88,7 +90,11 @@ impl StoreLayer for Front {
         let lost = move || StoreError::new(StoreErrorKind::Unknown, "PutObject", key, "no answer");
         match trouble {
             Trouble::Panic if key.contains("+1+") => panic!("as the test wants it"),
-            Trouble::None | Trouble::Panic => self.memory.put(key, body, metadata, guard),
+            Trouble::PanicOnce if key.contains("+1+") => {
+                self.set(Trouble::None);
+                panic!("as the test wants it")
+            }
+            Trouble::None | Trouble::Panic | Trouble::PanicOnce => self.memory.put(key, body, metadata, guard),
             Trouble::Away => Box::pin(std::future::ready(Err(lost()))),
             Trouble::Half | Trouble::Torn => {
                 self.set(Trouble::None);
@@ -150,6 +156,22 @@ async fn a_lane_that_panics_stops_alone_loudly_and_with_nothing_visible() {
     rig.start().await;
     rig.pass(300).await;
     rig.assert_complete("after a restart").await;
+}
+
+/// P10, where it does not happen again.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_has_panicked_once_begins_again_with_what_the_group_and_the_store_know() {
+    let (mut rig, front) = rig(3, 20);
+    front.set(Trouble::PanicOnce);
+    rig.start().await;
+    rig.pass(60).await;
+    rig.append(20);
+    rig.pass(60).await;
+    assert_eq!([0, 1, 2].map(|partition| rig.committed(partition).offset), [40; 3]);
+    assert_eq!(rig.told.with(&["Panicked", "C0902", "as the test wants it"]).len(), 1, "{:?}", rig.told);
+    rig.assert_complete("after a panic").await;
+    let outcome = rig.stop().await;
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
 }
 
 /// A clock that panics on one of the pipeline's threads.

@@ -615,8 +615,8 @@ fn a_directory_of_another_rule_is_left_alone() {
 }
 
 #[test]
-fn a_lane_whose_owner_record_became_anothers_stops_where_no_guard_is_atomic() {
-    for class in [GuardClass::B, GuardClass::C] {
+fn a_lane_whose_owner_record_became_anothers_stops() {
+    for class in [GuardClass::A, GuardClass::B, GuardClass::C] {
         let place = Place::in_process_like(Config::new(Personality::Minio).guards(class, class));
         let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, place);
         bed.fill(100);

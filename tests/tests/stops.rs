@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use catchment::clock::SystemClock;
+use catchment::commit::control::{self, Owner};
 use catchment::intent::CommitNote;
-use catchment::limits::{MISSING_RANGES_MAX, RECOMMIT_INTERVAL};
+use catchment::limits::{ANCHOR_INTERVAL, MISSING_RANGES_MAX, RECOMMIT_INTERVAL};
+use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::memory::MemoryStore;
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
 use catchment_formats::GapCause;
@@ -38,6 +41,21 @@ async fn an_object_of_somebody_else_under_a_pinned_key_stops_the_lane_and_is_lef
     assert!(was_told(&directed, "C0413"));
     assert_eq!(directed.committed(), 20, "the pin stands");
     assert_eq!(store.get(&intent.key, None).await.expect("the memory store answers").as_deref(), Some(&b"theirs"[..]));
+}
+
+/// Two that claimed a directory which a third had given up, at the same time: both wrote over its record, and both found themselves in it.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_has_lost_its_directory_stops_with_its_next_anchor_however_atomic_guards_are() {
+    let directed = stored().await;
+    let (store, clock) = (Arc::clone(&directed.shared.store), SystemClock::new());
+    let owner = ControlKeys::new(&Layout::Hive, &TopicName::new(&directed.tp().topic)).owner();
+    let ours: Owner = control::read(&*store, &owner).await.unwrap().expect("a claim");
+    control::write(&*store, &clock, &owner, &Owner { group: "another".into(), ..ours }).await.unwrap();
+    directed.pass(ANCHOR_INTERVAL.as_secs() + 60).await;
+    assert!(was_told(&directed, "C0412"));
+    directed.append(20);
+    directed.pass(300).await;
+    assert_eq!(directed.committed(), 20, "nothing is stored in another's directory");
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreE
 use catchment_tests::bed::{Place, RUN_LIMIT};
 use catchment_tests::bucket::Bucket;
 use catchment_tests::process::Program;
-use catchment_tests::s3::{Answer, Config, Fault, Op, Personality, S3Server};
+use catchment_tests::s3::{Answer, Config, Fault, Op, Personality, Request, S3Server};
 use catchment_tests::services::Minio;
 use catchment_tests::store_conformance::Subject;
 
@@ -224,6 +224,23 @@ async fn a_200_without_an_etag_is_no_success() {
     }
 }
 
+/// As something between here and the service may answer it. An object of no length would be one that was cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_an_object_whose_head_has_no_length_is_read() {
+    for personality in PERSONALITIES {
+        let (server, store) = service(Config::new(personality)).await;
+        put(&store, "there").await.unwrap();
+        store.put("empty", Payload::from_bytes(""), &Metadata::new(), Guard::IfAbsent).await.unwrap();
+        let no_length = |request: &Request| (request.op == Op::HeadObject).then(|| Fault::answered(true, Answer::NoLength));
+        server.state().set_faults(move |request| no_length(request).unwrap_or_default());
+        let sizes = [store.head("there").await, store.head("empty").await].map(|found| found.unwrap().map(|info| info.size));
+        assert_eq!(sizes, [Some(1), Some(0)], "{personality:?}");
+        assert_eq!(store.head("absent").await.unwrap(), None);
+        server.state().set_faults(move |request| no_length(request).unwrap_or_else(|| Fault::refused(404, "NoSuchKey")));
+        assert_eq!(store.head("there").await.unwrap_err().kind, StoreErrorKind::Unknown, "{personality:?}: two answers that contradict");
+    }
+}
+
 async fn complete_of(store: &Arc<dyn ObjectStore>, id: &str) -> Result<(), StoreErrorKind> {
     let part = catchment::store::Part { number: 1, size: 1, etag: "0".repeat(32) };
     store.complete_upload("upload", id, &[part], Guard::IfAbsent).await.map(drop).map_err(|e| e.kind)
@@ -336,7 +353,7 @@ async fn a_cos_reply_without_a_checksum_is_not_believed() {
     let (server, store) = service(Config::new(Personality::Cos)).await;
     put(&store, "first").await.unwrap();
     let sent = |server: &S3Server, from: usize| server.state().log()[from..].iter().map(|l| (l.op, l.guarded, l.md5)).collect::<Vec<_>>();
-    let without_sum = |request: &catchment_tests::s3::Request| match request.op {
+    let without_sum = |request: &Request| match request.op {
         Op::PutObject | Op::UploadPart => Fault { answer: Answer::NoCrc, ..Fault::default() },
         _ => Fault::default(),
     };

@@ -274,6 +274,7 @@ impl Reporter for Progress {
                 }
             }
             LaneNote::Restarted(why) => self.message(Level::WARN, tp, format!("starting again: {why}")),
+            LaneNote::Panicked(error) => self.message(Level::ERROR, tp, error.to_string()),
             LaneNote::Recovering(intent) => {
                 let text = format!("finishing the pinned window [{}, {}) as {}", intent.start, intent.end, intent.key);
                 self.message(Level::INFO, tp, text);

@@ -1,7 +1,7 @@
 //! Anchors: what a lane says in the store of where it stands, and how it finds its place again when the group has forgotten it.
 //!
 //! Brokers forget a group's offsets; an anchor is a lower bound that they cannot forget. From it the stored objects lead on, each S the E of the
-//! one before. Where guards are racy, the owner record is read back with every anchor.
+//! one before. The owner record is read back with every anchor.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use crate::intent::VERSION;
 use crate::limits::ANCHOR_INTERVAL;
 use crate::report::LaneNote;
 use crate::source::LastRead;
-use crate::store::GuardClass;
 
 impl Lane {
     /// Writes the anchor when it is due. A failure is retried at the next occasion, since an older anchor is a lower bound too; only what is
@@ -49,11 +48,9 @@ impl Lane {
         Ok(())
     }
 
-    /// Where two claims can pass the store at the same time, the claim is read back with every anchor: who is not the owner stops.
+    /// The claim is read back with every anchor: who is not the owner stops. Two claims can pass the store at the same time, and not only where guards are racy:
+    /// a directory that was given up is claimed by overwriting its record, which no guard is for.
     async fn check_owner(&self) -> Result<(), Exit> {
-        if self.env.rule.classes.put == GuardClass::A {
-            return Ok(());
-        }
         let (store, keys) = (&*self.env.store, &self.claim.keys);
         match control::read::<Owner>(store, &keys.owner()).await {
             Ok(Some(owner)) if self.claim.is_owned_by(&owner) => Ok(()),

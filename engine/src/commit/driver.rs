@@ -1,4 +1,4 @@
-//! A lane's life: recover, then follow the partition window by window, until the lane is revoked or must stop.
+//! A lane's life: [recover](super::recover), then [follow](super::follow) the partition window by window, until the lane is revoked or must stop.
 //!
 //! Place in the flow: one task for each lane. It is the only one that asks for commits of its lane, and it takes one step at a
 //! time, so that the order of the protocol is the order of the code. When the lane is revoked the task is dropped wherever it
@@ -6,32 +6,24 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use catchment_formats::{Encoding, LaneId, Missing};
-use crossbeam_channel::TrySendError;
+use catchment_formats::{LaneId, Missing};
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Backoff;
-use crate::commit::assembly::Assembly;
-use crate::commit::env::{ConsumerPort, LaneEnv};
+use crate::commit::env::LaneEnv;
 use crate::commit::fault::History;
-use crate::commit::recover::Resume;
 use crate::commit::sights::Sights;
-use crate::consumer::ConsumerCommand;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
-use crate::intent::{CommitNote, Intent};
+use crate::intent::CommitNote;
 use crate::lane::LaneLease;
-use crate::limits::{RECOMMIT_INTERVAL, SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
-use crate::panics;
-use crate::reader::{CorruptSkip, RunStart};
+use crate::limits::RECOMMIT_INTERVAL;
+use crate::panics::{self, PanicLog};
 use crate::report::{LaneNote, WindowCommitted};
-use crate::sabotage::{Switch, removes};
-use crate::segment::{Run, SealedSegment, SegmentEvent};
+use crate::segment::SealedSegment;
 use crate::source::LastRead;
 use crate::topics::TopicClaim;
 
@@ -57,7 +49,7 @@ impl From<Error> for Exit {
 }
 
 /// How often a lane sees to what is due. Less often, and tidies come late; more often costs wake-ups.
-const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const HOUSE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One lane.
 #[derive(Debug)]
@@ -94,14 +86,12 @@ pub struct Lane {
     pub(super) history: History,
 }
 
-/// Runs a lane until it is revoked or stops. A panic stops it, like any other error that it cannot go on from: the other lanes have no part in it.
+/// Runs a lane until it is revoked or stops. A panic is the lane's own: the others have no part in it.
 pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
-    // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves.
-    let life = AssertUnwindSafe(live(Arc::clone(&env), Arc::clone(&lease))).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = lease.dead() => Exit::Dead,
-        exit = life => exit.unwrap_or_else(|panic| Exit::Stopped(Box::new(panicked(&env, &*panic)))),
+        exit = live(Arc::clone(&env), Arc::clone(&lease)) => exit,
     };
     if let Exit::Stopped(error) = outcome {
         env.metrics.lanes_stopped.inc();
@@ -114,42 +104,56 @@ pub async fn run(env: Arc<LaneEnv>, lease: Arc<LaneLease>) {
     }
 }
 
-/// A lane that has panicked knows nothing that it could go on from. What it had pinned stays pinned, for the recovery of whoever comes next.
-fn panicked(env: &LaneEnv, panic: &(dyn Any + Send)) -> Error {
-    Error::new(codes::PART_ENDED, ErrorKind::Bug, "a lane's task has panicked")
-        .with("rule", &env.rule.name)
-        .because(panics::said(panic))
-        .help("start again: it goes on where it was, without loss or repetition; and report this with the log")
-}
-
 async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-    let mut history = History::default();
+    let (mut history, mut panics) = (History::default(), PanicLog::default());
     loop {
-        let mut lane = match Lane::begin(Arc::clone(&env), Arc::clone(&lease)).await {
-            Ok(lane) => lane,
-            Err(exit) => match history.excuse(exit) {
-                Exit::Restart(why) => {
-                    env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-                    backoff.wait(&*env.clock).await;
-                    continue;
-                }
-                exit => return exit,
-            },
-        };
-        lane.history = std::mem::take(&mut history);
         let began = env.clock.steady();
-        let exit = lane.pass().await;
-        let exit = lane.history.excuse(exit);
+        // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves.
+        let life = AssertUnwindSafe(pass_once(&env, &lease, &mut history)).catch_unwind().await;
+        let exit = life.unwrap_or_else(|panic| {
+            history = History::default();
+            after_panic(&env, &lease, &mut panics, &*panic)
+        });
         let Exit::Restart(why) = exit else { return exit };
-        env.metrics.lane_restarts.inc();
         env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-        history = std::mem::take(&mut lane.history);
         if env.clock.steady().saturating_sub(began) > Duration::from_secs(60) {
             backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         }
         backoff.wait(&*env.clock).await;
     }
+}
+
+/// A lane from its recovery to what ends it. The next one has nothing of it but its history.
+async fn pass_once(env: &Arc<LaneEnv>, lease: &Arc<LaneLease>, history: &mut History) -> Exit {
+    let mut lane = match Lane::begin(Arc::clone(env), Arc::clone(lease)).await {
+        Ok(lane) => lane,
+        Err(exit) => return history.excuse(exit),
+    };
+    lane.history = std::mem::take(history);
+    let exit = lane.pass().await;
+    *history = std::mem::take(&mut lane.history);
+    let exit = history.excuse(exit);
+    if matches!(exit, Exit::Restart(_)) {
+        env.metrics.lane_restarts.inc();
+    }
+    exit
+}
+
+/// A lane that has panicked knows nothing that it could go on from. The next one begins with what the group and the store know, as after any other end: a lane
+/// waits for one thing at a time, so that no commit of it is on its way, and for whatever it had sent to the store recovery accounts. One that panics where it did
+/// before stops; what it had pinned stays pinned, for the recovery of whoever comes next.
+fn after_panic(env: &LaneEnv, lease: &LaneLease, panics: &mut PanicLog, panic: &(dyn Any + Send)) -> Exit {
+    let error = Error::new(codes::PART_ENDED, ErrorKind::Bug, "a lane's task has panicked")
+        .with("rule", &env.rule.name)
+        .because(panics::said(panic))
+        .help("start again: it goes on where it was, without loss or repetition; and report this with the log");
+    if !panics.may_begin_again(env.progress.get(&lease.tp)) {
+        return Exit::Stopped(Box::new(error));
+    }
+    env.metrics.lane_restarts.inc();
+    env.reporter.lane(&lease.tp, LaneNote::Panicked(&error));
+    Exit::Restart("its task has panicked".to_owned())
 }
 
 impl Lane {
@@ -196,6 +200,9 @@ impl Lane {
         if let Err(exit) = self.keep_anchor().await {
             return exit;
         }
+        if let Err(exit) = self.await_room(&resume).await {
+            return exit;
+        }
         match self.follow(resume).await {
             Ok(()) => {
                 // The run read all that was asked for; the lane stays, idle, until the process ends.
@@ -206,74 +213,6 @@ impl Lane {
         }
     }
 
-    async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
-        let (run, mut events) = self.start_run(&resume).await?;
-        let _abandon = AbandonOnDrop(Arc::clone(&run));
-        let mut following = Following::new(run, resume);
-        let mut pressure = self.env.shared.seat.pressed();
-        let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
-        loop {
-            let housekeeping = self.env.clock.sleep(house_due.saturating_sub(self.env.clock.steady()));
-            let event = tokio::select! {
-                biased;
-                () = housekeeping => {
-                    self.keep_house(following.pinned.is_some()).await?;
-                    house_due = self.env.clock.steady() + HOUSE_INTERVAL;
-                    continue;
-                }
-                event = events.recv() => event.ok_or_else(|| Exit::Restart("the run ended without a word".into()))?,
-                Ok(()) = pressure.changed() => {
-                    following.assembly.ship_early(self).await?;
-                    continue;
-                }
-            };
-            if matches!(event, SegmentEvent::Finished) {
-                return self.finish().await;
-            }
-            self.on_event(&mut following, event, || events.is_empty()).await?;
-        }
-    }
-
-    /// One event of a run that goes on.
-    async fn on_event(&mut self, following: &mut Following, event: SegmentEvent, is_last: impl Fn() -> bool) -> Result<(), Exit> {
-        match event {
-            SegmentEvent::Part(part, directory_ms) => following.assembly.add(self, part, directory_ms).await?,
-            SegmentEvent::Sealed(sealed) => {
-                self.history.has_read |= sealed.proof.counts.records > 0;
-                let done = std::mem::replace(&mut following.assembly, Assembly::new(None));
-                self.commit_segment(done, *sealed, following.pinned.take()).await?;
-                following.run.sealed.fetch_sub(1, Ordering::Relaxed);
-                self.wake_consumer();
-                let cleans_up = self.history.strays.have_replaced() || self.history.strays.are_many();
-                if is_last() || self.untidied_for() > TIDY_DELAY_MAX || cleans_up {
-                    self.tidy_and_sweep().await?;
-                }
-                self.keep_anchor().await?;
-            }
-            SegmentEvent::Empty { position, last } => {
-                self.position = self.position.max(position);
-                self.last = last.within(0, self.position);
-                self.untidied.get_or_insert(self.env.clock.steady());
-                self.tidy().await?;
-            }
-            SegmentEvent::Gap(gap) => self.tell_gap(gap),
-            SegmentEvent::Fault { fault, position } => {
-                self.history.has_read |= position > following.began_at;
-                return Err(self.on_fault(fault, position, following.pinned.as_ref()).await);
-            }
-            SegmentEvent::Finished => {}
-        }
-        Ok(())
-    }
-
-    /// The run has read all that was asked for.
-    async fn finish(&mut self) -> Result<(), Exit> {
-        self.sweep_at_end().await;
-        self.tidy_window().await?;
-        self.env.reporter.lane(&self.lease.tp, LaneNote::Finished);
-        Ok(())
-    }
-
     /// Step 6 after a window that was settled.
     pub(super) async fn tidy_window(&mut self) -> Result<(), Exit> {
         if self.untidied.is_some() {
@@ -282,69 +221,6 @@ impl Lane {
             crash::point(Point::AfterTidy);
         }
         Ok(())
-    }
-
-    async fn start_run(&mut self, resume: &Resume) -> Result<(Arc<Run>, mpsc::Receiver<SegmentEvent>), Exit> {
-        let tp = self.lease.tp.clone();
-        let before = self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).remove(&tp);
-        if let Some(closed) = before {
-            // An error means that the sender is gone, which is what is waited for.
-            let _ = closed.await;
-        }
-        let waker = self.port().wake.clone();
-        let wake = Arc::new(move || {
-            let _ = waker.try_send(());
-        });
-        let corrupt_skipped = match self.skips_corrupt() {
-            true => Some(CorruptSkip { at: self.history.corrupt_twice(), log_end: self.env.source.bounds(&tp).await?.stable_end }),
-            false => None,
-        };
-        let last = if removes(Switch::LeaderEpoch) { LastRead::unknown(resume.position) } else { resume.last };
-        let queue = self.env.source.open(&tp, last.end, last.epoch, wake)?;
-        let (events, received) = mpsc::channel(SEGMENT_EVENTS_MAX);
-        let (closed, closing) = oneshot::channel();
-        self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), closing);
-        let run = Run::new(self.env.runs.fetch_add(1, Ordering::Relaxed), self.id.clone(), resume.position);
-        let start = RunStart {
-            run: Arc::clone(&run),
-            lease: Arc::clone(&self.lease),
-            queue,
-            start: resume.start,
-            position: resume.position,
-            last,
-            patience: SILENCE_MAX * 2_u32.saturating_pow(self.history.silences_from(resume.position)),
-            written_anew_from: resume.written_anew_from(),
-            encoding: self.encoding(),
-            missing: resume.missing.clone(),
-            pinned: resume.pinned_range(),
-            until: self.env.until.as_ref().and_then(|until| until.get(&tp)).copied(),
-            corrupt_skipped,
-            events,
-            closed,
-        };
-        self.env.metrics.track(&self.lease.tp, &run);
-        let command = ConsumerCommand::Start(Box::new(start));
-        if let Err(TrySendError::Full(command)) = self.port().commands.try_send(command) {
-            // A consumer that is busy; the runtime's other lanes must not wait for it.
-            let commands = self.port().commands.clone();
-            let _ = tokio::task::spawn_blocking(move || commands.send(command)).await;
-        }
-        self.wake_consumer();
-        Ok((run, received))
-    }
-
-    fn port(&self) -> &ConsumerPort {
-        let spread = self.lease.tp.topic.bytes().fold(0_usize, |sum, b| sum.wrapping_add(b as usize));
-        let lane = spread.wrapping_add(usize::try_from(self.lease.tp.partition).unwrap_or_default());
-        &self.env.consumers[lane % self.env.consumers.len()]
-    }
-
-    pub(super) fn wake_consumer(&self) {
-        let _ = self.port().wake.try_send(());
-    }
-
-    fn encoding(&self) -> Encoding {
-        self.env.rule.encoding
     }
 
     /// The key of the object that starts at `start`.
@@ -359,7 +235,7 @@ impl Lane {
     }
 
     /// What is due from time to time. An intent that is open is never written over.
-    async fn keep_house(&mut self, pinned: bool) -> Result<(), Exit> {
+    pub(super) async fn keep_house(&mut self, pinned: bool) -> Result<(), Exit> {
         if pinned {
             return Ok(());
         }
@@ -390,28 +266,5 @@ impl Lane {
         };
         self.env.metrics.window(&window);
         self.env.reporter.window(&window);
-    }
-}
-
-/// What a lane holds of the run that it follows.
-struct Following {
-    run: Arc<Run>,
-    began_at: i64,
-    /// The window that was pinned before, until it is read again.
-    pinned: Option<Intent>,
-    assembly: Assembly,
-}
-
-impl Following {
-    fn new(run: Arc<Run>, resume: Resume) -> Self {
-        Self { run, began_at: resume.position, assembly: Assembly::new(resume.intent.as_ref()), pinned: resume.intent }
-    }
-}
-
-struct AbandonOnDrop(Arc<Run>);
-
-impl Drop for AbandonOnDrop {
-    fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Relaxed);
     }
 }

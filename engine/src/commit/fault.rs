@@ -3,6 +3,9 @@
 //! Place in the flow: the end of a run. A fault that may pass leads back to recovery; one that met the lane twice at the same offset, or that
 //! no waiting mends, stops it with the question that only an operator can answer.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use catchment_formats::GapCause;
 
 use super::driver::{Exit, Lane};
@@ -12,6 +15,10 @@ use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::Intent;
 use crate::limits::SILENCES_MAX;
 use crate::source::QueueFault;
+
+/// How long a lane waits before it asks again for a record that the budget has no room for: at first, and at most. Each time the client fetches the record
+/// anew, and what was pinned with it is read from its start. Shorter costs that more often, longer keeps the lane behind when there is room again.
+const ROOM_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 
 /// What a lane remembers from one recovery to the next.
 #[derive(Debug, Default)]
@@ -24,6 +31,8 @@ pub(super) struct History {
     pub(super) strays: Strays,
     /// The pin, by its time and nonce, of which no full copy can be on its way any more.
     pub(super) outwaited: Option<(i64, String)>,
+    /// The offset at which there was no room for a record, and how often in a row.
+    no_room: Option<(i64, u32)>,
 }
 
 impl History {
@@ -60,9 +69,26 @@ impl History {
         self.faults.iter().filter(|(at, f)| *at == position && matches!(f, QueueFault::Silent(_))).count()
     }
 
-    /// The offsets at which a batch was corrupt twice.
-    pub(super) fn corrupt_twice(&self) -> Vec<i64> {
-        let mut corrupt: Vec<i64> = self.faults.iter().filter(|(_, f)| matches!(f, QueueFault::Corrupt(_))).map(|(at, _)| *at).collect();
+    fn note_no_room(&mut self, position: i64) {
+        let before = self.no_room.filter(|(at, _)| *at == position).map_or(0, |(_, times)| times);
+        self.no_room = Some((position, before.saturating_add(1)));
+    }
+
+    /// How long to wait before a run from this offset on, which meets the record again that there was no room for. However far the lane gets until then, the
+    /// wait grows: it is the record that ends the run.
+    pub(super) fn room_wait(&self, position: i64) -> Duration {
+        let times = self.no_room.filter(|(at, _)| *at >= position).map_or(0, |(_, times)| times);
+        match times.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => ROOM_WAIT.0.saturating_mul(2_u32.saturating_pow(doublings)).min(ROOM_WAIT.1),
+        }
+    }
+
+    /// The offsets of a range at which a batch was corrupt twice. A lane remembers all of them for as long as it lives; those that it has passed say nothing
+    /// of what it reads now.
+    pub(super) fn corrupt_twice(&self, range: &Range<i64>) -> Vec<i64> {
+        let of_range = self.faults.iter().filter(|(at, f)| matches!(f, QueueFault::Corrupt(_)) && range.contains(at));
+        let mut corrupt: Vec<i64> = of_range.map(|(at, _)| *at).collect();
         corrupt.sort_unstable();
         corrupt.chunk_by(|one, other| one == other).filter(|same| same.len() > 1).map(|same| same[0]).collect()
     }
@@ -103,7 +129,10 @@ impl Lane {
                     .into()
             }
             QueueFault::Truncated { cause, cut } => self.on_truncated(cut, cause, pinned).await,
-            QueueFault::TooLarge { bytes, limit, ever } => too_large(bytes, limit, ever).with("offset", position).into(),
+            QueueFault::TooLarge { bytes, limit, ever } => {
+                self.history.note_no_room(position);
+                too_large(bytes, limit, ever).with("offset", position).into()
+            }
             QueueFault::OldFormat(cause) => Error::new(
                 Code(431),
                 ErrorKind::Corrupt,
@@ -132,9 +161,9 @@ impl Lane {
         self.env.rule.on_gap(GapCause::CorruptBatch) == OnGap::Continue
     }
 
-    /// Whether a batch of the partition will be passed over.
-    pub(super) fn skips_corrupt(&self) -> bool {
-        self.passes_corrupt() && !self.history.corrupt_twice().is_empty()
+    /// Whether a batch in a range of the partition will be passed over.
+    pub(super) fn skips_corrupt(&self, range: &Range<i64>) -> bool {
+        self.passes_corrupt() && !self.history.corrupt_twice(range).is_empty()
     }
 }
 
@@ -174,6 +203,34 @@ mod tests {
         history.note(6, QueueFault::Silent(String::new()));
         assert_eq!((history.silences_at(5), history.silences_at(6), history.silences_at(7)), (1, 2, 0));
         assert_eq!((history.silences_from(0), history.silences_from(6), history.silences_from(7)), (2, 2, 0));
+    }
+
+    #[test]
+    fn a_batch_that_was_passed_over_says_nothing_of_another_range() {
+        let mut history = History::default();
+        for position in [3, 3, 20, 20, 24, 25, 25] {
+            history.note(position, QueueFault::Corrupt(String::new()));
+        }
+        history.note(24, QueueFault::Other(String::new()));
+        assert_eq!(history.corrupt_twice(&(20..25)), [20], "once is not enough, nor is another fault, and a range ends before its end");
+        assert!(history.corrupt_twice(&(4..20)).is_empty());
+        assert_eq!(history.corrupt_twice(&(0..i64::MAX)), [3, 20, 25]);
+    }
+
+    #[test]
+    fn a_record_without_room_is_waited_for_twice_as_long_each_time_and_two_minutes_at_most() {
+        let mut history = History::default();
+        assert_eq!(history.room_wait(0), Duration::ZERO);
+        let waits: Vec<u64> = (0..10)
+            .map(|_| {
+                history.note_no_room(7);
+                history.room_wait(3).as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120, 120]);
+        assert_eq!((history.room_wait(7).as_secs(), history.room_wait(8).as_secs()), (120, 0), "it is not met behind its offset");
+        history.note_no_room(9);
+        assert_eq!(history.room_wait(0).as_secs(), 1, "another record");
     }
 
     #[test]

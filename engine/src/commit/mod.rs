@@ -1,10 +1,11 @@
 //! The commit protocol: how a window becomes an object exactly once.
 //!
 //! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
-//! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`fault`] what ends a run of it, [`recover`] its start (rules R1
-//! to R7), [`incarnation`] what a topic that is gone leaves to it, [`log`] what it asks of Kafka's log, [`assembly`] the parts of an open segment,
-//! [`first_look`] what is asked before the first pin, [`pin`] and [`publish`] steps 3 to 6, [`strays`] the uploads that nobody will complete, [`offsets`] the OffsetCommits, [`anchors`] and [`control`] what
-//! the store remembers beside the objects; [`proof`] reads what an object says of itself.
+//! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7), [`follow`] a run of it, [`fault`] what
+//! ends one, [`incarnation`] what a topic that is gone leaves to it, [`log`] what it asks of Kafka's log, [`assembly`] the parts of an open segment,
+//! [`first_look`] what is asked before the first pin, [`pin`], [`publish`] and [`settle`] steps 3 to 5, [`strays`] and [`sweep`] the uploads that nobody
+//! will complete, [`offsets`] the OffsetCommits, [`anchors`] and [`control`] what the store remembers beside the objects; [`proof`] reads what an object
+//! says of itself.
 //!
 //! The order that everything here keeps: an offset never moves before its object is durable, nothing becomes visible
 //! before it was pinned, and an outcome that is not known is looked up, never guessed.
@@ -21,6 +22,7 @@ pub mod driver;
 pub mod env;
 pub mod fault;
 pub mod first_look;
+pub mod follow;
 pub mod incarnation;
 pub mod log;
 pub mod offsets;
@@ -28,8 +30,10 @@ pub mod pin;
 pub mod proof;
 pub mod publish;
 pub mod recover;
+pub mod settle;
 mod sights;
 pub mod strays;
+pub mod sweep;
 
 /// What stands under the key of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Steps 4 and 5 for one sealed segment that [`pin`](super::pin) has pinned: publish it, settle what became of it.
+//! Steps 4 and 5 for one sealed segment that [`pin`](super::pin) has pinned: publish it, until [`settle`](super::settle) has found out what became of it.
 //!
 //! Guarantee: nothing of a segment is visible before the group has accepted its intent, and this file returns success only
 //! when an object that holds exactly the pinned range of this lane stands under the pinned key.
@@ -13,18 +13,16 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 
 use super::assembly::{Assembly, Upload};
 use super::driver::{Exit, Lane};
-use super::proof::{self, metadata, needs_record, record_key};
-use super::{Finding, Next, after_look, after_publish, compare};
+use super::proof::{metadata, needs_record, record_key};
+use super::{Finding, Next, after_look, after_publish};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{Intent, UploadNote, parts_digest};
-use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
 use crate::segment::{BuiltPart, SealedSegment};
-use crate::source::LastRead;
-use crate::store::{Guard, Metadata, ObjectInfo, Part, Payload, RequestObserver as _, StoreError, StoreErrorKind, StoreResult};
+use crate::store::{Guard, Metadata, Part, Payload, RequestObserver as _, StoreErrorKind, StoreResult};
 
 /// Longest pause between two attempts to reach a store that does not answer or refuses access.
 pub(super) const STORE_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -135,13 +133,6 @@ impl Lane {
         self.settled(intent, end);
         self.tidy().await?;
         Err(Exit::Restart("the pinned range stands as it was read from another log than this one".into()))
-    }
-
-    /// Whether the object of an intent holds the records that were read for it now.
-    async fn stands_as_read(&self, intent: &Intent, sealed: &SealedSegment) -> Result<bool, Exit> {
-        let found = self.until_answered("HeadObject", || proof::look_whole(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
-        let stored = found.and_then(|(_, proof)| proof);
-        Ok(stored.is_some_and(|p| (p.digest, p.counts) == (sealed.proof.digest, sealed.proof.counts)))
     }
 
     /// A topic that was deleted and created again has new records at the old offsets. If the UUID is still the lane's after the last
@@ -261,95 +252,6 @@ impl Lane {
         };
         Ok(())
     }
-
-    /// A PUT whose answer was lost may have stored other bytes than were sent, where the store has no better check than the checksum that it
-    /// shows (COS). The proof in its metadata says that it is ours; only overwriting it with the same range mends it.
-    async fn mend_if_damaged(&self, intent: &Intent, body: &Body, stored: Option<&ObjectInfo>) -> Result<(), Exit> {
-        let (Body::Put { payload, metadata }, Some(info)) = (body, stored.filter(|info| is_of(info, body))) else { return Ok(()) };
-        if info.size == payload.len() && info.crc64.is_none_or(|crc64| crc64 == payload.crc64()) {
-            return Ok(());
-        }
-        tracing::error!(key = intent.key, "the object that is stored is not what was sent; it is written again");
-        let put = || self.env.store.put(&intent.key, payload.clone(), metadata, Guard::Overwrite);
-        self.until_answered("PutObject", put).await.map(drop)
-    }
-
-    /// HEADs an intent's key until the store answers.
-    pub(super) async fn find(&self, intent: &Intent) -> Result<Finding, Exit> {
-        self.look(intent).await.map(|(finding, _)| finding)
-    }
-
-    /// The same behind a request of this process. What stands with the very proof that was sent is what was sent, also if it was cut off on its way.
-    async fn look_behind(&self, intent: &Intent, body: &Body) -> Result<(Finding, Option<ObjectInfo>), Exit> {
-        let (finding, stored) = self.look(intent).await?;
-        let is_ours = stored.as_ref().is_some_and(|info| is_of(info, body));
-        Ok((if is_ours { Finding::Ours } else { finding }, stored))
-    }
-
-    async fn look(&self, intent: &Intent) -> Result<(Finding, Option<ObjectInfo>), Exit> {
-        let found = self.until_answered("HeadObject", || proof::look_whole(&*self.env.store, &self.env.rule.layout, &intent.key)).await?;
-        let (info, proof) = found.unzip();
-        let finding = info.as_ref().map_or(Finding::Absent, |_| compare(intent, &self.lane_of(intent), proof.flatten().as_ref()));
-        if let Finding::OtherEnd(end) = finding {
-            self.env.metrics.adopted_ends.inc();
-            tracing::error!(key = intent.key, pinned = intent.end, stored = end, "an object of the same start has another end");
-        }
-        Ok((finding, info))
-    }
-
-    /// The object of an intent stands up to `end`. What was read before its own end is known from the intent to who has not read it.
-    pub(super) fn settled(&mut self, intent: &Intent, end: i64) {
-        self.stands(&intent.key, end);
-        self.pinned_missing.clear();
-        if end == intent.end {
-            self.sights.visible(intent);
-        }
-        if let Some(last) = intent.end_last.filter(|_| end == intent.end) {
-            self.last = last.within(0, end);
-        }
-    }
-
-    /// An object stands up to `end`.
-    pub(super) fn stands(&mut self, object_key: &str, end: i64) {
-        self.position = end;
-        self.start = end;
-        self.last = LastRead::unknown(end);
-        self.last_key = Some(object_key.to_owned());
-        self.untidied = Some(self.env.clock.steady());
-    }
-
-    /// Repeats an idempotent store operation until it is answered. Only an answer that cannot change ends it with an error.
-    pub(super) async fn until_answered<T, F>(&self, op: &'static str, call: impl Fn() -> F) -> Result<T, Exit>
-    where
-        F: Future<Output = StoreResult<T>>,
-    {
-        let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
-        loop {
-            if let Some(value) = self.answered(op, call().await, &mut backoff).await? {
-                return Ok(value);
-            }
-        }
-    }
-
-    /// The value of an answer; none if the operation is to be repeated, after a pause.
-    async fn answered<T>(&self, op: &'static str, answer: StoreResult<T>, backoff: &mut Backoff) -> Result<Option<T>, Exit> {
-        match answer {
-            Ok(value) => Ok(Some(value)),
-            Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
-                self.report_waiting(Some(&e));
-                backoff.wait(&*self.env.clock).await;
-                Ok(None)
-            }
-            Err(e) if matches!(e.kind, StoreErrorKind::NoSuchUpload | StoreErrorKind::Exists) => Err(Exit::Restart(format!("{op}: {e}"))),
-            Err(e) => Err(Error::from(e).into()),
-        }
-    }
-
-    fn report_waiting(&self, error: Option<&StoreError>) {
-        if let Some(e) = error {
-            self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(e));
-        }
-    }
 }
 
 /// What came of steps 4 and 5.
@@ -399,10 +301,4 @@ pub(super) fn taken(object_key: &str, why: &str) -> Error {
         .with("key", object_key)
         .because(why)
         .help("look at it with `catchment show`; use another prefix (--to), or move the object away and start again")
-}
-
-/// Whether an object has the proof that this body has in its metadata.
-fn is_of(stored: &ObjectInfo, body: &Body) -> bool {
-    let Body::Put { metadata, .. } = body else { return false };
-    !metadata.is_empty() && metadata.iter().all(|entry| stored.metadata.contains(entry))
 }

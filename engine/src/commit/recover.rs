@@ -274,7 +274,7 @@ impl Lane {
         let log_start = bounds.start.min(intent.end);
         let lost = lost_since_pin(&intent, self.position, bounds.start);
         // Each of these gives an object that differs from the one that was pinned: a full copy has precedence.
-        if (lost.is_some() || encoding.is_none() || self.skips_corrupt())
+        if (lost.is_some() || encoding.is_none() || self.skips_corrupt(&(self.position..intent.end)))
             && let Some(end) = self.outwait_full_copy(&intent).await?
         {
             return self.adopt(&intent, end).await;

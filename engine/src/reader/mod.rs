@@ -2,7 +2,7 @@
 //!
 //! Place in the flow: a [`Consumer`](crate::consumer::Consumer) gives each of its readers a turn. The reader decides, record by record, what
 //! goes where; [`window`](crate::window) has the rules, [`filling`] the segment that is open, [`corrupt`] what to do about a batch that cannot be
-//! read. Guarantee: segments tile. Each starts where the one before ended, and what was
+//! read, [`timers`] what the clock says. Guarantee: segments tile. Each starts where the one before ended, and what was
 //! taken from the queue is in one of them, or is invisible.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::consumer::ConsumerShared;
 use crate::lane::LaneLease;
-use crate::limits::{LOG_END_WAIT, SEALED_WINDOWS_MAX};
+use crate::limits::SEALED_WINDOWS_MAX;
 use crate::segment::{BuilderMessage, Run, SegmentEvent};
 use crate::source::{LastRead, PartitionQueue, QueueEvent, QueueFault};
 use crate::window::CloseReason;
@@ -23,6 +23,7 @@ use crate::window::CloseReason;
 mod corrupt;
 mod filling;
 mod taken;
+mod timers;
 
 use corrupt::CorruptSearch;
 pub use corrupt::CorruptSkip;
@@ -31,9 +32,6 @@ use taken::{Taken, TakenRecord};
 
 /// Events taken from one lane before the next lane has its turn. Fewer cost more rounds, more make other lanes wait.
 const EVENTS_PER_TURN: usize = 1024;
-
-/// How often an idle lane reports that its position moved over invisible records.
-const EMPTY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A run that a consumer is to begin.
 pub struct RunStart {
@@ -299,9 +297,8 @@ impl LaneReader {
         if let (QueueFault::Corrupt(cause), Some(log_end)) = (&fault, skipped.map(|skip| skip.log_end)) {
             return self.begin_search(log_end, cause, stage);
         }
-        if matches!(fault, QueueFault::OutOfRange(_)) && !self.is_pinned() {
-            // What was read is whole; Kafka may not have it any more when the lane comes back for it.
-            self.close_open(CloseReason::OutOfRange, stage.shared, stage.builder);
+        if let Some(reason) = closed_by(&fault).filter(|_| !self.is_pinned()) {
+            self.close_open(reason, stage.shared, stage.builder);
         }
         self.give_up(fault, stage)
     }
@@ -317,74 +314,6 @@ impl LaneReader {
         match self.queue.seek(offset) {
             Ok(()) => Turn::Busy,
             Err(e) => self.give_up(QueueFault::Other(e.to_string()), stage),
-        }
-    }
-
-    /// Whether the queue has been silent for too long: no record and no end, although there is room for both. True if the run is over.
-    fn is_silent(&mut self, turn: Turn, stage: &Stage<'_>) -> bool {
-        if turn != Turn::Idle || self.at_end || self.sealed_enough() {
-            self.silent_since = None;
-            return false;
-        }
-        let now = stage.shared.clock.steady();
-        let since = *self.silent_since.get_or_insert(now);
-        if now.saturating_sub(since) < self.patience {
-            return false;
-        }
-        self.give_up(QueueFault::Silent(format!("nothing has arrived for {} s", self.patience.as_secs())), stage);
-        true
-    }
-
-    /// What the clock has to say. True if the run is over.
-    fn on_clock(&mut self, stage: &Stage<'_>) -> bool {
-        let now = stage.shared.clock.steady();
-        if self.is_pinned() {
-            return self.wait_for_pinned_end(now, stage);
-        }
-        let due = self.filling.window.as_ref().and_then(|w| w.due(&stage.shared.policy, stage.wall_ms, now, self.at_end));
-        if let Some(reason) = due.filter(|_| !self.sealed_enough()) {
-            self.close_open(reason, stage.shared, stage.builder);
-        }
-        if self.until.is_some_and(|until| self.position >= until) {
-            self.close_open(CloseReason::UntilEnd, stage.shared, stage.builder);
-            if self.filling.window.take().is_some() {
-                // It stands for no offset yet; what it would list as missing stays in the group's note.
-                send(stage.builder, BuilderMessage::Drop { run: self.run.id });
-            }
-            self.report_empty(stage.builder, now);
-            self.pass(stage.builder, SegmentEvent::Finished);
-            return true;
-        }
-        if self.at_end && now.saturating_sub(self.empty_reported.1) >= EMPTY_INTERVAL {
-            self.report_empty(stage.builder, now);
-        }
-        false
-    }
-
-    /// A log that ends below an intent's end: a new leader's high watermark may lag, a truncated log stays short (rule A5).
-    fn wait_for_pinned_end(&mut self, now: Duration, stage: &Stage<'_>) -> bool {
-        let short = self.at_end && self.filling.pinned.as_ref().is_some_and(|p| self.position < p.end);
-        if !short {
-            self.end_short_since = None;
-            return false;
-        }
-        let since = *self.end_short_since.get_or_insert(now);
-        if now.saturating_sub(since) < LOG_END_WAIT {
-            return false;
-        }
-        let end = self.filling.pinned.as_ref().map_or(0, |p| p.end);
-        // Recovery tells a truncated log from a transaction that hangs.
-        self.give_up(QueueFault::Other(format!("the readable log ends at {}, below the pinned end {end}", self.position)), stage);
-        true
-    }
-
-    /// Tells the lane that nothing visible lies before the position. Not while it has segments to finish: it will hear of it later.
-    fn report_empty(&mut self, builder: &Sender<BuilderMessage>, now: Duration) {
-        let nothing_open = self.filling.window.is_none() && self.filling.missing.is_empty();
-        let lane_idle = self.run.sealed.load(Ordering::Relaxed) == 0 || self.until.is_some();
-        if nothing_open && lane_idle && self.position > self.empty_reported.0 {
-            self.empty_reported = (self.position, now);
-            self.pass(builder, SegmentEvent::Empty { position: self.position, last: self.last });
         }
     }
 
@@ -407,6 +336,16 @@ impl LaneReader {
 
     fn pass(&self, builder: &Sender<BuilderMessage>, event: SegmentEvent) {
         send(builder, BuilderMessage::Pass { run: Arc::clone(&self.run), events: self.events.clone(), event });
+    }
+}
+
+/// Why a fault closes the window before it, if it does: what was read is whole. Kafka may not have it any more when the lane comes back for it, or it would
+/// be read again each time that the lane asks for a record that there is no room for.
+fn closed_by(fault: &QueueFault) -> Option<CloseReason> {
+    match fault {
+        QueueFault::OutOfRange(_) => Some(CloseReason::OutOfRange),
+        QueueFault::TooLarge { .. } => Some(CloseReason::Pressure),
+        _ => None,
     }
 }
 

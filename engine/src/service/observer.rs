@@ -230,6 +230,7 @@ impl Reporter for RuleObserver {
                 self.journal.put(Entry::Gap(self.whose.clone(), gap));
             }
             LaneNote::Restarted(why) => self.line("warn", Some(tp), None, format!("starting again: {why}")),
+            LaneNote::Panicked(error) => self.line("error", Some(tp), Some(error.code.to_string()), error.to_string()),
             LaneNote::Recovering(intent) => {
                 let text = format!("finishing the pinned window [{}, {}) as {}", intent.start, intent.end, intent.key);
                 self.line("info", Some(tp), None, text);

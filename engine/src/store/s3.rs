@@ -17,6 +17,7 @@ mod lists;
 pub(super) mod named;
 mod part_sums;
 mod requests;
+mod size;
 
 use std::sync::atomic::AtomicBool;
 

@@ -1,6 +1,6 @@
 //! Multipart uploads that a process leaves open, and which of them must be gone when the next one has come to its end.
 //!
-//! The protocol promises (rule R7, and what `engine/src/commit/strays.rs` adds for keys that stand) that none stays open
+//! The protocol promises (rule R7, and what `engine/src/commit/sweep.rs` adds for keys that stand) that none stays open
 //!
 //! - that is too old to be alive by the store's own clock,
 //! - that the pinned intent names: it is completed, or aborted once its range stands by another one,

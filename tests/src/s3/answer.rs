@@ -61,6 +61,7 @@ async fn changed(incoming: &Incoming, answer: &Answer, usual: Reply) -> Reply {
         Answer::Text(text) => Reply::new(text.clone().into()),
         Answer::WrongCrc => with_header(usual, "x-cos-hash-crc64ecma", Some("1")),
         Answer::NoCrc => with_header(usual, "x-cos-hash-crc64ecma", None),
+        Answer::NoLength => without_length(usual),
         Answer::BrokenPage => broken_page(op),
         Answer::WrongEtag => wrong_etags(op, usual).await,
         Answer::Damaged => damaged(usual).await,
@@ -73,6 +74,12 @@ fn with_header(mut reply: Reply, name: &'static str, value: Option<&'static str>
         None => drop(reply.headers_mut().remove(name)),
     }
     reply
+}
+
+/// The head of an answer with a body of no known length, so that nobody adds one.
+fn without_length(usual: Reply) -> Reply {
+    let (head, _) = with_header(usual, "content-length", None).into_parts();
+    Reply::from_parts(head, Body::new(Pieces(mpsc::channel(1).1)))
 }
 
 fn page(status: u16) -> Reply {

@@ -98,6 +98,8 @@ pub enum Answer {
     WrongCrc,
     /// What the operation answers, without `x-cos-hash-crc64ecma`.
     NoCrc,
+    /// What the operation answers, without a `Content-Length`; for a HEAD.
+    NoLength,
     /// A page of a listing without entries that says that there is more, and not where.
     BrokenPage,
     /// A reset connection.

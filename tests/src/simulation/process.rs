@@ -267,8 +267,8 @@ impl Reporter for Notes {
         }
         match note {
             LaneNote::Gap(gap) => self.world.note_gap(tp.partition, gap),
-            // A panic stops the lane alone.
-            LaneNote::Stopped(error) if error.kind == ErrorKind::Bug => self.world.note_bug(error.to_string()),
+            // A panic is the lane's alone, and does not stop it if it does not come again.
+            LaneNote::Stopped(error) | LaneNote::Panicked(error) if error.kind == ErrorKind::Bug => self.world.note_bug(error.to_string()),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Multipart uploads: who opened each, who has seen it since faults stopped, and which of them must be gone in the end.
 //!
-//! The protocol promises less than that none stays open (rule R7; `engine/src/commit/strays.rs`): a lane knows uploads by their exact key,
+//! The protocol promises less than that none stays open (rule R7; `engine/src/commit/sweep.rs`): a lane knows uploads by their exact key,
 //! and only while it lives. An upload is *due* to be aborted if its owner was told its id since faults stopped and did not try to pin it,
 //! or if a lane that still lives was shown it since then and has made the object of its key, whose range nobody had pinned before: at once
 //! if it has no part, else when it is older than the upload deadline. What is left but not due:

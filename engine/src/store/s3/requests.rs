@@ -15,6 +15,7 @@ use super::S3Store;
 use super::body::{Checksums, Wanted, checksums, stream};
 use super::classify::describe;
 use super::exchange::{Exchange, Seen};
+use super::size::length;
 use crate::store::open::BODY_RATE_MIN;
 use crate::store::url::{ChecksumHeader, Dialect};
 use crate::store::{
@@ -22,8 +23,8 @@ use crate::store::{
 };
 
 const PUT: &str = "PutObject";
-const HEAD: &str = "HeadObject";
-const GET: &str = "GetObject";
+pub(super) const HEAD: &str = "HeadObject";
+pub(super) const GET: &str = "GetObject";
 const CREATE: &str = "CreateMultipartUpload";
 const UPLOAD_PART: &str = "UploadPart";
 const COMPLETE: &str = "CompleteMultipartUpload";
@@ -102,7 +103,10 @@ impl S3Store {
             metadata = seen.cos_metadata;
         }
         metadata.sort_unstable();
-        let size = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
+        let size = match length(output.content_length()) {
+            Some(size) => size,
+            None => self.size_by_reading(key, &etag).await?,
+        };
         let crc64 = seen.cos_crc64.filter(|_| self.settings.dialect == Dialect::Cos);
         Ok(Some(ObjectInfo { key: key.to_owned(), size, etag, metadata, crc64 }))
     }
@@ -122,9 +126,9 @@ impl S3Store {
             Err(e) => return Err(*e),
         };
         etag_of(GET, key, output.e_tag())?;
-        let length = u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0);
+        let expected = length(output.content_length()).unwrap_or(0);
         let cut = |why: String| StoreError::new(StoreErrorKind::Unknown, GET, key, why);
-        let body = tokio::time::timeout(self.body_timeout(length), output.body.collect()).await;
+        let body = tokio::time::timeout(self.body_timeout(expected), output.body.collect()).await;
         let body = body.map_err(|_| cut("time-out while reading the body".to_owned()))?.map_err(|e| cut(e.to_string()))?;
         Ok(Some(body.into_bytes()))
     }
