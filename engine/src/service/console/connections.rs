@@ -83,9 +83,9 @@ async fn page(service: &Service, p: Page, kind: Kind, typed: &Fields, said: Said
     let (command, path) = if is_source { ("sources", "/sources") } else { ("stores", "/stores") };
     Ok(shown(&ConnectionsPage {
         base: base(kind),
-        heading: if is_source { t.sources } else { t.stores },
-        caption: if is_source { t.sources_caption } else { t.stores_caption },
-        new_heading: if is_source { t.new_source } else { t.new_store },
+        heading: if is_source { t.of_service.sources } else { t.of_service.stores },
+        caption: if is_source { t.of_service.sources_caption } else { t.of_service.stores_caption },
+        new_heading: if is_source { t.of_service.new_source } else { t.of_service.new_store },
         test: if is_source { t.test_connection } else { t.probe_store },
         notice: said.notice,
         problems: problems(&said.errors),
@@ -117,14 +117,20 @@ fn source_inputs(p: &Page, typed: &Fields) -> Vec<Input> {
     let t = p.t;
     vec![
         Input::text("name", t.name, typed.text("name")).hint(t.name_hint).required(),
-        Input::text("brokers", t.brokers, typed.text("brokers")).hint(t.brokers_hint).required(),
-        optional("preset", t.preset, t.no_preset, Preset::WORDS, typed),
-        Input::words("tls", t.encryption, typed.text("tls"), &[("", t.no_tls), ("system", t.tls_system), ("ca", t.tls_ca)]),
-        Input::text("ca", t.ca_file, typed.text("ca")).hint(t.ca_hint),
-        optional("mechanism", t.login, t.no_login, Mechanism::WORDS, typed),
-        Input::text("username", t.username, typed.text("username")),
-        Input::new("password", t.password, InputKind::Secret).hint(t.secret_hint),
-        Input { kind: InputKind::Area, ..Input::text("properties", t.properties, &typed.lines("properties")) }.hint(t.properties_hint),
+        Input::text("brokers", t.of_service.brokers, typed.text("brokers")).hint(t.of_service.brokers_hint).required(),
+        optional("preset", t.of_service.preset, t.of_service.no_preset, Preset::WORDS, typed),
+        Input::words(
+            "tls",
+            t.of_service.encryption,
+            typed.text("tls"),
+            &[("", t.of_service.no_tls), ("system", t.of_service.tls_system), ("ca", t.of_service.tls_ca)],
+        ),
+        Input::text("ca", t.of_service.ca_file, typed.text("ca")).hint(t.of_service.ca_hint),
+        optional("mechanism", t.of_service.login, t.of_service.no_login, Mechanism::WORDS, typed),
+        Input::text("username", t.of_service.username, typed.text("username")),
+        Input::new("password", t.of_service.password, InputKind::Secret).hint(t.of_service.secret_hint),
+        Input { kind: InputKind::Area, ..Input::text("properties", t.of_service.properties, &typed.lines("properties")) }
+            .hint(t.of_service.properties_hint),
     ]
 }
 
@@ -132,10 +138,10 @@ fn store_inputs(p: &Page, typed: &Fields) -> Vec<Input> {
     let t = p.t;
     vec![
         Input::text("name", t.name, typed.text("name")).hint(t.name_hint).required(),
-        Input::text("url", t.address, typed.text("url")).hint(t.url_hint).required(),
-        Input::text("access_key_id", t.access_key, typed.text("access_key_id")).hint(t.access_key_hint),
-        Input::new("secret_access_key", t.secret_key, InputKind::Secret).hint(t.secret_hint),
-        Input::new("session_token", t.session_token, InputKind::Secret).hint(t.secret_hint),
+        Input::text("url", t.address, typed.text("url")).hint(t.of_service.url_hint).required(),
+        Input::text("access_key_id", t.of_service.access_key, typed.text("access_key_id")).hint(t.of_service.access_key_hint),
+        Input::new("secret_access_key", t.of_service.secret_key, InputKind::Secret).hint(t.of_service.secret_hint),
+        Input::new("session_token", t.of_service.session_token, InputKind::Secret).hint(t.of_service.secret_hint),
     ]
 }
 
@@ -177,8 +183,8 @@ fn store_body(fields: &Fields) -> Value {
 
 async fn list(service: &Service, p: Page, kind: Kind, done: Done) -> Result<Response, Refusal> {
     let notice = match done.done.as_deref() {
-        Some("created") => Some(p.t.done_connection_created.to_owned()),
-        Some("deleted") => Some(p.t.done_connection_deleted.to_owned()),
+        Some("created") => Some(p.t.of_service.done_connection_created.to_owned()),
+        Some("deleted") => Some(p.t.of_service.done_connection_deleted.to_owned()),
         _ => None,
     };
     page(service, p, kind, &Fields::default(), Said { notice, ..Said::default() }).await

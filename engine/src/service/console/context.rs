@@ -70,9 +70,9 @@ impl Page {
         [
             ("rules", "/console", t.rules),
             ("add", "/console/add", t.add_rule),
-            ("sources", "/console/sources", t.sources),
-            ("stores", "/console/stores", t.stores),
-            ("health", "/console/health", t.health),
+            ("sources", "/console/sources", t.of_service.sources),
+            ("stores", "/console/stores", t.of_service.stores),
+            ("health", "/console/health", t.of_service.health),
         ]
     }
 
