@@ -58,7 +58,7 @@ struct Said {
 /// What was done on the page before.
 #[derive(Debug, Deserialize)]
 pub(super) struct Done {
-    done: Option<String>,
+    pub(super) done: Option<String>,
 }
 
 fn base(kind: Kind) -> &'static str {

@@ -31,6 +31,7 @@ mod health;
 mod inputs;
 mod log;
 mod login;
+mod part;
 mod policy;
 mod reference;
 mod refusal;
@@ -39,8 +40,10 @@ mod rules;
 mod session;
 mod show;
 mod timeline;
+mod tokens;
 mod versions;
 mod words;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -86,6 +89,10 @@ fn pages() -> Router<Service> {
         .route("/console/stores", get(connections::stores).post(connections::create_store))
         .route("/console/stores/{name}/test", post(connections::probe))
         .route("/console/stores/{name}/delete", post(connections::delete_store))
+        .route("/console/workers", get(workers::list))
+        .route("/console/workers/{name}", get(workers::page))
+        .route("/console/tokens", get(tokens::list).post(tokens::create))
+        .route("/console/tokens/{name}/delete", post(tokens::remove))
         .route("/console/health", get(health::page))
         .route("/console/health/copy", post(health::copy))
         .route("/console/errors", get(reference::page))

@@ -11,11 +11,13 @@ use tower::ServiceExt as _;
 use crate::config::Config;
 use crate::https::escaped;
 use crate::service::api::{self, Service};
+use crate::service::observer::RuleState;
 use crate::service::state::{Entry, LogLine, State, StoredGap, StoredVerification, StoredWindow, VerificationState};
 use crate::service::supervisor::Supervisor;
 use crate::service::tokens::{Holder, Tokens};
 use crate::service::verification::Verifications;
 use crate::service::web::Hosts;
+use crate::service::workers::{Contact, RuleAtWorker};
 
 mod changes;
 mod doors;
@@ -148,6 +150,23 @@ impl Bench {
         };
         self.service.state.write(&entries).unwrap();
         self.service.state.put_verification("orders", &verified).unwrap();
+        self.with_a_worker().await;
+    }
+
+    /// A worker that has trouble with the rule, and says so in a text as bad as one can be.
+    async fn with_a_worker(&self) {
+        let rule = RuleAtWorker {
+            version: 2,
+            state: RuleState::Degraded,
+            reason: Some("<i>no way</i>".to_owned()),
+            help: Some("help it".to_owned()),
+            since_ms: 1_700_000_000_000,
+            lanes: (0..20).map(|partition| format!("orders/{partition}")).collect(),
+            lag_records: Some(5),
+            lag_seconds: Some(1.0),
+        };
+        let contact = Contact { id: "a1".to_owned(), revision: None, rules: [("orders".to_owned(), rule)].into() };
+        self.service.supervisor.meet("helper", contact).await.unwrap();
     }
 
     /// Every page that needs no cluster and no store, as it is answered.
@@ -160,6 +179,10 @@ impl Bench {
             "/console/add",
             "/console/sources",
             "/console/stores?done=created",
+            "/console/workers",
+            "/console/workers/helper",
+            "/console/workers/none",
+            "/console/tokens?done=removed",
             "/console/health",
             "/console/health?rule=orders",
             "/console/rules/orders?done=paused",
@@ -189,6 +212,8 @@ impl Bench {
             ("/console/sources", "name=&brokers=".to_owned()),
             ("/console/sources/k/test", String::new()),
             ("/console/stores", "name=t&url=nonsense".to_owned()),
+            ("/console/tokens", "name=orders".to_owned()),
+            ("/console/tokens", "name=Bad".to_owned()),
         ];
         let forms = forms.map(async |(path, form)| {
             let form = format!("csrf={}&{form}", self.csrf);
@@ -260,6 +285,8 @@ async fn whatever_is_refused_is_a_page_in_the_language_of_the_reader() {
         ("GET", "/console/sources/k/test", of_method),
         ("GET", "/console/health/copy", of_method),
         ("GET", "/console/logout", of_method),
+        ("GET", "/console/tokens/ci/delete", of_method),
+        ("POST", "/console/workers", of_method),
         ("POST", "/console/rules/orders/versions", of_method),
         ("POST", "/console/nothing", of_method),
         ("GET", "/console/health?before=x", of_form),
@@ -272,6 +299,8 @@ async fn whatever_is_refused_is_a_page_in_the_language_of_the_reader() {
         ("GET", "/console/rules/none/log/follow", of_nothing),
         ("GET", "/console/rules/none/series", of_nothing),
         ("POST", "/console/rules/none/pause", of_nothing),
+        ("GET", "/console/workers/none", (StatusCode::NOT_FOUND, "C0660")),
+        ("POST", "/console/tokens/none/delete", (StatusCode::NOT_FOUND, "C0655")),
     ] {
         let form = format!("csrf={}", bench.csrf);
         let answer = bench.ask(method, path, &[("accept-language", "zh-CN")], if method == "POST" { &form } else { "" }).await;
