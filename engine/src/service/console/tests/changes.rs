@@ -55,3 +55,48 @@ async fn a_connection_keeps_its_secret_to_itself() {
     assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "{refused}");
     assert_eq!(bench.post("/console/sources/more/delete", "").await.header(header::LOCATION), "/console/sources?done=deleted");
 }
+
+#[tokio::test]
+async fn a_connection_is_edited_and_keeps_the_secret_that_is_not_typed() {
+    let bench = Bench::new().await;
+    let form = "brokers=h%3A1&mechanism=PLAIN&username=u&properties=client.id%3Dx";
+    bench.post("/console/sources", &format!("name=more&password=hush-canary&{form}")).await;
+    let page = bench.get("/console/sources/more/edit", "en").await.body;
+    assert!(page.contains("value=\"h:1\"") && page.contains("name=\"version\" value=\"1\"") && page.contains("client.id=x"), "{page}");
+    assert!(page.contains("name=\"forget\" value=\"password\"") && !page.contains("hush-canary"), "{page}");
+
+    let edited = form.replace("username=u", "username=v");
+    let saved = bench.post("/console/sources/more/edit", &format!("version=1&go=save&{edited}")).await;
+    assert_eq!(saved.header(header::LOCATION), "/console/sources?done=edited", "{}", saved.body);
+    let stored = bench.service.state.connection("kafka", "more").unwrap();
+    assert!(stored.version == 2 && stored.body.contains("hush-canary") && stored.body.contains(r#""username":"v""#), "{}", stored.version);
+    let by = bench.service.state.audited(None, i64::MAX, 1).unwrap().remove(0);
+    assert_eq!((by.who.as_str(), by.action.as_str(), by.detail.as_deref()), ("console", "redefine kafka", Some("more")));
+
+    let stale = bench.post("/console/sources/more/edit", &format!("version=1&go=save&{}", form.replace("username=u", "username=w"))).await;
+    assert_eq!((stale.status, stale.body.contains("C0604")), (StatusCode::PRECONDITION_FAILED, true), "{}", stale.body);
+    assert!(
+        stale.body.contains("value=\"w\"") && stale.body.contains("name=\"version\" value=\"1\""),
+        "what was typed stays: {}",
+        stale.body
+    );
+    for go in ["save", "test"] {
+        let moved = format!("version=2&go={go}&{}", edited.replace("h%3A1", "evil%3A1"));
+        let refused = bench.post("/console/sources/more/edit", &moved).await.body;
+        assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "a secret goes nowhere else, {go}: {refused}");
+    }
+    assert_eq!(bench.service.state.connection("kafka", "more").unwrap(), stored, "nothing was written over");
+    let of_file = bench.get("/console/sources/k/edit", "en").await;
+    assert_eq!((of_file.status, of_file.body.contains("C0612")), (StatusCode::NOT_FOUND, true), "{}", of_file.body);
+}
+
+#[tokio::test]
+async fn a_secret_of_a_store_is_forgotten_by_a_tick() {
+    let bench = Bench::new().await;
+    let url = escaped("s3://lake/x/?region=r");
+    bench.post("/console/stores", &format!("name=t&url={url}&access_key_id=AK&secret_access_key=hush-one&session_token=hush-two")).await;
+    let saved = bench.post("/console/stores/t/edit", &format!("version=1&go=save&url={url}&forget=session_token")).await;
+    assert_eq!(saved.header(header::LOCATION), "/console/stores?done=edited", "{}", saved.body);
+    let stored = bench.service.state.connection("store", "t").unwrap();
+    assert!(stored.body.contains("hush-one") && stored.body.contains("AK") && !stored.body.contains("hush-two"), "{}", stored.version);
+}
