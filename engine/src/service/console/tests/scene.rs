@@ -10,10 +10,11 @@ use super::*;
 impl Bench {
     /// A rule with some history, whose prefix is as bad as a text can be.
     pub(super) async fn with_a_rule(&self) {
-        let body = json!({ "source": { "topics": ["orders"] }, "to": { "prefix": "<script>alert(1)</script>\"'&/" }, "group": "g" });
-        self.service.supervisor.create("orders", &body.to_string(), &Holder::File.by_console()).await.unwrap();
-        let edited = json!({ "source": { "topics": ["orders"] }, "to": { "prefix": "<b>/" }, "group": "g" });
-        self.service.supervisor.edit("orders", None, &edited.to_string(), &Holder::File.by_console()).await.unwrap();
+        let reads = json!({ "kafka": "k", "topics": ["orders"] });
+        let writing_to = |prefix: &str| json!({ "source": reads, "to": { "store": "s", "prefix": prefix }, "group": "g" }).to_string();
+        let (supervisor, by) = (&self.service.supervisor, Holder::File.by_console());
+        supervisor.create("orders", &writing_to("<script>alert(1)</script>\"'&/"), &by).await.unwrap();
+        supervisor.edit("orders", None, &writing_to("<b>/"), &by).await.unwrap();
         let window = |n: i64| StoredWindow {
             id: 0,
             version: 1,
