@@ -20,6 +20,7 @@ texts! {
     stored_secrets: "Stored secrets" / "已保存的密钥",
     stored_secrets_hint: "An empty field keeps what is stored. Tick what should be forgotten." / "字段留空则保留已保存的内容。勾选要删除的项。",
     forget_secret: "Forget:" / "删除：",
+    type_again: "It is not sent back: type it again." / "内容不会回传，请重新输入。",
     secret_kept_hint: "Left empty, what is stored stays. Or env:NAME, or file:/path on the service's machine." / "留空则保留已保存的内容。也可写 env:变量名，或服务所在机器上的 file:/路径。",
     brokers: "Bootstrap addresses" / "接入地址",
     brokers_hint: "HOST:PORT, several with commas." / "主机:端口，多个用逗号分隔。",

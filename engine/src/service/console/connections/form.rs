@@ -14,28 +14,48 @@ use crate::service::definition::Kind;
 /// The field that names secrets to be forgotten.
 pub(super) const FORGET: &str = "forget";
 
+/// How secrets are asked for.
+struct Secrets {
+    /// What is said of an access key's id.
+    id_hint: &'static str,
+    hint: &'static str,
+    /// What is said of one that was typed before, and not sent back.
+    again: &'static str,
+    /// Whether one that was typed before must be typed again: left empty it would be the stored one.
+    must: bool,
+}
+
+impl Secrets {
+    fn input(&self, id: &'static str, label: &'static str, typed: &Fields) -> Input {
+        let was_typed = !typed.text(id).is_empty();
+        let input = Input::new(id, label, InputKind::Secret).hint(self.hint);
+        Input { problem: was_typed.then(|| self.again.to_owned()), required: self.must && was_typed, ..input }
+    }
+}
+
 /// Inputs of a new one.
 pub(super) fn of_new(p: &Page, kind: Kind, typed: &Fields) -> Vec<Input> {
-    let name = Input::text("name", p.t.name, typed.text("name")).hint(p.t.name_hint).required();
     let t = &p.t.of_service;
-    std::iter::once(name).chain(settings(p, kind, typed, (t.access_key_hint, t.secret_hint))).collect()
+    let secrets = Secrets { id_hint: t.access_key_hint, hint: t.secret_hint, again: t.type_again, must: false };
+    let name = Input::text("name", p.t.name, typed.text("name")).hint(p.t.name_hint).required();
+    std::iter::once(name).chain(settings(p, kind, typed, &secrets)).collect()
 }
 
 /// Inputs of one that stands: without its name, which is fixed.
 pub(super) fn of_standing(p: &Page, kind: Kind, typed: &Fields) -> Vec<Input> {
     let t = &p.t.of_service;
-    settings(p, kind, typed, (t.secret_kept_hint, t.secret_kept_hint))
+    let secrets = Secrets { id_hint: t.secret_kept_hint, hint: t.secret_kept_hint, again: t.type_again, must: true };
+    settings(p, kind, typed, &secrets)
 }
 
-/// With what is said of an access key's id, and of secrets.
-fn settings(p: &Page, kind: Kind, typed: &Fields, hints: (&'static str, &'static str)) -> Vec<Input> {
+fn settings(p: &Page, kind: Kind, typed: &Fields, secrets: &Secrets) -> Vec<Input> {
     match kind {
-        Kind::Kafka => source_inputs(p, typed, hints.1),
-        Kind::Store => store_inputs(p, typed, hints),
+        Kind::Kafka => source_inputs(p, typed, secrets),
+        Kind::Store => store_inputs(p, typed, secrets),
     }
 }
 
-fn source_inputs(p: &Page, typed: &Fields, secret_hint: &'static str) -> Vec<Input> {
+fn source_inputs(p: &Page, typed: &Fields, secrets: &Secrets) -> Vec<Input> {
     let t = &p.t.of_service;
     let encryption = [("", t.no_tls), ("system", t.tls_system), ("ca", t.tls_ca)];
     vec![
@@ -45,18 +65,18 @@ fn source_inputs(p: &Page, typed: &Fields, secret_hint: &'static str) -> Vec<Inp
         Input::text("ca", t.ca_file, typed.text("ca")).hint(t.ca_hint),
         optional("mechanism", t.login, t.no_login, Mechanism::WORDS, typed),
         Input::text("username", t.username, typed.text("username")),
-        Input::new("password", t.password, InputKind::Secret).hint(secret_hint),
+        secrets.input("password", t.password, typed),
         Input { kind: InputKind::Area, ..Input::text("properties", t.properties, &typed.lines("properties")) }.hint(t.properties_hint),
     ]
 }
 
-fn store_inputs(p: &Page, typed: &Fields, (id_hint, secret_hint): (&'static str, &'static str)) -> Vec<Input> {
+fn store_inputs(p: &Page, typed: &Fields, secrets: &Secrets) -> Vec<Input> {
     let t = &p.t.of_service;
     vec![
         Input::text("url", p.t.address, typed.text("url")).hint(t.url_hint).required(),
-        Input::text("access_key_id", t.access_key, typed.text("access_key_id")).hint(id_hint),
-        Input::new("secret_access_key", t.secret_key, InputKind::Secret).hint(secret_hint),
-        Input::new("session_token", t.session_token, InputKind::Secret).hint(secret_hint),
+        Input::text("access_key_id", t.access_key, typed.text("access_key_id")).hint(secrets.id_hint),
+        secrets.input("secret_access_key", t.secret_key, typed),
+        secrets.input("session_token", t.session_token, typed),
     ]
 }
 

@@ -73,13 +73,12 @@ async fn a_connection_is_edited_and_keeps_the_secret_that_is_not_typed() {
     let by = bench.service.state.audited(None, i64::MAX, 1).unwrap().remove(0);
     assert_eq!((by.who.as_str(), by.action.as_str(), by.detail.as_deref()), ("console", "redefine kafka", Some("more")));
 
-    let stale = bench.post("/console/sources/more/edit", &format!("version=1&go=save&{}", form.replace("username=u", "username=w"))).await;
+    let later = format!("version=1&go=save&password=hush-other&{}", form.replace("username=u", "username=w"));
+    let stale = bench.post("/console/sources/more/edit", &later).await;
     assert_eq!((stale.status, stale.body.contains("C0604")), (StatusCode::PRECONDITION_FAILED, true), "{}", stale.body);
-    assert!(
-        stale.body.contains("value=\"w\"") && stale.body.contains("name=\"version\" value=\"1\""),
-        "what was typed stays: {}",
-        stale.body
-    );
+    let shown = ["value=\"w\"", "name=\"version\" value=\"1\"", "id=\"password-problem\""];
+    assert!(shown.iter().all(|text| stale.body.contains(text)), "what was typed stays: {}", stale.body);
+    assert!(stale.body.contains("required aria-invalid") && !stale.body.contains("hush-other"), "but for secrets: {}", stale.body);
     for go in ["save", "test"] {
         let moved = format!("version=2&go={go}&{}", edited.replace("h%3A1", "evil%3A1"));
         let refused = bench.post("/console/sources/more/edit", &moved).await.body;
