@@ -30,6 +30,7 @@
 //! | [`three_ways`] | an action by command line, API and console |
 //! | [`tls`] | certificates of its own authority, and a client that shows and trusts what it is told to |
 //! | [`browser`] | a headless Chromium, for the console |
+//! | [`console_pages`] | what every page of the console must be, asked of that browser |
 //! | [`many_rules`] | a service with a thousand rules |
 //! | [`collector`] | a collector of OpenTelemetry, and what it was sent |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
@@ -44,6 +45,7 @@ pub mod broker;
 pub mod browser;
 pub mod bucket;
 pub mod collector;
+pub mod console_pages;
 pub mod crashes;
 pub mod exhaustion;
 pub mod gate;

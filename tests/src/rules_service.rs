@@ -151,9 +151,13 @@ impl RulesService {
 
     /// `catchment rule ARGS...` with the service's address and token.
     pub fn command(&self, args: &[&str]) -> Program {
+        self.command_of("rule", args)
+    }
+
+    fn command_of(&self, verb: &str, args: &[&str]) -> Program {
         let token = self.dir.path().join("state/token");
         let token = token.to_str().expect("a path in UTF-8");
-        Program::new([&["rule"], args, &["--service", &self.address, "--token-file", token]].concat())
+        Program::new([&[verb], args, &["--service", &self.address, "--token-file", token]].concat())
     }
 
     /// Runs an action.
@@ -163,7 +167,12 @@ impl RulesService {
 
     /// The answer to an action that succeeds.
     pub fn done(&self, args: &[&str]) -> Value {
-        let exit = self.run(args);
+        self.done_by("rule", args)
+    }
+
+    /// The same of another verb that calls a service.
+    pub fn done_by(&self, verb: &str, args: &[&str]) -> Value {
+        let exit = self.command_of(verb, args).run(PATIENCE);
         exit.assert_code(0);
         serde_json::from_str(&exit.stdout).unwrap_or(Value::Null)
     }

@@ -1,4 +1,4 @@
-//! An action of `catchment serve` by each of its three ways: `catchment rule`, the API, the console.
+//! An action of `catchment serve` by each of its three ways: `catchment rule` or `catchment token`, the API, the console.
 //!
 //! The console is driven as a browser without scripts drives it: the cookie of a session, the session's secret in each form, fields in a body. What was executed
 //! is noted in the form of a template (`POST /rules/{name}/pause`), so that the list of everything that there is can be held against it. What a test only needs to
@@ -15,12 +15,13 @@ use crate::rules_service::{PATIENCE, RulesService};
 
 pub mod offered;
 pub mod row;
+pub mod scene;
 pub mod table;
 
 /// How an action is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// `catchment rule ...`.
+    /// `catchment rule ...`, `catchment token ...`.
     CommandLine,
     /// A call of the API.
     Api,
@@ -117,13 +118,18 @@ impl ThreeWays {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner).insert(what);
     }
 
-    /// Runs a command, which must succeed. Returns what it printed, null if that is no JSON.
+    /// Runs a command of `catchment rule`, or of `catchment token` if that is its first word, which must succeed. Returns what it printed, null if that is no
+    /// JSON.
     ///
     /// # Panics
     /// If it fails.
     pub fn command(&self, args: &[&str]) -> Value {
-        self.note(format!("rule {}", args[0]));
-        self.service.done(args)
+        let (verb, args) = match args {
+            ["token", args @ ..] => ("token", args),
+            args => ("rule", args),
+        };
+        self.note(format!("{verb} {}", args[0]));
+        self.service.done_by(verb, args)
     }
 
     /// Makes a call of the API, which must succeed; `template` is its line without what is special about this one.

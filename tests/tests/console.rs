@@ -8,24 +8,19 @@ use std::time::{Duration, Instant};
 
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::browser::{Browser, BrowserOptions};
+use catchment_tests::console_pages;
 use catchment_tests::rules_service::RulesService;
 use catchment_tests::services::{Kafka, Minio};
-use serde_json::{Value, json};
-
-/// What a page may weigh with everything that it loads.
-const WEIGHT_MAX: u64 = 250 << 10;
+use serde_json::json;
 
 /// How long a change may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const AXE: &str = include_str!("../vendor/axe/axe.min.js");
-
 const ENTER: &str = "\u{e007}";
 const TAB: &str = "\u{e004}";
 
-/// Names that a Chinese page may have in Latin letters, beside those of the test itself.
-const NAMES: &str = "Catchment API TOML UTC Kafka Parquet hive tencent confluent earliest latest env file PEM TLS COS SecretId APPID PutObject \
-     CompleteMultipartUpload librdkafka archive topic yyyy mm region cos s h m T Z A B C KiB MiB GiB TiB k M G AWS DuckDB catchment gzip zstd";
+/// What a worker says that runs the rule.
+const CONTACT: &str = r#"{"id":"h1","rules":{"RULE":{"version":3,"state":"running","since_ms":1700000000000,"lanes":["RULE/0"]}}}"#;
 
 /// A service, and a browser at it.
 struct Visit {
@@ -73,45 +68,9 @@ impl Visit {
         if !self.options.scripts {
             return;
         }
-        let found = self.browser.run_until_done(&format!(
-            "{AXE};\nconst done = arguments[arguments.length - 1];\n\
-             axe.run(document, {{ resultTypes: ['violations'] }}).then(r => done(r.violations.filter(v => ['serious', 'critical'].includes(v.impact))\
-             .map(v => v.id + ': ' + v.nodes.map(n => n.html + ' ' + n.failureSummary).join(' | '))), e => done([String(e)]));"
-        ));
-        assert_eq!(found, json!([]), "{what}: axe finds");
-        let weight = self.browser.run(
-            "return performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))\
-             .filter(e => !e.name.includes('/series') && !e.name.includes('/follow')).reduce((sum, e) => sum + e.encodedBodySize, 0);",
-        );
-        let weight = weight.as_u64().unwrap_or(u64::MAX);
-        assert!(weight <= WEIGHT_MAX, "{what} weighs {weight} bytes");
-        let paint = self
-            .browser
-            .run("const p = performance.getEntriesByName('first-contentful-paint')[0]; return p ? Math.round(p.startTime) : null;");
-        eprintln!("{what}: {weight} bytes, first paint after {paint} ms");
+        console_pages::check(&self.browser, what);
         if self.options.language.starts_with("zh") {
-            self.check_words(what);
-        }
-    }
-
-    /// No text of the page's own has a word in Latin letters but a name.
-    fn check_words(&self, what: &str) {
-        let texts = self.browser.run(
-            "const texts = []; const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);\
-             while (walker.nextNode()) { const node = walker.currentNode;\
-               if (!node.parentElement.closest('code, pre, samp, script, noscript, svg, textarea, [lang=en]')) texts.push(node.data); } return texts;",
-        );
-        let names: Vec<&str> = NAMES.split_whitespace().collect();
-        for text in texts.as_array().into_iter().flatten().filter_map(Value::as_str).map(|text| text.replace(&self.name, "")) {
-            // A cluster's id is a name of its own.
-            let is_id = |word: &str| word.len() > 15;
-            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'));
-            let foreign = words.filter(|word| word.bytes().any(|b| b.is_ascii_alphabetic()) && !is_id(word));
-            let english: Vec<&str> = foreign
-                .flat_map(|word| word.split(|c: char| !c.is_ascii_alphabetic()))
-                .filter(|w| !w.is_empty() && !names.contains(w))
-                .collect();
-            assert!(english.is_empty(), "{what}: {english:?} in {text:?}");
+            console_pages::check_words(&self.browser, what, &self.name);
         }
     }
 
@@ -295,6 +254,7 @@ impl Visit {
         browser.click("form[action='/console/sources/second/test'] button");
         browser.find(".notice");
         self.check("a connection that answers");
+        self.edit_the_second_source();
         browser.click("form[action='/console/sources/second/delete'] button");
         browser.find(".notice");
         assert!(!browser.source().contains("hush-canary"));
@@ -308,6 +268,49 @@ impl Visit {
         let audit = self.service.done(&["audit", &self.name]);
         let by_console = audit.as_array().into_iter().flatten().filter(|entry| entry["who"] == "console").count();
         assert!(by_console >= 5, "{audit}");
+    }
+
+    fn edit_the_second_source(&self) {
+        let browser = &self.browser;
+        browser.click("a[href='/console/sources/second/edit']");
+        self.check("a connection that is edited");
+        browser.fill("#properties", "client.id=edited");
+        browser.click("#test");
+        browser.find(".notice");
+        self.check("settings that were tried");
+        assert_eq!(self.service.done(&["show-source", "second"])["version"], 1, "nothing is saved yet");
+        browser.click("#save");
+        browser.find(".notice");
+        self.check("a connection that was edited");
+        let edited = self.service.done(&["show-source", "second"]);
+        assert_eq!((&edited["version"], &edited["body"]["properties"]["client.id"]), (&json!(2), &json!("edited")), "{edited}");
+    }
+
+    /// A worker as the service knows it; none runs.
+    fn see_a_worker(&self) {
+        self.go("/console/workers");
+        let contact = serde_json::from_str(&CONTACT.replace("RULE", &self.name)).expect("JSON");
+        assert_eq!(self.service.call("PUT /workers/helper", &contact).0, 200);
+        self.go("/console/workers");
+        self.browser.click("a[href='/console/workers/helper']");
+        assert!(self.browser.source().contains(&format!("{}/0", self.name)), "{}", self.browser.source());
+        self.check("a worker");
+    }
+
+    fn make_a_token(&self) {
+        let browser = &self.browser;
+        self.go("/console/tokens");
+        browser.fill("#name", "robot");
+        browser.click("#create");
+        let text = browser.attribute("#made", "value");
+        self.check("a token that was made");
+        assert!(text.starts_with("ct_robot_"), "a token of another form");
+        self.go("/console/tokens");
+        assert!(!browser.source().contains(&text), "it is said once");
+        assert_eq!(self.service.done_by("token", &["ls", "--json"])[0]["name"], "robot");
+        browser.click("form[action='/console/tokens/robot/delete'] button");
+        browser.find(".notice");
+        self.check("a token that was removed");
     }
 
     fn delete_it(&self) {
@@ -335,6 +338,8 @@ impl Visit {
         self.look_into_files();
         self.change_it();
         self.see_the_rest();
+        self.see_a_worker();
+        self.make_a_token();
         self.delete_it();
         self.browser.click(".tools button");
         self.browser.find("#token");
@@ -379,8 +384,13 @@ fn pages_are_read_in_the_dark_on_a_phone_and_by_keyboard() {
     browser.look(false, 390, 844);
     for page in ["", "/log", "/files", "/versions", "/edit", "/delete"] {
         visit.rule(page);
-        let sticks_out = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth;");
-        assert_eq!(sticks_out, 0, "{page}: tables scroll within their own box");
+        assert_eq!(console_pages::sticks_out(browser), 0, "{page}: tables scroll within their own box");
+    }
+    visit.see_a_worker();
+    for page in ["/console/workers/helper", "/console/sources", "/console/stores", "/console/workers", "/console/tokens", "/console/health"]
+    {
+        visit.go(page);
+        assert_eq!(console_pages::sticks_out(browser), 0, "{page}");
     }
     visit.go("/console");
     visit.picture("rules-phone");

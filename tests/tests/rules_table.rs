@@ -1,4 +1,4 @@
-//! Every action on rules, connections and stores, executed by command line, API and console against one service, and the state that comes of it compared; and
+//! Every action on rules, connections, stores and tokens, executed by command line, API and console against one service, and the state that comes of it compared; and
 //! nothing that the three offer is missing from the table of `tests/src/three_ways/table.rs`.
 //!
 //! The real binary, a real Kafka, the S3 server of the tests. Changes are made on a fresh rule by each way; what only looks, looks at the same one.
@@ -9,10 +9,10 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use catchment_tests::bed::{Bed, Place};
-use catchment_tests::rules_service::{PATIENCE, RulesService};
 use catchment_tests::services::Kafka;
 use catchment_tests::three_ways::offered::offered;
 use catchment_tests::three_ways::row::{Before, Check, Console, Row};
+use catchment_tests::three_ways::scene::{RECORDS, Scene, is_over, list, until};
 use catchment_tests::three_ways::table::{EDITED, ELSEWHERE, FRESH, FRESH_OPEN, rows};
 use catchment_tests::three_ways::{Answer, ThreeWays, Way, as_html, escaped};
 use crc_fast::CrcAlgorithm;
@@ -21,110 +21,12 @@ use serde_json::{Value, json};
 /// Attempts at a time.
 const AT_ONCE: usize = 6;
 
-/// Records that a fresh rule finds.
-const RECORDS: i64 = 20;
-
-/// What all attempts share.
-struct Scene {
-    ways: ThreeWays,
-    topic: String,
-    /// The rule that is only looked at.
-    shared: String,
-    /// The key of one of its objects.
-    key: String,
-}
-
 /// An action by one way.
 struct Attempt<'a> {
     scene: &'a Scene,
     row: &'a Row,
     way: Way,
     name: String,
-}
-
-/// Asks until an answer is as wanted.
-fn until<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> T, is_wanted: impl Fn(&T) -> bool) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = ask();
-        if is_wanted(&found) {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: still {found:?}");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-/// Whether a verification neither waits nor runs.
-fn is_over(found: &Value) -> bool {
-    !matches!(found["state"].as_str(), Some("queued" | "running"))
-}
-
-impl Scene {
-    /// A service, and a paused rule with everything that can be looked at: windows, a gap, versions, a verification, a log.
-    fn prepare(bed: &mut Bed) -> Self {
-        let ways = ThreeWays::at(RulesService::start_with(bed, &["--show-values", "--budget", "1GiB"]));
-        let (topic, shared) = (bed.topic.clone(), format!("shared-{}", bed.topic));
-        let mut scene = Self { ways, topic, shared, key: String::new() };
-        bed.fill(60);
-        let text = |text: &str| text.replace("{name}", &scene.shared).replace("{topic}", &scene.topic);
-        let at = |below: &str| format!("/rules/{}{below}", scene.shared);
-        scene.ways.ask("POST /rules", &text(FRESH));
-        scene.await_stored(&scene.shared, 60);
-        scene.ways.ask(&format!("POST {}", at("/pause")), "");
-        scene.await_state(&scene.shared, "paused");
-        bed.fill(60);
-        let end = bed.admin.log_range(&scene.topic, 0).1;
-        bed.admin.delete_records(&scene.topic, 0, end - RECORDS);
-        scene.ways.ask(&format!("POST {}", at("/resume")), "");
-        let get = |below: &str| scene.ways.ask(&format!("GET {}", at(below)), "").json();
-        until("a gap", || get("/gaps"), |gaps| !list(gaps).is_empty());
-        until("the windows behind the gap", || get("/windows"), |windows| list(windows).iter().any(|window| window["end"] == end));
-        scene.ways.ask(&format!("PUT {}", at("")), &text(EDITED));
-        scene.ways.ask(&format!("POST {}", at("/verify")), r#"{"compare":true}"#);
-        let verified = until("a verification", || get("/verify"), is_over);
-        assert_eq!(verified["state"], "sound", "{verified}");
-        scene.ways.ask(&format!("POST {}", at("/pause")), "");
-        scene.await_state(&scene.shared, "paused");
-        let key = get("/windows")[0]["key"].as_str().expect("a key").to_owned();
-        scene.key = key;
-        scene
-    }
-
-    /// What an action is executed on: something of its own, or what stands there.
-    fn name_for(&self, row: &Row, way: Way) -> String {
-        match row.before {
-            Before::Standing("") => self.shared.clone(),
-            Before::Standing(name) => name.to_owned(),
-            _ => format!("{}-{}-{}", row.action, way.word(), self.topic),
-        }
-    }
-
-    fn rule(&self, name: &str) -> Value {
-        self.ways.ask(&format!("GET /rules/{name}"), "").json()
-    }
-
-    fn await_state(&self, name: &str, state: &str) -> Value {
-        until(&format!("{name} is {state}"), || self.rule(name), |rule| rule["state"] == state)
-    }
-
-    fn await_stored(&self, name: &str, records: i64) {
-        let windows = || self.ways.ask(&format!("GET /rules/{name}/windows"), "").json();
-        let stored = |windows: &Value| list(windows).iter().filter_map(|window| window["records"].as_i64()).sum::<i64>();
-        until(&format!("{records} records of {name}"), windows, |windows| stored(windows) == records);
-    }
-
-    /// What the audit says of a rule, or of a connection of this name, newest first.
-    fn audit(&self, name: &str) -> Vec<Value> {
-        let all = self.ways.ask("GET /audit?limit=1000", "").json();
-        let mut of_it = list(&all).to_vec();
-        of_it.retain(|entry| entry["rule"] == name || (entry["rule"].is_null() && entry["detail"] == name));
-        of_it
-    }
 }
 
 impl Attempt<'_> {
@@ -170,6 +72,7 @@ impl Attempt<'_> {
             Before::Nothing | Before::Standing(_) => {}
             Before::Source => drop(self.ask("POST /sources", r#"{"name":"{name}","brokers":["127.0.0.1:1"]}"#)),
             Before::Store => drop(self.ask("POST /stores", r#"{"name":"{name}","url":"file://{dir}/{name}/"}"#)),
+            Before::Token => drop(self.ask("POST /tokens", r#"{"name":"{name}"}"#)),
             Before::Open => {
                 self.ask("POST /rules", FRESH_OPEN);
                 let line = format!("catchment_records_read_total{{rule=\"{}\"}} {RECORDS}", self.name);
@@ -197,6 +100,11 @@ impl Attempt<'_> {
             (Way::Console, Console::Form(path, fields)) => {
                 let answer = self.ways().form(path, &self.text(path), &self.fields(fields));
                 assert_eq!(answer.status, 303, "{path}: {}", answer.text());
+                Value::Null
+            }
+            (Way::Console, Console::Says(path, fields)) => {
+                let page = self.ways().form(path, &self.text(path), &self.fields(fields));
+                assert!(page.status == 200 && !page.text().contains("id=\"problems\""), "{path}: {}", page.status);
                 Value::Null
             }
             (Way::Console, Console::Asks(path, fields, shown)) => {
@@ -289,6 +197,11 @@ impl Attempt<'_> {
                 let body = if found.status == 404 { Value::Null } else { found.json() };
                 json!({ "connection": body, "audit": self.audit(&self.name) })
             }
+            Check::Token => {
+                let all = self.ask("GET /tokens", "");
+                let is_there = list(&all).iter().any(|token| token["name"] == self.name.as_str());
+                json!({ "is_there": is_there, "audit": self.audit(&self.name) })
+            }
             Check::Noted(action) => {
                 let audit = self.ask("GET /audit?limit=1000", "");
                 json!(list(&audit).iter().any(|entry| entry["action"] == action && self.is_mine(entry)))
@@ -341,9 +254,12 @@ fn digest(bytes: &[u8]) -> Value {
     json!({ "bytes": bytes.len(), "crc": crc_fast::checksum(CrcAlgorithm::Crc64Xz, bytes) })
 }
 
+/// A value without these keys; of a list, each of its elements.
 fn without(mut value: Value, keys: &[&str]) -> Value {
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|key, _| !keys.contains(&key.as_str()));
+    match &mut value {
+        Value::Object(fields) => fields.retain(|key, _| !keys.contains(&key.as_str())),
+        Value::Array(all) => all.iter_mut().for_each(|one| *one = without(one.take(), keys)),
+        _ => {}
     }
     value
 }

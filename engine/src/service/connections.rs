@@ -117,6 +117,23 @@ impl Supervisor {
         body: Value,
         who: &str,
     ) -> Result<Connection, Vec<Error>> {
+        let body = self.edited(kind, name, body).await?;
+        let (edited, who) = (name.to_owned(), who.to_owned());
+        let edit = move |state: &State| state.edit_connection((kind.section(), &edited), version, &body, &who, now_ms());
+        Ok(shown(&self.state().ask(edit).await?))
+    }
+
+    /// The settings that an edit would give one, to be tried before they are kept.
+    ///
+    /// # Errors
+    /// As [`edit_connection`](Self::edit_connection), but for `C0604`.
+    pub async fn settings_of_edit(&self, kind: Kind, name: &str, body: Value) -> Result<Config, Vec<Error>> {
+        let body = self.edited(kind, name, body).await?;
+        Config::parse(&definition::to_toml(kind.section(), name, &body)?, "body")
+    }
+
+    /// The body of an edit, with the secrets that its masks stand for.
+    async fn edited(&self, kind: Kind, name: &str, body: Value) -> Result<String, Vec<Error>> {
         if self.connection(kind, name).await?.origin == Origin::File {
             return Err(vec![connection_unknown(kind.section(), name)]);
         }
@@ -141,9 +158,7 @@ impl Supervisor {
                 .help("write each secret out, or where it is: env:NAME or file:/path"),
             ]);
         }
-        let (edited, who) = (name.to_owned(), who.to_owned());
-        let edit = move |state: &State| state.edit_connection((kind.section(), &edited), version, &body, &who, now_ms());
-        Ok(shown(&self.state().ask(edit).await?))
+        Ok(body)
     }
 
     async fn rule_that_names(&self, kind: Kind, name: &str) -> Result<Option<String>> {

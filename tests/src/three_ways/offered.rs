@@ -1,5 +1,5 @@
-//! Everything that API, command line and console offer, as [`ThreeWays::executed`] notes it: what the API says of itself, the subcommands of `catchment rule`, the
-//! forms of the console's templates.
+//! Everything that API, command line and console offer, as [`ThreeWays::executed`] notes it: what the API says of itself, the subcommands of `catchment rule` and
+//! `catchment token`, the forms of the console's templates.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,8 +17,10 @@ pub fn offered(ways: &ThreeWays) -> BTreeSet<String> {
         methods.map(move |method| format!("{method} {path}"))
     });
     let command = catchment::cli::command();
-    let rule = command.find_subcommand("rule").expect("there is `catchment rule`");
-    let commands = rule.get_subcommands().map(|command| format!("rule {}", command.get_name()));
+    let commands = ["rule", "token"].into_iter().flat_map(|verb| {
+        let found = command.find_subcommand(verb).unwrap_or_else(|| panic!("there is `catchment {verb}`"));
+        found.get_subcommands().map(move |command| format!("{verb} {}", command.get_name()))
+    });
     calls.chain(commands).chain(forms()).collect()
 }
 
@@ -31,7 +33,7 @@ fn forms() -> BTreeSet<String> {
     for text in texts {
         for form in text.split("<form ").skip(1).filter(|form| form.starts_with("method=\"post\"")) {
             let action = form.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form has an action");
-            let action = action.replace("{{ name }}", "{name}").replace("{{ c.name }}", "{name}");
+            let action = action.replace("{{ name }}", "{name}").replace("{{ c.name }}", "{name}").replace("{{ token.name }}", "{name}");
             let bases = if action.contains("{{ base }}") { vec!["/console/sources", "/console/stores"] } else { vec![""] };
             forms.extend(bases.into_iter().map(|base| format!("form {}", action.replace("{{ base }}", base))));
         }

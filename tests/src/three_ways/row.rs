@@ -9,7 +9,7 @@ pub struct Row {
     pub before: Before,
     /// The text of `{file}`.
     pub file: &'static str,
-    /// `catchment rule ...`
+    /// `catchment rule ...`, or `catchment token ...`
     pub command: &'static [&'static str],
     /// Method and path, and the body if it has one.
     pub call: (&'static str, &'static str),
@@ -40,6 +40,8 @@ pub enum Before {
     Source,
     /// A new store.
     Store,
+    /// A new further token.
+    Token,
     /// What is there already, of this name, and is only looked at; the rule if the name is empty.
     Standing(&'static str),
 }
@@ -51,6 +53,8 @@ pub enum Console {
     Form(&'static str, &'static [(&'static str, &'static str)]),
     /// A form with these fields, whose page shows for each thing that the API answers this text.
     Asks(&'static str, &'static [(&'static str, &'static str)], &'static str),
+    /// A form with these fields, whose own page says what came of it.
+    Says(&'static str, &'static [(&'static str, &'static str)]),
     /// A page that shows for each thing that the API answers this text.
     Shows(&'static str, &'static str),
     /// The same answer at another address.
@@ -76,6 +80,8 @@ pub enum Check {
     Verified,
     /// The connection or store at this path, and the audit of its name.
     Connection(&'static str),
+    /// Whether there is a further token of this name, and the audit of it.
+    Token,
     /// That the audit has this action.
     Noted(&'static str),
 }

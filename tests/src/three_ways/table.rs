@@ -4,8 +4,8 @@
 //! takes), `{out}` (a new file), `{dir}`, and of the rule that is only looked at `{key}`, `{directory}` and `{piece}` of an object, `{key%}` and
 //! `{directory%}` escaped for a query.
 
-use super::row::Before::{Edited, Nothing, Open, Paused, Rule, Source, Standing, Store, Stored};
-use super::row::Check::{Answer, Connection, NoRule, Noted, Verified, Windows};
+use super::row::Before::{Edited, Nothing, Open, Paused, Rule, Standing, Stored};
+use super::row::Check::{Answer, NoRule, Verified, Windows};
 use super::row::Console::{Asks, Form, Same, Shows};
 use super::row::{Check, Console, Row, row};
 
@@ -50,6 +50,9 @@ macro_rules! draft {
         ]
     };
 }
+
+mod connections;
+mod service;
 
 const RULES: &[Row] = &[
     row(
@@ -158,8 +161,16 @@ const RULES: &[Row] = &[
 
 /// What is only looked at: the same rule by all ways.
 const LOOKS: &[Row] = &[
-    row("list", Standing(""), &["list", "--json"], ("GET /rules", ""), Shows("/console?q={name}", "<code>{name}</code>"), &[Answer(&[])])
-        .only("{name}"),
+    // Its name is the first one behind this one.
+    row(
+        "list",
+        Standing(""),
+        &["list", "--json", "--after", "shared", "--limit", "1"],
+        ("GET /rules?after=shared&limit=1", ""),
+        Shows("/console?q={name}", "<code>{name}</code>"),
+        &[Answer(&[])],
+    )
+    .only("{name}"),
     row(
         "show",
         Standing(""),
@@ -264,139 +275,11 @@ const LOOKS: &[Row] = &[
         Shows("/console/health?rule={name}", "<code>{action}</code>"),
         &[Answer(&[])],
     ),
-    row("copy-state", Nothing, &["copy-state"], ("POST /state/copy", ""), Form("/console/health/copy", &[]), &[Noted("copy the state")]),
-    row(
-        "workers",
-        Standing(""),
-        &["workers"],
-        ("GET /workers", ""),
-        Console::None("a rule's state and reason name the worker that lacks something; a worker is seen to on its own machine"),
-        &[Answer(&[])],
-    ),
-];
-
-const TYPED_ONCE: &str =
-    "the console shows no secret and so has none to send again; create another connection there, and edit the rules that should use it";
-
-const CONNECTIONS: &[Row] = &[
-    row("sources", Standing("k"), &["sources"], ("GET /sources", ""), Shows("/console/sources", "<code>{name}</code>"), &[Answer(&[])])
-        .only("k"),
-    row(
-        "show-source",
-        Standing("k"),
-        &["show-source", "k"],
-        ("GET /sources/{name}", ""),
-        Shows("/console/sources", "<code>{name}</code>"),
-        &[Answer(&[])],
-    ),
-    row(
-        "create-source",
-        Nothing,
-        &["create-source", "{name}", "{file}"],
-        ("POST /sources", r#"{"name":"{name}","brokers":["127.0.0.1:1"],"properties":{"client.id":"x"}}"#),
-        Form("/console/sources", &[("name", "{name}"), ("brokers", "127.0.0.1:1"), ("properties", "client.id=x")]),
-        &[Connection("sources")],
-    )
-    .with_file("[kafka.{name}]\nbrokers = [\"127.0.0.1:1\"]\nproperties = { \"client.id\" = \"x\" }\n"),
-    row(
-        "edit-source",
-        Source,
-        &["edit-source", "{name}", "{file}", "--version", "1"],
-        ("PUT /sources/{name}", r#"{"brokers":["127.0.0.1:2"]}"#),
-        Console::None(TYPED_ONCE),
-        &[Connection("sources")],
-    )
-    .with_file("[kafka.{name}]\nbrokers = [\"127.0.0.1:2\"]\n"),
-    row(
-        "test-source",
-        Standing("k"),
-        &["test-source", "k"],
-        ("POST /sources/{name}/test", ""),
-        Asks("/console/sources/{name}/test", &[], "{cluster}"),
-        // Other tests make topics meanwhile.
-        &[Answer(&["took_ms", "topics"])],
-    ),
-    row(
-        "delete-source",
-        Source,
-        &["delete-source", "{name}"],
-        ("DELETE /sources/{name}", ""),
-        Form("/console/sources/{name}/delete", &[]),
-        &[Connection("sources")],
-    ),
-    row(
-        "topics",
-        Standing("k"),
-        &["topics", "k", "{topic}"],
-        ("GET /sources/{name}/topics?search={topic}", ""),
-        Asks("/console/add", draft!("2", "search", ("search", "{topic}")), "value=\"{name}\""),
-        &[Answer(&[])],
-    ),
-    row(
-        "topic",
-        Standing("k"),
-        &["topic", "k", "{topic}"],
-        ("GET /sources/{name}/topics/{topic}", ""),
-        Asks("/console/add", draft!("2", "search", ("search", "{topic}")), "<td class=\"number\">{records}</td>"),
-        &[Answer(&["records_last_hour"])],
-    ),
-    row(
-        "records",
-        Standing("k"),
-        &["records", "k", "{topic}", "--limit", "3"],
-        ("GET /sources/{name}/topics/{topic}/records?limit=3", ""),
-        Asks("/console/add", draft!("2", "sample", ("topics", "{topic}")), "<td class=\"number\">{offset}</td>"),
-        &[Answer(&[])],
-    ),
-    row("stores", Standing("s"), &["stores"], ("GET /stores", ""), Shows("/console/stores", "<code>{name}</code>"), &[Answer(&[])])
-        .only("s"),
-    row(
-        "show-store",
-        Standing("s"),
-        &["show-store", "s"],
-        ("GET /stores/{name}", ""),
-        Shows("/console/stores", "<code>{name}</code>"),
-        &[Answer(&[])],
-    ),
-    row(
-        "create-store",
-        Nothing,
-        &["create-store", "{name}", "{file}"],
-        ("POST /stores", r#"{"name":"{name}","url":"file://{dir}/{name}/"}"#),
-        Form("/console/stores", &[("name", "{name}"), ("url", "file://{dir}/{name}/")]),
-        &[Connection("stores")],
-    )
-    .with_file("[store.{name}]\nurl = \"file://{dir}/{name}/\"\n"),
-    row(
-        "edit-store",
-        Store,
-        &["edit-store", "{name}", "{file}", "--version", "1"],
-        ("PUT /stores/{name}", r#"{"url":"file://{dir}/{name}-moved/"}"#),
-        Console::None(TYPED_ONCE),
-        &[Connection("stores")],
-    )
-    .with_file("[store.{name}]\nurl = \"file://{dir}/{name}-moved/\"\n"),
-    row(
-        "probe-store",
-        Standing("s"),
-        &["probe-store", "s"],
-        ("POST /stores/{name}/probe", ""),
-        Asks("/console/stores/{name}/test", &[], "<code>{store}</code>"),
-        &[Answer(&[])],
-    ),
-    row(
-        "delete-store",
-        Store,
-        &["delete-store", "{name}"],
-        ("DELETE /stores/{name}", ""),
-        Form("/console/stores/{name}/delete", &[]),
-        &[Connection("stores")],
-    ),
 ];
 
 /// All actions.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    RULES.iter().chain(LOOKS).chain(CONNECTIONS)
+    RULES.iter().chain(LOOKS).chain(connections::CONNECTIONS).chain(service::SERVICE)
 }
 
 /// What there is and is not in the table, each with the reason.
@@ -408,14 +291,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("DELETE /rules/{name}/verify", UNDER_WAY),
     ("rule cancel-verification", UNDER_WAY),
     ("form /console/rules/{name}/verify/cancel", UNDER_WAY),
-    ("GET /tokens", TOKENS),
-    ("POST /tokens", TOKENS),
-    ("DELETE /tokens/{name}", TOKENS),
     ("PUT /workers/{name}", BY_WORKERS),
     ("POST /workers/{name}/reports", BY_WORKERS),
 ];
 
 const UNDER_WAY: &str =
     "a verification of a few records ends before anybody can cancel it: engine/src/service/verification.rs holds its turn to do so";
-const TOKENS: &str = "`catchment token` makes them, not `catchment rule`, and the console none: tests/tests/security.rs";
 const BY_WORKERS: &str = "workers call it, nobody else: tests/tests/workers.rs, tests/tests/api.rs";

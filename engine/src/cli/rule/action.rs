@@ -14,8 +14,14 @@ use crate::error::Result;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Action {
-    /// All rules and what they are doing
+    /// Rules and what they are doing: all of them, or a page
     List {
+        /// Only rules whose names come behind this one: the last one of the page before
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        after: Option<String>,
+        /// How many rules, at most 1000; all of them if it is left out
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -156,7 +162,9 @@ impl Action {
     pub(super) fn call(&self) -> Result<Call> {
         let at = |method, NameArgs { name }: &NameArgs, below: &str| Call::new(method, format!("/rules/{name}{below}"));
         Ok(match self {
-            Self::List { .. } => Call::new("GET", "/rules"),
+            Self::List { after, limit, .. } => {
+                Call::new("GET", query("/rules", &[("after", after.clone()), ("limit", limit.map(|n| n.to_string()))]))
+            }
             Self::Show(name) => at("GET", name, ""),
             Self::Preview(body) => Call::new("POST", "/preview").with_body(body.named("rule")?),
             Self::Create(body) => Call::new("POST", "/rules").with_body(body.named("rule")?),

@@ -50,7 +50,13 @@ pub(super) enum ConnectionAction {
     /// Forget a store that no rule names
     DeleteStore(NameArgs),
     /// What a store permits, and what its create-only guards are worth
-    ProbeStore(NameArgs),
+    ProbeStore {
+        #[command(flatten)]
+        name: NameArgs,
+        /// Below this prefix, which is all that a policy for a rule with it need permit; the store's own if it is left out
+        #[arg(long, value_name = "PREFIX")]
+        prefix: Option<String>,
+    },
 }
 
 impl ConnectionAction {
@@ -76,7 +82,7 @@ impl ConnectionAction {
             Self::CreateStore(body) => Call::new("POST", "/stores").with_body(body.named("store")?),
             Self::EditStore(edit) => edit.call("/stores", "store")?,
             Self::DeleteStore(name) => store("DELETE", name, ""),
-            Self::ProbeStore(name) => store("POST", name, "/probe"),
+            Self::ProbeStore { name, prefix } => store("POST", name, &query("/probe", &[("prefix", prefix.clone())])),
         })
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn main(args: &RuleArgs) -> Outcome {
     }
     let answer = runtime.block_on(call.make(&service))?;
     match &args.action {
-        Action::List { json: false } => print(list(&answer))?,
+        Action::List { json: false, .. } => print(list(&answer))?,
         Action::Verify { name, no_wait: false, .. } => return verified(&runtime.block_on(end_of_verification(&service, name))?),
         _ if answer.is_null() => {}
         _ => print_json(&answer)?,

@@ -36,7 +36,7 @@ mod inspect;
 mod openapi;
 mod problem;
 mod rules;
-mod tokens;
+pub(in crate::service) mod tokens;
 mod verify;
 mod view;
 mod workers;

@@ -79,12 +79,19 @@ pub(super) async fn delete(
     OfPath(name): OfPath<String>,
 ) -> Result<Response, Problem> {
     check(&holder)?;
-    service.tokens.remove(&service.state, &name, &by.who).await?;
-    service.sessions.keep(|of| service.tokens.holds(of));
+    forget(&service, &name, &by).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn check(holder: &Holder) -> Result<(), Problem> {
+/// Forgets a further token, and ends its sessions.
+pub(in crate::service) async fn forget(service: &Service, name: &str, by: &By) -> Result<(), Error> {
+    service.tokens.remove(&service.state, name, &by.who).await?;
+    service.sessions.keep(|of| service.tokens.holds(of));
+    Ok(())
+}
+
+/// Whether whoever asks may make and remove tokens.
+pub(in crate::service) fn check(holder: &Holder) -> Result<(), Problem> {
     match holder {
         Holder::File => Ok(()),
         Holder::Named(name, _) => Err(Error::new(FILE_TOKEN_WANTED, ErrorKind::Denied, "a further token makes and removes no others")

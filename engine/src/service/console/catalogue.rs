@@ -3,64 +3,6 @@
 //! One line a text, with both languages in it: a text that is missing in one does not compile. What the engine itself says, such as the words of an error, is not
 //! here: it is shown as the output of a program. `{}` stands for what is filled in.
 
-/// A language of the pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Language {
-    English,
-    Chinese,
-}
-
-impl Language {
-    /// Its tag, as HTML and HTTP write it.
-    pub(super) fn tag(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::Chinese => "zh",
-        }
-    }
-
-    /// What its readers call it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::English => "English",
-            Self::Chinese => "中文",
-        }
-    }
-
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::English => Self::Chinese,
-            Self::Chinese => Self::English,
-        }
-    }
-
-    pub(super) fn texts(self) -> &'static Texts {
-        match self {
-            Self::English => &ENGLISH,
-            Self::Chinese => &CHINESE,
-        }
-    }
-
-    /// The language of a tag, with or without a region.
-    pub(super) fn of_tag(tag: &str) -> Option<Self> {
-        match tag.split('-').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "en" => Some(Self::English),
-            "zh" => Some(Self::Chinese),
-            _ => None,
-        }
-    }
-
-    /// The one that an `Accept-Language` header likes best; English if it names none that is here.
-    pub(super) fn accepted(header: &str) -> Self {
-        let weighed = header.split(',').filter_map(|part| {
-            let (tag, weight) = part.split_once(";q=").unwrap_or((part, "1"));
-            Some((Self::of_tag(tag.trim())?, weight.trim().parse::<f32>().ok()?))
-        });
-        // Of equals the first one.
-        weighed.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(Self::English, |(language, _)| language)
-    }
-}
-
 impl Texts {
     /// A text with its places filled in, in their order.
     pub(super) fn fill(&self, text: &str, values: &[&str]) -> String {
@@ -74,21 +16,33 @@ impl Texts {
     }
 }
 
+/// The texts of one language as a type, with those of another module in it where a line begins with `@`.
 macro_rules! texts {
-    ($($name:ident: $english:literal / $chinese:literal,)+) => {
+    ($(@$inner:ident: $module:ident,)* $($name:ident: $english:literal / $chinese:literal,)+) => {
         /// The texts of one language.
         #[derive(Debug)]
-        pub(super) struct Texts { $(pub(super) $name: &'static str,)+ }
+        pub(in crate::service::console) struct Texts {
+            $(pub(in crate::service::console) $inner: $module::Texts,)*
+            $(pub(in crate::service::console) $name: &'static str,)+
+        }
 
-        pub(super) const ENGLISH: Texts = Texts { $($name: $english,)+ };
-        pub(super) const CHINESE: Texts = Texts { $($name: $chinese,)+ };
+        pub(in crate::service::console) const ENGLISH: Texts = Texts { $($inner: $module::ENGLISH,)* $($name: $english,)+ };
+        pub(in crate::service::console) const CHINESE: Texts = Texts { $($inner: $module::CHINESE,)* $($name: $chinese,)+ };
 
         #[cfg(test)]
-        const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $chinese),)+];
+        pub(super) const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $chinese),)+];
     };
 }
 
+mod language;
+mod service;
+#[cfg(test)]
+pub(super) mod tests;
+
+pub(super) use language::Language;
+
 texts! {
+    @of_service: service,
     // The frame.
     skip: "Skip to the content" / "跳到正文",
     navigation: "Main navigation" / "主导航",
@@ -405,115 +359,4 @@ texts! {
     no_proof: "It has no proof that can be read." / "没有可读取的证明。",
     first_records: "First records" / "前几条记录",
     queries: "Query it" / "查询",
-    // Sources and stores.
-    sources: "Sources" / "来源",
-    stores: "Stores" / "存储",
-    sources_caption: "Kafka connections that rules may name" / "规则可使用的 Kafka 连接",
-    stores_caption: "Stores that rules may name" / "规则可使用的存储",
-    new_source: "New connection" / "新建连接",
-    new_store: "New store" / "新建存储",
-    used_by: "Used by" / "使用者",
-    done_connection_created: "It is created; rules may name it." / "已创建，规则可以使用。",
-    done_connection_deleted: "It is forgotten." / "已删除。",
-    secrets_hint: "None is written over: create another one, and edit the rules." / "已有项不会被覆盖：请新建一个，再编辑相应规则。",
-    brokers: "Bootstrap addresses" / "接入地址",
-    brokers_hint: "HOST:PORT, several with commas." / "主机:端口，多个用逗号分隔。",
-    preset: "Kind of cluster" / "集群类型",
-    no_preset: "Kafka" / "Kafka",
-    encryption: "Encryption" / "加密",
-    no_tls: "none" / "不加密",
-    tls_system: "TLS, authorities of the system" / "TLS，使用系统证书",
-    tls_ca: "TLS, authorities of a file" / "TLS，使用指定证书",
-    ca_file: "File of authorities" / "证书文件",
-    ca_hint: "A PEM file on the service's machine." / "服务所在机器上的 PEM 文件。",
-    login: "Login" / "登录方式",
-    no_login: "none" / "不登录",
-    username: "User name" / "用户名",
-    password: "Password" / "密码",
-    secret_hint: "Or env:NAME, or file:/path on the service's machine." / "也可写 env:变量名，或服务所在机器上的 file:/路径。",
-    properties: "Further properties" / "其他属性",
-    properties_hint: "Of librdkafka, one name=value on each line." / "librdkafka 属性，每行一个 名称=值。",
-    url_hint: "s3://BUCKET/PREFIX/, cos://BUCKET-APPID/PREFIX/?region=R or file:///DIR/." / "s3://存储桶/前缀/、cos://存储桶-APPID/前缀/?region=地域 或 file:///目录/。",
-    access_key: "Access key id" / "访问密钥标识",
-    access_key_hint: "Of COS the secret id. Left empty: the usual variables, profiles and roles." / "COS 为 SecretId。留空则使用常见的环境变量、配置文件和角色。",
-    secret_key: "Secret access key" / "访问密钥",
-    session_token: "Session token" / "临时会话令牌",
-    // Health.
-    health: "Health" / "健康",
-    service: "The service" / "服务",
-    memory_of_rules: "Memory of running rules" / "运行中规则的内存",
-    values_of_records: "Keys and values of records" / "记录的键和值",
-    values_are_shown: "shown" / "显示",
-    values_are_hidden: "hidden" / "隐藏",
-    copy_state: "Copy the state" / "备份状态",
-    copy_state_hint: "Rules, versions, history and audit, as one file in the state directory." / "规则、版本、历史和审计，存为状态目录中的一个文件。",
-    audit: "Audit" / "审计",
-    audit_caption: "Who changed what, newest first" / "谁改了什么，最新在前",
-    who: "Who" / "操作者",
-    action: "Action" / "操作",
-    detail: "Detail" / "详情",
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// Latin words that Chinese texts may have: names, and what is typed as it stands.
-    pub(in super::super) const NAMES: &[&str] = &[
-        "API",
-        "TOML",
-        "UTC",
-        "Kafka",
-        "Parquet",
-        "hive",
-        "tencent",
-        "confluent",
-        "earliest",
-        "latest",
-        "env",
-        "file",
-        "PEM",
-        "TLS",
-        "COS",
-        "SecretId",
-        "APPID",
-        "PutObject",
-        "CompleteMultipartUpload",
-        "librdkafka",
-        "archive",
-        "topic",
-        "yyyy",
-        "mm",
-        "region",
-        "cos",
-        "s",
-        "MiB",
-        "GiB",
-        "h",
-        "m",
-        "T",
-        "Z",
-        "A",
-        "B",
-        "C",
-    ];
-
-    #[test]
-    fn every_text_is_in_both_languages() {
-        for (name, english, chinese) in ALL {
-            assert!(!english.is_empty() && !chinese.is_empty(), "{name}");
-            assert_eq!(english.matches("{}").count(), chinese.matches("{}").count(), "{name}");
-            let words = chinese.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
-            let foreign: Vec<&str> = words.filter(|word| !NAMES.contains(word)).collect();
-            assert!(foreign.is_empty(), "{name}: {foreign:?} in {chinese}");
-            assert!(!english.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)), "{name}: {english}");
-        }
-    }
-
-    #[test]
-    fn places_are_filled_in_their_order() {
-        assert_eq!(ENGLISH.fill("{} of {}{}", &["1", "{}", "x"]), "1 of {}x");
-        assert_eq!(ENGLISH.fill("{}|{}", &["1"]), "1|");
-        assert_eq!(ENGLISH.fill("none", &[]), "none");
-    }
 }

@@ -1,10 +1,10 @@
-//! Kafka connections and stores: listed, tried, created, forgotten.
+//! Kafka connections and stores: listed, tried, created, forgotten; [edited](edit) on a page of their own.
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::context::Page;
 use super::elsewhere::{self, Elsewhere};
@@ -13,7 +13,7 @@ use super::inputs::{Input, InputKind};
 use super::refusal::{ProblemShown, Refusal, problems, shown};
 use super::show;
 use super::words;
-use crate::config::{Mechanism, Preset, Words as _};
+use crate::config::{KafkaSettings, StoreSettings};
 use crate::error::Error;
 use crate::service::api::{OfPath, OfQuery, Service};
 use crate::service::changes::By;
@@ -21,6 +21,9 @@ use crate::service::connections::Connection;
 use crate::service::definition::Kind;
 use crate::service::inspection::Probed;
 use crate::service::state::{Origin, State as Kept};
+
+pub(super) mod edit;
+mod form;
 
 #[derive(Template)]
 #[template(path = "console/connections.html")]
@@ -44,7 +47,8 @@ struct Row {
     origin: &'static str,
     settings: Vec<(String, String)>,
     rules: Vec<String>,
-    deletable: bool,
+    /// Whether it was created here, and can be edited and forgotten.
+    own: bool,
 }
 
 /// What is said above the list.
@@ -58,7 +62,7 @@ struct Said {
 /// What was done on the page before.
 #[derive(Debug, Deserialize)]
 pub(super) struct Done {
-    done: Option<String>,
+    pub(super) done: Option<String>,
 }
 
 fn base(kind: Kind) -> &'static str {
@@ -75,7 +79,7 @@ async fn page(service: &Service, p: Page, kind: Kind, typed: &Fields, said: Said
         origin: words::origin(p.t, one.origin),
         settings: one.body.as_ref().map(|body| flat("", body)).unwrap_or_default(),
         rules: rules.iter().filter(|rule| kind.names_in(&rule.body).as_ref() == Some(&one.name)).map(|rule| rule.name.clone()).collect(),
-        deletable: one.origin == Origin::Api,
+        own: one.origin == Origin::Api,
         name: one.name,
     };
     let t = p.t;
@@ -83,15 +87,15 @@ async fn page(service: &Service, p: Page, kind: Kind, typed: &Fields, said: Said
     let (command, path) = if is_source { ("sources", "/sources") } else { ("stores", "/stores") };
     Ok(shown(&ConnectionsPage {
         base: base(kind),
-        heading: if is_source { t.sources } else { t.stores },
-        caption: if is_source { t.sources_caption } else { t.stores_caption },
-        new_heading: if is_source { t.new_source } else { t.new_store },
+        heading: if is_source { t.of_service.sources } else { t.of_service.stores },
+        caption: if is_source { t.of_service.sources_caption } else { t.of_service.stores_caption },
+        new_heading: if is_source { t.of_service.new_source } else { t.of_service.new_store },
         test: if is_source { t.test_connection } else { t.probe_store },
         notice: said.notice,
         problems: problems(&said.errors),
         probed: said.probed,
         connections: connections.into_iter().map(row).collect(),
-        inputs: if is_source { source_inputs(&p, typed) } else { store_inputs(&p, typed) },
+        inputs: form::of_new(&p, kind, typed),
         elsewhere: elsewhere::of(&p, &[command], "GET", path, None),
         p,
     }))
@@ -106,86 +110,19 @@ fn flat(path: &str, value: &Value) -> Vec<(String, String)> {
     fields.iter().flat_map(|(key, value)| flat(&joined(key), value)).collect()
 }
 
-/// A choice among the engine's own words, or none of them.
-fn optional(id: &'static str, label: &'static str, none: &'static str, words: &'static [&'static str], typed: &Fields) -> Input {
-    let options = words.iter().map(|word| ((*word).to_owned(), (*word).to_owned()));
-    let options = std::iter::once((String::new(), none.to_owned())).chain(options).collect();
-    Input { value: typed.text(id).to_owned(), ..Input::new(id, label, InputKind::Select(options)) }
-}
-
-fn source_inputs(p: &Page, typed: &Fields) -> Vec<Input> {
-    let t = p.t;
-    vec![
-        Input::text("name", t.name, typed.text("name")).hint(t.name_hint).required(),
-        Input::text("brokers", t.brokers, typed.text("brokers")).hint(t.brokers_hint).required(),
-        optional("preset", t.preset, t.no_preset, Preset::WORDS, typed),
-        Input::words("tls", t.encryption, typed.text("tls"), &[("", t.no_tls), ("system", t.tls_system), ("ca", t.tls_ca)]),
-        Input::text("ca", t.ca_file, typed.text("ca")).hint(t.ca_hint),
-        optional("mechanism", t.login, t.no_login, Mechanism::WORDS, typed),
-        Input::text("username", t.username, typed.text("username")),
-        Input::new("password", t.password, InputKind::Secret).hint(t.secret_hint),
-        Input { kind: InputKind::Area, ..Input::text("properties", t.properties, &typed.lines("properties")) }.hint(t.properties_hint),
-    ]
-}
-
-fn store_inputs(p: &Page, typed: &Fields) -> Vec<Input> {
-    let t = p.t;
-    vec![
-        Input::text("name", t.name, typed.text("name")).hint(t.name_hint).required(),
-        Input::text("url", t.address, typed.text("url")).hint(t.url_hint).required(),
-        Input::text("access_key_id", t.access_key, typed.text("access_key_id")).hint(t.access_key_hint),
-        Input::new("secret_access_key", t.secret_key, InputKind::Secret).hint(t.secret_hint),
-        Input::new("session_token", t.session_token, InputKind::Secret).hint(t.secret_hint),
-    ]
-}
-
-fn put(to: &mut Map<String, Value>, key: &str, text: &str) {
-    if !text.is_empty() {
-        to.insert(key.to_owned(), text.into());
-    }
-}
-
-/// The body that a form describes; what is left empty is left out.
-fn source_body(fields: &Fields) -> Value {
-    let brokers: Vec<&str> = fields.text("brokers").split([',', '\n']).map(str::trim).filter(|broker| !broker.is_empty()).collect();
-    let mut body = Map::from_iter([("name".to_owned(), fields.text("name").into()), ("brokers".to_owned(), json!(brokers))]);
-    put(&mut body, "preset", fields.text("preset"));
-    match fields.text("tls") {
-        "" => {}
-        "ca" => drop(body.insert("tls".to_owned(), json!({ "ca": fields.text("ca") }))),
-        _ => drop(body.insert("tls".to_owned(), json!({}))),
-    }
-    if !fields.text("mechanism").is_empty() {
-        let mut sasl = Map::new();
-        ["mechanism", "username", "password"].iter().for_each(|key| put(&mut sasl, key, fields.text(key)));
-        body.insert("sasl".to_owned(), Value::Object(sasl));
-    }
-    let lines = fields.lines("properties");
-    let properties: Map<String, Value> =
-        lines.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim().to_owned(), value.trim().into())).collect();
-    if !properties.is_empty() {
-        body.insert("properties".to_owned(), Value::Object(properties));
-    }
-    Value::Object(body)
-}
-
-fn store_body(fields: &Fields) -> Value {
-    let mut body = Map::new();
-    ["name", "url", "access_key_id", "secret_access_key", "session_token"].iter().for_each(|key| put(&mut body, key, fields.text(key)));
-    Value::Object(body)
-}
-
 async fn list(service: &Service, p: Page, kind: Kind, done: Done) -> Result<Response, Refusal> {
     let notice = match done.done.as_deref() {
-        Some("created") => Some(p.t.done_connection_created.to_owned()),
-        Some("deleted") => Some(p.t.done_connection_deleted.to_owned()),
+        Some("created") => Some(p.t.of_service.done_connection_created.to_owned()),
+        Some("edited") => Some(p.t.of_service.done_connection_edited.to_owned()),
+        Some("deleted") => Some(p.t.of_service.done_connection_deleted.to_owned()),
         _ => None,
     };
     page(service, p, kind, &Fields::default(), Said { notice, ..Said::default() }).await
 }
 
 async fn create(service: &Service, by: &By, p: Page, kind: Kind, fields: &Fields) -> Result<Response, Refusal> {
-    let body = if kind == Kind::Kafka { source_body(fields) } else { store_body(fields) };
+    let mut body = form::body(kind, None, fields);
+    body["name"] = fields.text("name").into();
     match service.supervisor.create_connection(kind, body, &by.who).await {
         Ok(_) => Ok(Redirect::to(&format!("{}?done=created", base(kind))).into_response()),
         Err(errors) => page(service, p, kind, fields, Said { errors, ..Said::default() }).await,
@@ -233,25 +170,35 @@ pub(super) async fn delete_store(
     delete(&service, &by, p, Kind::Store, name).await
 }
 
-/// Tries a connection.
-pub(super) async fn test(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
-    let kafka = service.supervisor.kafka_named(&name).await?;
-    let said = match service.inspector.reach(&kafka).await {
+/// What a cluster says.
+async fn said_of_source(service: &Service, p: &Page, kafka: &KafkaSettings) -> Said {
+    match service.inspector.reach(kafka).await {
         Ok(reached) => {
             let numbers = [reached.cluster, show::count(reached.topics as i64), show::count(reached.took_ms as i64)];
             Said { notice: Some(p.t.fill(p.t.reached, &numbers.each_ref().map(String::as_str))), ..Said::default() }
         }
         Err(error) => Said { errors: vec![error], ..Said::default() },
-    };
+    }
+}
+
+/// What a store permits.
+async fn said_of_store(service: &Service, store: &StoreSettings) -> Said {
+    match service.inspector.probe(store, "").await {
+        Ok(probed) => Said { probed: Some(probed), ..Said::default() },
+        Err(error) => Said { errors: vec![error], ..Said::default() },
+    }
+}
+
+/// Tries a connection.
+pub(super) async fn test(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
+    let kafka = service.supervisor.kafka_named(&name).await?;
+    let said = said_of_source(&service, &p, &kafka).await;
     page(&service, p, Kind::Kafka, &Fields::default(), said).await
 }
 
 /// Tries a store.
 pub(super) async fn probe(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
     let store = service.supervisor.store_named(&name, "").await?;
-    let said = match service.inspector.probe(&store, "").await {
-        Ok(probed) => Said { probed: Some(probed), ..Said::default() },
-        Err(error) => Said { errors: vec![error], ..Said::default() },
-    };
+    let said = said_of_store(&service, &store).await;
     page(&service, p, Kind::Store, &Fields::default(), said).await
 }

@@ -43,6 +43,8 @@ impl Page {
         let nav = match here.split(['?', '/']).nth(2) {
             Some("sources") => "sources",
             Some("stores") => "stores",
+            Some("workers") => "workers",
+            Some("tokens") => "tokens",
             Some("health") => "health",
             Some("add") => "add",
             _ => "rules",
@@ -65,14 +67,16 @@ impl Page {
         escaped(&self.here)
     }
 
-    pub(super) fn sections(&self) -> [(&'static str, &'static str, &'static str); 5] {
+    pub(super) fn sections(&self) -> [(&'static str, &'static str, &'static str); 7] {
         let t = self.t;
         [
             ("rules", "/console", t.rules),
             ("add", "/console/add", t.add_rule),
-            ("sources", "/console/sources", t.sources),
-            ("stores", "/console/stores", t.stores),
-            ("health", "/console/health", t.health),
+            ("sources", "/console/sources", t.of_service.sources),
+            ("stores", "/console/stores", t.of_service.stores),
+            ("workers", "/console/workers", t.of_service.workers),
+            ("tokens", "/console/tokens", t.of_service.tokens),
+            ("health", "/console/health", t.of_service.health),
         ]
     }
 
@@ -136,7 +140,7 @@ pub(super) async fn logged_in(request: Request, next: Next) -> Response {
 /// The page of the section that a path belongs to.
 fn section_of(path: &str) -> String {
     match path.split(['?', '/']).nth(2) {
-        Some(section @ ("add" | "sources" | "stores" | "health")) => format!("/console/{section}"),
+        Some(section @ ("add" | "sources" | "stores" | "workers" | "tokens" | "health")) => format!("/console/{section}"),
         _ => "/console".to_owned(),
     }
 }

@@ -7,8 +7,13 @@ pub(super) type Elsewhere = Vec<(&'static str, String)>;
 
 /// A `catchment rule` command, and a call of the API with an optional body.
 pub(super) fn of(p: &Page, command: &[&str], method: &str, path: &str, body: Option<&str>) -> Elsewhere {
+    by(p, "rule", command, method, path, body)
+}
+
+/// The same by another verb.
+pub(super) fn by(p: &Page, verb: &str, command: &[&str], method: &str, path: &str, body: Option<&str>) -> Elsewhere {
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    vec![(p.t.as_command, format!("catchment rule {}", words.join(" "))), (p.t.as_call, call(&p.origin, method, path, body))]
+    vec![(p.t.as_command, format!("catchment {verb} {}", words.join(" "))), (p.t.as_call, call(&p.origin, method, path, body))]
 }
 
 /// A call by curl; the token stands in a variable, so that it is not in a history of commands.

@@ -24,6 +24,11 @@ pub(super) const FOREIGN_FORM: Code = Code(642);
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// Fields that nobody has typed.
+    pub(super) fn of(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     /// A field's value without the spaces around it; empty if there is none.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.iter().find_map(|(found, value)| (found == name).then_some(value.trim())).unwrap_or_default()

@@ -31,6 +31,7 @@ mod health;
 mod inputs;
 mod log;
 mod login;
+mod part;
 mod policy;
 mod reference;
 mod refusal;
@@ -39,8 +40,10 @@ mod rules;
 mod session;
 mod show;
 mod timeline;
+mod tokens;
 mod versions;
 mod words;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -81,11 +84,17 @@ fn pages() -> Router<Service> {
         .nest("/console/rules/{name}", of_a_rule())
         .route("/console/add", get(add::begin).post(add::go))
         .route("/console/sources", get(connections::sources).post(connections::create_source))
+        .route("/console/sources/{name}/edit", get(connections::edit::source).post(connections::edit::edit_source))
         .route("/console/sources/{name}/test", post(connections::test))
         .route("/console/sources/{name}/delete", post(connections::delete_source))
         .route("/console/stores", get(connections::stores).post(connections::create_store))
+        .route("/console/stores/{name}/edit", get(connections::edit::store).post(connections::edit::edit_store))
         .route("/console/stores/{name}/test", post(connections::probe))
         .route("/console/stores/{name}/delete", post(connections::delete_store))
+        .route("/console/workers", get(workers::list))
+        .route("/console/workers/{name}", get(workers::page))
+        .route("/console/tokens", get(tokens::list).post(tokens::create))
+        .route("/console/tokens/{name}/delete", post(tokens::remove))
         .route("/console/health", get(health::page))
         .route("/console/health/copy", post(health::copy))
         .route("/console/errors", get(reference::page))

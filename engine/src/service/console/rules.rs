@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::catalogue::Texts;
 use super::context::Page;
+use super::part::{Part, part};
 use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use super::words::{self, Badge, STATES};
@@ -27,14 +28,8 @@ struct RulesPage {
     all: usize,
     counts: Vec<(Badge, usize)>,
     rules: Vec<Row>,
-    /// Which of how many are shown, if not all of them are.
-    part: Option<String>,
-    before: Option<String>,
-    next: Option<String>,
+    part: Part,
 }
-
-/// Rules on a page.
-const PAGE: usize = 100;
 
 struct Row {
     name: String,
@@ -81,12 +76,6 @@ pub(super) struct Filter {
     page: Option<usize>,
 }
 
-/// Which rules of how many are on page `page`, which begins with 1; one behind the end is the last one.
-fn part_of(all: usize, page: usize) -> (usize, std::ops::Range<usize>) {
-    let page = page.clamp(1, all.div_ceil(PAGE).max(1));
-    (page, (page - 1) * PAGE..(page * PAGE).min(all))
-}
-
 fn row(t: &Texts, rule: StoredRule, status: Option<&Status>, last: Option<&StoredWindow>) -> Row {
     let lag = status.and_then(|status| status.lag(now_ms()));
     let summary = Summary::of(&rule.body);
@@ -116,8 +105,9 @@ pub(super) async fn list(State(service): State<Service>, p: Page, OfQuery(filter
         |rule: &StoredRule| rule.name.contains(&query) || Summary::of(&rule.body).topics.iter().any(|topic| topic.contains(&query));
     let mut wanted: Vec<StoredRule> = rules.into_iter().filter(is_wanted).collect();
     let found = wanted.len();
-    let (page, part) = part_of(found, filter.page.unwrap_or(1));
-    let shown_rules: Vec<StoredRule> = wanted.drain(part.clone()).collect();
+    let to_page = |page: usize| format!("/console?q={}&page={page}", escaped(&query));
+    let part = part(p.t, found, filter.page.unwrap_or(1), to_page);
+    let shown_rules: Vec<StoredRule> = wanted.drain(part.range.clone()).collect();
     let with_last = service
         .state
         .ask(move |state| {
@@ -129,14 +119,10 @@ pub(super) async fn list(State(service): State<Service>, p: Page, OfQuery(filter
         let status = running.get(&rule.name);
         row(p.t, rule, status, last.as_ref())
     });
-    let to_page = |page: usize| format!("/console?q={}&page={page}", escaped(&query));
-    let numbers = [part.start + 1, part.end, found].map(|n| n.to_string());
     Ok(shown(&RulesPage {
         notice: super::actions::notice(p.t, filter.done.as_deref()),
         rules: rows.collect(),
-        part: (found > PAGE).then(|| p.t.fill(p.t.part_of_all, &numbers.each_ref().map(String::as_str))),
-        before: (page > 1).then(|| to_page(page - 1)),
-        next: (part.end < found).then(|| to_page(page + 1)),
+        part,
         query,
         all,
         counts,
@@ -152,14 +138,6 @@ pub(super) async fn front() -> Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_rule_is_on_one_page() {
-        assert_eq!(part_of(0, 1), (1, 0..0));
-        assert_eq!(part_of(100, 1), (1, 0..100));
-        assert_eq!((part_of(101, 1), part_of(101, 2)), ((1, 0..100), (2, 100..101)));
-        assert_eq!((part_of(101, 0), part_of(101, 9)), ((1, 0..100), (2, 100..101)));
-    }
 
     #[test]
     fn a_summary_has_what_the_body_says_and_no_more() {

@@ -8,17 +8,19 @@ use axum::response::Response;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use super::catalogue::tests::NAMES;
 use crate::config::Config;
 use crate::https::escaped;
 use crate::service::api::{self, Service};
-use crate::service::state::{Entry, LogLine, State, StoredGap, StoredVerification, StoredWindow, VerificationState};
+use crate::service::state::{Entry, LogLine, State};
 use crate::service::supervisor::Supervisor;
 use crate::service::tokens::{Holder, Tokens};
 use crate::service::verification::Verifications;
 use crate::service::web::Hosts;
 
+mod changes;
 mod doors;
+mod scene;
+mod words;
 
 const HOST: &str = "127.0.0.1:8520";
 const CONFIG: &str = "[kafka.k]\nbrokers = [\"127.0.0.1:1\"]\n[store.s]\nurl = \"s3://lake/kafka/?region=r\"\n";
@@ -101,175 +103,6 @@ impl Bench {
     async fn post(&self, path: &str, form: &str) -> Answer {
         self.ask("POST", path, &[("sec-fetch-site", "same-origin")], &format!("csrf={}&{form}", self.csrf)).await
     }
-
-    /// A rule with some history, whose prefix is as bad as a text can be.
-    async fn with_a_rule(&self) {
-        let body = json!({ "source": { "topics": ["orders"] }, "to": { "prefix": "<script>alert(1)</script>\"'&/" }, "group": "g" });
-        self.service.supervisor.create("orders", &body.to_string(), &Holder::File.by_console()).await.unwrap();
-        let edited = json!({ "source": { "topics": ["orders"] }, "to": { "prefix": "<b>/" }, "group": "g" });
-        self.service.supervisor.edit("orders", None, &edited.to_string(), &Holder::File.by_console()).await.unwrap();
-        let window = |n: i64| StoredWindow {
-            id: 0,
-            version: 1,
-            topic: "orders".into(),
-            partition: (n % 2) as i32,
-            start: n * 5,
-            end: n * 5 + 5,
-            key: "orders/dt=1/orders+0+1.parquet".into(),
-            bytes: 5_000,
-            records: 5,
-            reason: "clock".into(),
-            late: n % 3,
-            delay_ms: 5,
-            at_ms: 1_700_000_000_000 + n * 60_000,
-            worker: None,
-        };
-        let gap = StoredGap { topic: "orders".into(), partition: 0, start: 1, end: 2, cause: "retention".into(), at_ms: 1_700_000_100_000 };
-        let line = |level: &str| LogLine {
-            id: 0,
-            at_ms: 1_700_000_000_000,
-            level: level.into(),
-            topic: Some("orders".into()),
-            partition: Some(1),
-            code: Some("C0203".into()),
-            text: "<img src=x onerror=alert(1)>".into(),
-            worker: None,
-        };
-        let mut entries: Vec<Entry> = (0..20).map(|n| Entry::Window("orders".into(), window(n))).collect();
-        entries.push(Entry::Gap("orders".into(), gap));
-        entries.extend(["info", "warn", "error"].map(|level| Entry::Line("orders".into(), line(level))));
-        let report = json!({ "objects": 3, "records": 9, "compared": 0, "gaps": [], "damage": [{ "key": "k", "kind": "truncated", "detail": "<i>" }] });
-        let verified = StoredVerification {
-            state: VerificationState::Damaged,
-            ended_ms: Some(2),
-            report: Some(report.to_string()),
-            ..StoredVerification::queued(1)
-        };
-        self.service.state.write(&entries).unwrap();
-        self.service.state.put_verification("orders", &verified).unwrap();
-    }
-
-    /// Every page that needs no cluster and no store, as it is answered.
-    async fn pages(&self, language: &str) -> Vec<(String, Answer)> {
-        self.with_a_rule().await;
-        let plain = [
-            "/console",
-            "/console?done=created",
-            "/console?q=none",
-            "/console/add",
-            "/console/sources",
-            "/console/stores?done=created",
-            "/console/health",
-            "/console/health?rule=orders",
-            "/console/rules/orders?done=paused",
-            "/console/rules/orders/log",
-            "/console/rules/orders/log?level=warn&text=img",
-            "/console/rules/orders/versions",
-            "/console/rules/orders/explain",
-            "/console/rules/orders/edit",
-            "/console/rules/orders/clone",
-            "/console/rules/orders/delete",
-            "/console/errors",
-            "/console/rules/none",
-            "/console/nothing",
-        ];
-        let plain = plain.map(async |path| (path.to_owned(), self.get(path, language).await));
-        let draft = "name=clicks&store=s&every=5m&kind=parquet&codec=zstd&source=k&topics=clicks&start=earliest&layout=hive&prefix=x";
-        let forms = [
-            ("/console/add", "step=1&go=next&name=Bad&every=3d".to_owned()),
-            ("/console/add", format!("step=1&go=next&{draft}")),
-            ("/console/add", format!("step=2&go=next&{draft}")),
-            ("/console/add", format!("step=2&go=test&{draft}")),
-            ("/console/add", format!("step=3&go=next&{draft}")),
-            ("/console/rules/orders/edit", format!("version=2&go=review&{}", draft.replace("clicks", "orders"))),
-            ("/console/rules/orders/edit", "version=2&go=review-toml&toml=nonsense".to_owned()),
-            ("/console/rules/orders/delete", "confirm=other".to_owned()),
-            ("/console/rules/orders/clone", "new=Other".to_owned()),
-            ("/console/sources", "name=&brokers=".to_owned()),
-            ("/console/sources/k/test", String::new()),
-            ("/console/stores", "name=t&url=nonsense".to_owned()),
-        ];
-        let forms = forms.map(async |(path, form)| {
-            let form = format!("csrf={}&{form}", self.csrf);
-            (format!("{path} {form}"), self.ask("POST", path, &[("accept-language", language)], &form).await)
-        });
-        // All at once: those that ask the cluster wait until it is clear that nobody answers there.
-        let (plain, forms) = (futures_util::future::join_all(plain), futures_util::future::join_all(forms));
-        let (mut pages, forms) = tokio::join!(plain, forms);
-        pages.extend(forms);
-        pages.push((
-            "/console/login".to_owned(),
-            self.ask("GET", "/console/login", &[("cookie", ""), ("accept-language", language)], "").await,
-        ));
-        let wrong = self.ask("POST", "/console/login", &[("cookie", ""), ("accept-language", language)], "token=x").await;
-        pages.push(("/console/login with a wrong token".to_owned(), wrong));
-        pages
-    }
-}
-
-/// A page's texts that are its own: neither names nor the output of programs.
-fn texts(page: &str) -> Vec<String> {
-    const FOREIGN: [&str; 6] = ["code", "pre", "samp", "script", "style", "textarea"];
-    let (mut texts, mut foreign) = (Vec::new(), Vec::<String>::new());
-    for piece in page.split('<').skip(1) {
-        let (tag, text) = piece.split_once('>').unwrap();
-        let name: String = tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
-        if tag.starts_with('/') {
-            if foreign.last() == Some(&name) {
-                foreign.pop();
-            }
-        } else if FOREIGN.contains(&name.as_str())
-            || (tag.contains(" lang=\"en\"") && name != "html")
-            || !foreign.is_empty() && foreign[0] == name
-        {
-            foreign.push(name);
-        }
-        for attribute in ["aria-label=\"", "data-records=\"", "data-empty=\"", "data-lost=\"", "alt=\"", "placeholder=\""] {
-            texts.extend(tag.split(attribute).nth(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
-        }
-        if foreign.is_empty() {
-            texts.push(text.replace("&#38;", "&").trim().to_owned());
-        }
-    }
-    texts
-}
-
-#[tokio::test]
-async fn no_page_says_a_word_in_the_other_language() {
-    // What this test's rule is made of, beside what the texts may have anyway.
-    const OWN: &[&str] = &["Catchment", "orders", "k", "KiB", "AWS", "Enter"];
-    for (path, page) in Bench::new().await.pages("zh-CN").await {
-        assert!(page.body.contains("<html lang=\"zh\">"), "{path}: {}", page.body);
-        for text in texts(&page.body) {
-            let words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
-            let english: Vec<&str> = words.filter(|word| !NAMES.contains(word) && !OWN.contains(word) && *word != "quot").collect();
-            assert!(english.is_empty(), "{path}: {english:?} in {text:?}");
-        }
-    }
-    for (path, page) in Bench::new().await.pages("en").await {
-        let foreign: Vec<String> =
-            texts(&page.body).into_iter().filter(|text| text.chars().any(|c| c > '\u{2fff}') && text != "中文").collect();
-        assert!(page.body.contains("<html lang=\"en\">") && foreign.is_empty(), "{path}: {foreign:?}");
-    }
-}
-
-#[tokio::test]
-async fn no_page_has_anything_that_the_policy_forbids_or_somebody_else_wrote() {
-    for (path, page) in Bench::new().await.pages("en").await {
-        assert!(page.header(header::CONTENT_SECURITY_POLICY).contains("default-src 'none'"), "{path}");
-        assert_eq!(page.header(header::CACHE_CONTROL), "no-store", "{path}");
-        for tag in page.body.split('<').skip(1).filter_map(|piece| piece.split('>').next()) {
-            // What is no value of an attribute.
-            let names: String = tag.split('"').step_by(2).collect();
-            let own = !names.contains(" style=")
-                && !names.contains(" on")
-                && (!tag.starts_with("script") || tag.contains("src=\"/console/assets/"));
-            assert!(own, "{path}: <{tag}>");
-            assert!(!tag.starts_with("img") && !tag.starts_with("b>") && !tag.starts_with("i>"), "{path}: <{tag}>");
-        }
-        assert!(page.body.len() < 120 << 10, "{path}: {} bytes", page.body.len());
-        assert!(!page.status.is_server_error(), "{path}: {}", page.status);
-    }
 }
 
 #[tokio::test]
@@ -324,6 +157,8 @@ async fn whatever_is_refused_is_a_page_in_the_language_of_the_reader() {
         ("GET", "/console/sources/k/test", of_method),
         ("GET", "/console/health/copy", of_method),
         ("GET", "/console/logout", of_method),
+        ("GET", "/console/tokens/ci/delete", of_method),
+        ("POST", "/console/workers", of_method),
         ("POST", "/console/rules/orders/versions", of_method),
         ("POST", "/console/nothing", of_method),
         ("GET", "/console/health?before=x", of_form),
@@ -336,6 +171,8 @@ async fn whatever_is_refused_is_a_page_in_the_language_of_the_reader() {
         ("GET", "/console/rules/none/log/follow", of_nothing),
         ("GET", "/console/rules/none/series", of_nothing),
         ("POST", "/console/rules/none/pause", of_nothing),
+        ("GET", "/console/workers/none", (StatusCode::NOT_FOUND, "C0660")),
+        ("POST", "/console/tokens/none/delete", (StatusCode::NOT_FOUND, "C0655")),
     ] {
         let form = format!("csrf={}", bench.csrf);
         let answer = bench.ask(method, path, &[("accept-language", "zh-CN")], if method == "POST" { &form } else { "" }).await;
@@ -396,60 +233,6 @@ async fn a_host_that_this_service_is_not_is_refused_everywhere() {
     }
     assert_eq!(bench.ask("GET", "/livez", &[("host", "10.0.0.9:8520")], "").await.status, StatusCode::OK, "probes have no secrets");
     assert_eq!(bench.ask("GET", "/console", &[("host", "localhost:9")], "").await.status, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn a_rule_is_written_in_four_screens_and_edited_as_a_form_and_as_a_file() {
-    let bench = Bench::new().await;
-    let draft =
-        "name=clicks&store=s&every=5m&by=record-time&kind=parquet&framing=newline&codec=zstd&source=k&start=earliest&layout=hive&prefix=x";
-    let first = bench.post("/console/add", &format!("step=1&go=next&{draft}")).await.body;
-    assert!(first.contains("name=\"step\" value=\"2\"") && first.contains("name=\"name\" value=\"clicks\""), "{first}");
-    let second = bench.post("/console/add", &format!("step=2&go=next&topics=a&topic=b&topic=a&{draft}")).await.body;
-    assert!(
-        second.contains("name=\"step\" value=\"3\"") && second.contains("name=\"topics\" value=\"a&#10;b\"")
-            || second.contains("value=\"a\nb\""),
-        "{second}"
-    );
-    let third = bench.post("/console/add", &format!("step=3&go=next&topics=a%0Ab&{draft}")).await.body;
-    assert!(
-        third.contains("name=\"step\" value=\"4\"") && third.contains("[rule.clicks") && third.contains("arn:aws:s3:::lake/kafka/x/*"),
-        "{third}"
-    );
-    assert!(third.contains("catchment rule create clicks clicks.toml") && third.contains("curl -X POST"), "{third}");
-    let made = bench.post("/console/add", &format!("step=4&go=next&topics=a%0Ab&{draft}")).await;
-    assert_eq!(made.header(header::LOCATION), "/console/rules/clicks?done=created", "{}", made.body);
-    let stored = bench.service.state.rule("clicks").unwrap();
-    assert_eq!(stored.body, r#"{"source":{"kafka":"k","topics":["a","b"]},"to":{"prefix":"x","store":"s"},"window":{"every":"5m"}}"#);
-    let again = bench.post("/console/add", &format!("step=1&go=next&{draft}")).await.body;
-    assert!(again.contains("C0603"), "{again}");
-
-    let form = draft.replace("every=5m", "every=7m");
-    let review = bench.post("/console/rules/clicks/edit", &format!("version=1&go=review&topics=a%0Ab&{form}")).await.body;
-    assert!(review.contains("<code>window.every</code>") && review.contains("7m"), "{review}");
-    let body = escaped(r#"{"source":{"kafka":"k","topics":["a","b"]},"to":{"prefix":"x","store":"s"},"window":{"every":"7m"}}"#);
-    let saved = bench.post("/console/rules/clicks/edit", &format!("version=1&go=save&body={body}")).await;
-    assert_eq!(saved.header(header::LOCATION), "/console/rules/clicks?done=edited", "{}", saved.body);
-    let stale = bench.post("/console/rules/clicks/edit", &format!("version=1&go=save&body={}", body.replace("7m", "8m"))).await;
-    assert_eq!((stale.status, stale.body.contains("C0604")), (StatusCode::PRECONDITION_FAILED, true), "{}", stale.body);
-    let toml = bench.get("/console/rules/clicks/rule.toml", "en").await;
-    assert!(toml.body.contains("every = \"7m\"") && toml.header(header::CONTENT_DISPOSITION).contains("clicks.toml"));
-    let reviewed = bench
-        .post("/console/rules/clicks/edit", &format!("version=2&go=review-toml&toml={}", escaped(&toml.body.replace("7m", "9m"))))
-        .await;
-    assert!(reviewed.body.contains("<code>window.every</code>") && reviewed.body.contains("9m"), "{}", reviewed.body);
-}
-
-#[tokio::test]
-async fn a_connection_keeps_its_secret_to_itself() {
-    let bench = Bench::new().await;
-    let form = "name=more&brokers=h%3A1&mechanism=PLAIN&username=u&password=hush-canary&properties=client.id%3Dx";
-    assert_eq!(bench.post("/console/sources", form).await.header(header::LOCATION), "/console/sources?done=created");
-    let page = bench.get("/console/sources", "en").await.body;
-    assert!(page.contains("sasl.mechanism = ") && page.contains("properties.client.id = ") && !page.contains("hush-canary"), "{page}");
-    let refused = bench.post("/console/sources", &form.replace("name=more", "name=More")).await.body;
-    assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "{refused}");
-    assert_eq!(bench.post("/console/sources/more/delete", "").await.header(header::LOCATION), "/console/sources?done=deleted");
 }
 
 #[tokio::test]

@@ -27,6 +27,12 @@ pub(super) fn state(t: &Texts, state: RuleState) -> Badge {
     Badge { word, class }
 }
 
+/// Whether a worker is there.
+pub(super) fn presence(t: &Texts, present: bool) -> Badge {
+    let (word, class) = if present { (t.of_service.worker_present, "good") } else { (t.of_service.worker_away, "quiet") };
+    Badge { word, class }
+}
+
 pub(super) fn verification(t: &Texts, state: VerificationState) -> Badge {
     let (word, class) = match state {
         VerificationState::Queued => (t.verification_queued, "busy"),

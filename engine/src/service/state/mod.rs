@@ -35,7 +35,7 @@ pub use rules::{
 };
 pub use tokens::{StoredToken, TOKEN_EXISTS, TOKEN_UNKNOWN};
 pub use verifications::{StoredVerification, VerificationState};
-pub use workers::{REPORTS_WITHOUT_NUMBERS, Request, StoredWorker, WORKER_UNKNOWN};
+pub use workers::{REPORTS_WITHOUT_NUMBERS, Request, StoredWorker, WORKER_UNKNOWN, worker_unknown};
 
 /// The state cannot be opened, read or written.
 pub const STATE_FAILED: Code = Code(601);

@@ -85,7 +85,7 @@ impl State {
         check_numbers(reports)?;
         // What is known is read in the transaction: a call that was given up by its caller may still be under way.
         let (last, lost) = self.change(|db| {
-            let known = find(db, id)?.filter(|known| known.name == name).ok_or_else(|| unknown(name))?;
+            let known = find(db, id)?.filter(|known| known.name == name).ok_or_else(|| worker_unknown(name))?;
             let (Some(first), Some(last)) = (reports.first(), reports.last().filter(|last| last.number > known.delivered)) else {
                 return Ok((known.delivered, 0));
             };
@@ -157,7 +157,8 @@ fn find(db: &Connection, id: &str) -> Result<Option<StoredWorker>> {
     db.query_row(&format!("{WORKERS} WHERE id = ?1"), params![id], worker_of).optional().map_err(failed)
 }
 
-fn unknown(name: &str) -> Error {
+/// There is no worker of this name, or none with this id.
+pub fn worker_unknown(name: &str) -> Error {
     Error::new(WORKER_UNKNOWN, ErrorKind::NotFound, "there is no worker of this name and id")
         .with("worker", name)
         .help("a worker makes itself known with PUT /api/v1/workers/NAME before it reports")

@@ -41,8 +41,7 @@ async fn a_further_token_opens_both_doors_under_its_name_until_it_is_removed() {
     let cookie = bench.enter(&text).await;
     let page = bench.ask("GET", "/console", &[("cookie", &cookie)], "").await;
     assert_eq!(page.status, StatusCode::OK);
-    let csrf = page.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let form = format!("csrf={csrf}");
+    let form = format!("csrf={}", csrf_of(&page));
     let resumed = bench.ask("POST", "/console/rules/orders/resume", &[("cookie", &cookie), ("sec-fetch-site", "same-origin")], &form).await;
     assert_eq!((resumed.status, bench.last().as_str()), (StatusCode::SEE_OTHER, "console:ci"), "{}", resumed.body);
 
@@ -64,6 +63,43 @@ async fn a_further_token_opens_both_doors_under_its_name_until_it_is_removed() {
     assert_eq!(bench.ask("GET", "/console", &[("cookie", &cookie)], "").await.status, StatusCode::SEE_OTHER, "its session has ended");
     assert_eq!(bench.get("/console", "en").await.status, StatusCode::OK, "the other one has not");
     assert_eq!(bench.api(&bench.token, "DELETE /tokens/ci", "").await.status, StatusCode::NOT_FOUND);
+}
+
+/// The secret of a session's forms, from one of its pages.
+fn csrf_of(page: &Answer) -> String {
+    page.body.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_token_is_made_on_a_page_that_says_it_once_and_removed_by_whoever_may() {
+    let bench = Bench::new().await;
+    let made = bench.post("/console/tokens", "name=ci").await;
+    let text = made.body.split("id=\"made\" class=\"once\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(text.starts_with("ct_ci_") && made.header(header::CACHE_CONTROL) == "no-store", "{}", made.headers.len());
+    assert_eq!(bench.api(&text, "GET /rules", "").await.status, StatusCode::OK);
+    let entry = bench.service.state.audited(None, i64::MAX, 1).unwrap().remove(0);
+    assert_eq!((entry.who.as_str(), entry.action.as_str(), entry.detail.as_deref()), ("console", "make token", Some("ci")));
+    let again = bench.post("/console/tokens", "name=ci").await.body;
+    let (listed, audit) = (bench.get("/console/tokens", "en").await.body, bench.get("/console/health", "en").await.body);
+    assert!(again.contains("C0654") && listed.contains("<code>ci</code>") && audit.contains("make token"), "{again} {listed}");
+    assert!([&again, &listed, &audit].iter().all(|page| !page.contains(&text)), "nobody is told again");
+
+    let cookie = bench.enter(&text).await;
+    let own = bench.ask("GET", "/console/tokens", &[("cookie", &cookie)], "").await;
+    assert!(own.body.contains("<code>ci</code>") && !own.body.contains("action=\"/console/tokens"), "{}", own.body);
+    for path in ["/console/tokens", "/console/tokens/ci/delete"] {
+        let form = format!("csrf={}&name=other", csrf_of(&own));
+        let refused = bench.ask("POST", path, &[("cookie", &cookie)], &form).await;
+        assert_eq!((refused.status, refused.body.contains("C0656")), (StatusCode::FORBIDDEN, true), "{path}: {}", refused.body);
+        let foreign = bench.ask("POST", path, &[], "name=other").await;
+        assert_eq!((foreign.status, foreign.body.contains("C0642")), (StatusCode::FORBIDDEN, true), "{path}: {}", foreign.body);
+    }
+    assert_eq!(bench.service.state.tokens().unwrap().len(), 1);
+
+    let removed = bench.post("/console/tokens/ci/delete", "").await;
+    assert_eq!(removed.header(header::LOCATION), "/console/tokens?done=removed", "{}", removed.body);
+    assert_eq!(bench.api(&text, "GET /rules", "").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(bench.ask("GET", "/console", &[("cookie", &cookie)], "").await.status, StatusCode::SEE_OTHER, "its session has ended");
 }
 
 /// A login that was on its way while its token was removed.

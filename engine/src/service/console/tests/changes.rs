@@ -1,0 +1,101 @@
+//! What is created and edited by forms.
+
+use super::*;
+
+#[tokio::test]
+async fn a_rule_is_written_in_four_screens_and_edited_as_a_form_and_as_a_file() {
+    let bench = Bench::new().await;
+    let draft =
+        "name=clicks&store=s&every=5m&by=record-time&kind=parquet&framing=newline&codec=zstd&source=k&start=earliest&layout=hive&prefix=x";
+    let first = bench.post("/console/add", &format!("step=1&go=next&{draft}")).await.body;
+    assert!(first.contains("name=\"step\" value=\"2\"") && first.contains("name=\"name\" value=\"clicks\""), "{first}");
+    let second = bench.post("/console/add", &format!("step=2&go=next&topics=a&topic=b&topic=a&{draft}")).await.body;
+    assert!(
+        second.contains("name=\"step\" value=\"3\"") && second.contains("name=\"topics\" value=\"a&#10;b\"")
+            || second.contains("value=\"a\nb\""),
+        "{second}"
+    );
+    let third = bench.post("/console/add", &format!("step=3&go=next&topics=a%0Ab&{draft}")).await.body;
+    assert!(
+        third.contains("name=\"step\" value=\"4\"") && third.contains("[rule.clicks") && third.contains("arn:aws:s3:::lake/kafka/x/*"),
+        "{third}"
+    );
+    assert!(third.contains("catchment rule create clicks clicks.toml") && third.contains("curl -X POST"), "{third}");
+    let made = bench.post("/console/add", &format!("step=4&go=next&topics=a%0Ab&{draft}")).await;
+    assert_eq!(made.header(header::LOCATION), "/console/rules/clicks?done=created", "{}", made.body);
+    let stored = bench.service.state.rule("clicks").unwrap();
+    assert_eq!(stored.body, r#"{"source":{"kafka":"k","topics":["a","b"]},"to":{"prefix":"x","store":"s"},"window":{"every":"5m"}}"#);
+    let again = bench.post("/console/add", &format!("step=1&go=next&{draft}")).await.body;
+    assert!(again.contains("C0603"), "{again}");
+
+    let form = draft.replace("every=5m", "every=7m");
+    let review = bench.post("/console/rules/clicks/edit", &format!("version=1&go=review&topics=a%0Ab&{form}")).await.body;
+    assert!(review.contains("<code>window.every</code>") && review.contains("7m"), "{review}");
+    let body = escaped(r#"{"source":{"kafka":"k","topics":["a","b"]},"to":{"prefix":"x","store":"s"},"window":{"every":"7m"}}"#);
+    let saved = bench.post("/console/rules/clicks/edit", &format!("version=1&go=save&body={body}")).await;
+    assert_eq!(saved.header(header::LOCATION), "/console/rules/clicks?done=edited", "{}", saved.body);
+    let stale = bench.post("/console/rules/clicks/edit", &format!("version=1&go=save&body={}", body.replace("7m", "8m"))).await;
+    assert_eq!((stale.status, stale.body.contains("C0604")), (StatusCode::PRECONDITION_FAILED, true), "{}", stale.body);
+    let toml = bench.get("/console/rules/clicks/rule.toml", "en").await;
+    assert!(toml.body.contains("every = \"7m\"") && toml.header(header::CONTENT_DISPOSITION).contains("clicks.toml"));
+    let reviewed = bench
+        .post("/console/rules/clicks/edit", &format!("version=2&go=review-toml&toml={}", escaped(&toml.body.replace("7m", "9m"))))
+        .await;
+    assert!(reviewed.body.contains("<code>window.every</code>") && reviewed.body.contains("9m"), "{}", reviewed.body);
+}
+
+#[tokio::test]
+async fn a_connection_keeps_its_secret_to_itself() {
+    let bench = Bench::new().await;
+    let form = "name=more&brokers=h%3A1&mechanism=PLAIN&username=u&password=hush-canary&properties=client.id%3Dx";
+    assert_eq!(bench.post("/console/sources", form).await.header(header::LOCATION), "/console/sources?done=created");
+    let page = bench.get("/console/sources", "en").await.body;
+    assert!(page.contains("sasl.mechanism = ") && page.contains("properties.client.id = ") && !page.contains("hush-canary"), "{page}");
+    let refused = bench.post("/console/sources", &form.replace("name=more", "name=More")).await.body;
+    assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "{refused}");
+    assert_eq!(bench.post("/console/sources/more/delete", "").await.header(header::LOCATION), "/console/sources?done=deleted");
+}
+
+#[tokio::test]
+async fn a_connection_is_edited_and_keeps_the_secret_that_is_not_typed() {
+    let bench = Bench::new().await;
+    let form = "brokers=h%3A1&mechanism=PLAIN&username=u&properties=client.id%3Dx";
+    bench.post("/console/sources", &format!("name=more&password=hush-canary&{form}")).await;
+    let page = bench.get("/console/sources/more/edit", "en").await.body;
+    assert!(page.contains("value=\"h:1\"") && page.contains("name=\"version\" value=\"1\"") && page.contains("client.id=x"), "{page}");
+    assert!(page.contains("name=\"forget\" value=\"password\"") && !page.contains("hush-canary"), "{page}");
+
+    let edited = form.replace("username=u", "username=v");
+    let saved = bench.post("/console/sources/more/edit", &format!("version=1&go=save&{edited}")).await;
+    assert_eq!(saved.header(header::LOCATION), "/console/sources?done=edited", "{}", saved.body);
+    let stored = bench.service.state.connection("kafka", "more").unwrap();
+    assert!(stored.version == 2 && stored.body.contains("hush-canary") && stored.body.contains(r#""username":"v""#), "{}", stored.version);
+    let by = bench.service.state.audited(None, i64::MAX, 1).unwrap().remove(0);
+    assert_eq!((by.who.as_str(), by.action.as_str(), by.detail.as_deref()), ("console", "redefine kafka", Some("more")));
+
+    let later = format!("version=1&go=save&password=hush-other&{}", form.replace("username=u", "username=w"));
+    let stale = bench.post("/console/sources/more/edit", &later).await;
+    assert_eq!((stale.status, stale.body.contains("C0604")), (StatusCode::PRECONDITION_FAILED, true), "{}", stale.body);
+    let shown = ["value=\"w\"", "name=\"version\" value=\"1\"", "id=\"password-problem\""];
+    assert!(shown.iter().all(|text| stale.body.contains(text)), "what was typed stays: {}", stale.body);
+    assert!(stale.body.contains("required aria-invalid") && !stale.body.contains("hush-other"), "but for secrets: {}", stale.body);
+    for go in ["save", "test"] {
+        let moved = format!("version=2&go={go}&{}", edited.replace("h%3A1", "evil%3A1"));
+        let refused = bench.post("/console/sources/more/edit", &moved).await.body;
+        assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "a secret goes nowhere else, {go}: {refused}");
+    }
+    assert_eq!(bench.service.state.connection("kafka", "more").unwrap(), stored, "nothing was written over");
+    let of_file = bench.get("/console/sources/k/edit", "en").await;
+    assert_eq!((of_file.status, of_file.body.contains("C0612")), (StatusCode::NOT_FOUND, true), "{}", of_file.body);
+}
+
+#[tokio::test]
+async fn a_secret_of_a_store_is_forgotten_by_a_tick() {
+    let bench = Bench::new().await;
+    let url = escaped("s3://lake/x/?region=r");
+    bench.post("/console/stores", &format!("name=t&url={url}&access_key_id=AK&secret_access_key=hush-one&session_token=hush-two")).await;
+    let saved = bench.post("/console/stores/t/edit", &format!("version=1&go=save&url={url}&forget=session_token")).await;
+    assert_eq!(saved.header(header::LOCATION), "/console/stores?done=edited", "{}", saved.body);
+    let stored = bench.service.state.connection("store", "t").unwrap();
+    assert!(stored.body.contains("hush-one") && stored.body.contains("AK") && !stored.body.contains("hush-two"), "{}", stored.version);
+}
