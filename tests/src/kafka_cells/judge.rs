@@ -97,7 +97,8 @@ impl Bench {
         let hidden = served.iter().zip(&shown).find(|(_, times)| **times == 0).map(|((what, _), _)| format!("never served: {what:?}"));
         let mute = (!self.subject.is_declared()).then(|| "the cell does not say by what one sees that it shows anything".to_owned());
         let idle = (self.tally.compared == 0).then(|| "nothing was compared".to_owned());
-        silent.or(hidden).or(mute).or(complaint).or(idle).map_or(Ok(()), Err)
+        let panic = self.watchers.iter().find_map(|watcher| watcher.heard().panics.first().cloned());
+        panic.or(silent).or(hidden).or(mute).or(complaint).or(idle).map_or(Ok(()), Err)
     }
 
     /// Whether everything was pinned before it became visible, once, with what it lacks.

@@ -17,6 +17,8 @@ pub(crate) struct Heard {
     pub(crate) restarts: u32,
     /// Lanes that found a pinned window.
     pub(crate) recoveries: u32,
+    /// What lanes said that have panicked. They begin again, and what they store is right all the same.
+    pub(crate) panics: Vec<String>,
 }
 
 /// The observer.
@@ -41,6 +43,7 @@ impl Reporter for Watcher {
         match &note {
             LaneNote::Restarted(_) => heard.restarts += 1,
             LaneNote::Recovering(_) => heard.recoveries += 1,
+            LaneNote::Panicked(error) => heard.panics.push(format!("{tp}: {error}")),
             _ => {}
         }
         heard.notes.push(format!("{tp}: {note:?}"));

@@ -90,6 +90,9 @@ pub(super) struct Played {
     pub(super) trace: Vec<String>,
 }
 
+/// How lanes tell that they have panicked. One begins again then, and what it stores is right all the same.
+const PANICKED: &str = " Panicked(";
+
 /// Plays a cell with the data of `seed`.
 ///
 /// # Errors
@@ -105,10 +108,12 @@ pub(super) async fn play(cell: Cell, seed: u64) -> Result<Played, String> {
     };
     let stops = ended.map_err(|why| format!("{why}\n{}", world.trace().join("\n")))?;
     world.server.state().quiet().await;
-    let verdict = judge(&world);
+    let mut verdict = judge(&world);
+    let trace = world.trace();
+    verdict.violations.extend(trace.iter().filter(|line| line.contains(PANICKED)).cloned());
     let (fired, due) = (world.script.fired(), world.script.due());
     let felt = world.script.is_to_be_felt().then(|| world.given_up.times.load(Ordering::SeqCst));
-    Ok(Played { verdict, fired, due, felt, stops, elapsed: began.elapsed(), trace: world.trace() })
+    Ok(Played { verdict, fired, due, felt, stops, elapsed: began.elapsed(), trace })
 }
 
 impl World {
