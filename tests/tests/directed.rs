@@ -11,12 +11,12 @@ use catchment::commit::control::{self, Owner};
 use catchment::config::UPLOAD_DEADLINE_MIN;
 use catchment::intent::CommitNote;
 use catchment::limits::CLOCKS_APART_MAX;
-use catchment::source::{CommitError, QueueFault};
+use catchment::source::QueueFault;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
+use catchment::{Code, Error, ErrorKind};
 use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
-use catchment_tests::scripted::group::Fate;
 use catchment_tests::simulation::directed::{Directed, create_again};
 use catchment_tests::simulation::full_copy::{self, FullCopy, pinned, unguarded};
 use catchment_tests::simulation::plan::Plan;
@@ -312,18 +312,19 @@ async fn a_corrupt_batch_that_was_passed_long_ago_keeps_no_later_window_waiting(
     directed.pass(600).await;
     let gap = Missing(2, 5, GapCause::CorruptBatch);
     assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 20));
-    // The store is away for longer than a pin may be old, and the group refuses to have it renewed: the lane begins again, with the window open.
-    directed.shared.world.take_store_down(Duration::from_secs(90));
-    directed.append(20);
-    directed.pass_until_pinned().await;
-    let refused = AtomicBool::new(false);
-    directed.group.set_commits(move |_| match refused.swap(true, Ordering::Relaxed) {
-        true => Fate::default(),
-        false => Fate::refused(CommitError::StaleMember("as the test wants it".into())),
+    // The lane begins again, and once more with a window pinned: it remembers the batch.
+    directed.shared.cluster.fault(&directed.tp(), QueueFault::Other("as the test wants it".into()));
+    directed.pass(30).await;
+    let (group, refused) = (Arc::downgrade(&directed.group), AtomicBool::new(false));
+    directed.group.set_fetches(move |tp| {
+        let committed = group.upgrade()?.committed(tp)?;
+        let is_pinned = matches!(CommitNote::parse(&committed.metadata), Ok(CommitNote::Intent(_)));
+        (is_pinned && !refused.swap(true, Ordering::Relaxed)).then(|| Error::new(Code(1), ErrorKind::Retryable, "no answer to a look-up"))
     });
+    directed.append(20);
     directed.pass(300).await;
     assert_eq!((directed.missing().await, directed.committed()), (vec![gap], 40));
-    assert!(directed.shared.world.traced().2.iter().any(|line| line.contains("the group refused the commit")), "it did begin again");
+    assert!(directed.shared.world.traced().2.iter().any(|line| line.contains("no answer to a look-up")), "it did begin again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,12 +106,21 @@ fn a_collector_that_is_away_is_warned_of_once_and_holds_nothing_up() {
 }
 
 #[test]
-fn what_cannot_be_a_collector_ends_the_start() {
+fn what_cannot_be_a_collector_ends_the_start_of_who_asks_for_one() {
     for (name, text) in
         [("OTEL_EXPORTER_OTLP_ENDPOINT", "hush-canary:4318"), ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://a:hush-canary@b/")]
     {
-        let exit = Program::new(["backup", "t", "-b", "127.0.0.1:1", "--to", "file:///tmp/none/"]).envs([(name, text)]).run(RUN_LIMIT);
+        let asked = [(name, text), ("OTEL_METRICS_EXPORTER", "otlp")];
+        let exit = Program::new(["backup", "t", "-b", "127.0.0.1:1", "--to", "file:///tmp/none/"]).envs(asked).run(RUN_LIMIT);
         exit.assert_code(2);
         assert!(exit.stderr.contains("C0114") && exit.stderr.contains(name) && !exit.stderr.contains("hush"), "{}", exit.stderr);
     }
+}
+
+#[test]
+fn variables_for_other_programs_are_warned_of() {
+    let others = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let exit = bed().backup(&["--until-end"]).envs(others).run(RUN_LIMIT);
+    exit.assert_code(0);
+    assert!(exit.stderr.contains("no metrics are pushed") && exit.stderr.contains("OTEL_EXPORTER_OTLP_PROTOCOL"), "{}", exit.stderr);
 }

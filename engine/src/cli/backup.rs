@@ -236,8 +236,8 @@ pub(super) fn main(args: BackupArgs, manner: Manner) -> Outcome {
 pub(super) fn run_with_store(plan: BackupPlan, manner: Manner, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Outcome {
     crate::alloc::verify()?;
     crate::descriptors::provide()?;
-    crate::threads::provide(crate::threads::THREADS_MIN)?;
     crate::alloc::hold_down(plan.budget.bytes());
+    crate::threads::provide(crate::threads::THREADS_MIN)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(UPLOAD_THREADS)
         .thread_name("upload")

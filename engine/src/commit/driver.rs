@@ -108,16 +108,11 @@ async fn live(env: Arc<LaneEnv>, lease: Arc<LaneLease>) -> Exit {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     let (mut history, mut panics) = (History::default(), PanicLog::default());
     loop {
-        let began = env.clock.steady();
-        // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves.
-        let life = AssertUnwindSafe(pass_once(&env, &lease, &mut history)).catch_unwind().await;
-        let exit = life.unwrap_or_else(|panic| {
-            history = History::default();
-            after_panic(&env, &lease, &mut panics, &*panic)
-        });
+        let ended = AssertUnwindSafe(pass_once(&env, &lease, &mut history)).catch_unwind().await;
+        let exit = ended.unwrap_or_else(|panic| after_panic(&env, &lease, &mut panics, &*panic));
         let Exit::Restart(why) = exit else { return exit };
         env.reporter.lane(&lease.tp, LaneNote::Restarted(&why));
-        if env.clock.steady().saturating_sub(began) > Duration::from_secs(60) {
+        if history.run_began.take().is_some_and(|began| env.clock.steady().saturating_sub(began) > Duration::from_secs(60)) {
             backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         }
         backoff.wait(&*env.clock).await;
@@ -131,9 +126,11 @@ async fn pass_once(env: &Arc<LaneEnv>, lease: &Arc<LaneLease>, history: &mut His
         Err(exit) => return history.excuse(exit),
     };
     lane.history = std::mem::take(history);
-    let exit = lane.pass().await;
+    // What a panic leaves behind half done belongs to the lane alone and is dropped with it; what lanes share is behind locks that mend themselves. Its history is
+    // notes, each true by itself: without them uploads that it had replaced would stay, and what was waited for be waited for again.
+    let ended = AssertUnwindSafe(lane.pass()).catch_unwind().await;
     *history = std::mem::take(&mut lane.history);
-    let exit = history.excuse(exit);
+    let exit = history.excuse(ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
     if matches!(exit, Exit::Restart(_)) {
         env.metrics.lane_restarts.inc();
     }
@@ -148,7 +145,7 @@ fn after_panic(env: &LaneEnv, lease: &LaneLease, panics: &mut PanicLog, panic: &
         .with("rule", &env.rule.name)
         .because(panics::said(panic))
         .help("start again: it goes on where it was, without loss or repetition; and report this with the log");
-    if !panics.may_begin_again(env.progress.get(&lease.tp)) {
+    if !panics.may_begin_again(env.progress.get(&lease.tp), env.clock.steady()) {
         return Exit::Stopped(Box::new(error));
     }
     env.metrics.lane_restarts.inc();
@@ -203,6 +200,7 @@ impl Lane {
         if let Err(exit) = self.await_room(&resume).await {
             return exit;
         }
+        self.history.run_began = Some(self.env.clock.steady());
         match self.follow(resume).await {
             Ok(()) => {
                 // The run read all that was asked for; the lane stays, idle, until the process ends.

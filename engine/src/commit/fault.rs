@@ -33,6 +33,8 @@ pub(super) struct History {
     pub(super) outwaited: Option<(i64, String)>,
     /// The offset at which there was no room for a record, and how often in a row.
     no_room: Option<(i64, u32)>,
+    /// When the run began that is going on or ended last, by the steady clock; none if it did not come to one.
+    pub(super) run_began: Option<Duration>,
 }
 
 impl History {
@@ -74,6 +76,11 @@ impl History {
         self.no_room = Some((position, before.saturating_add(1)));
     }
 
+    /// The partition was read up to here: there was room for what lies before.
+    pub(super) fn note_read(&mut self, position: i64) {
+        self.no_room = self.no_room.filter(|(at, _)| *at >= position);
+    }
+
     /// How long to wait before a run from this offset on, which meets the record again that there was no room for. However far the lane gets until then, the
     /// wait grows: it is the record that ends the run.
     pub(super) fn room_wait(&self, position: i64) -> Duration {
@@ -110,6 +117,7 @@ impl Lane {
     /// What a fault of the queue at `position` means for the lane.
     pub(super) async fn on_fault(&mut self, fault: QueueFault, position: i64, pinned: Option<&Intent>) -> Exit {
         self.env.metrics.queue_faults.inc();
+        self.history.note_read(position);
         let seen_before =
             self.history.faults.iter().any(|(at, f)| *at == position && std::mem::discriminant(f) == std::mem::discriminant(&fault));
         let why = format!("{fault:?} at offset {position}");
@@ -229,6 +237,10 @@ mod tests {
             .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120, 120]);
         assert_eq!((history.room_wait(7).as_secs(), history.room_wait(8).as_secs()), (120, 0), "it is not met behind its offset");
+        history.note_read(7);
+        assert_eq!(history.room_wait(7).as_secs(), 120, "what was read ends before it");
+        history.note_read(8);
+        assert_eq!(history.room_wait(0), Duration::ZERO, "it was read");
         history.note_no_room(9);
         assert_eq!(history.room_wait(0).as_secs(), 1, "another record");
     }

@@ -73,6 +73,7 @@ impl Lane {
             SegmentEvent::Part(part, directory_ms) => following.assembly.add(self, part, directory_ms).await?,
             SegmentEvent::Sealed(sealed) => {
                 self.history.has_read |= sealed.proof.counts.records > 0;
+                self.history.note_read(sealed.proof.range.end);
                 let done = std::mem::replace(&mut following.assembly, Assembly::new(None));
                 self.commit_segment(done, *sealed, following.pinned.take()).await?;
                 following.run.sealed.fetch_sub(1, Ordering::Relaxed);

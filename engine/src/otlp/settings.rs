@@ -3,7 +3,8 @@
 //! Place in the flow: read once, when a process starts. Without an endpoint nothing is pushed. What is said of metrics alone (`..._METRICS_...`) wins over what is
 //! said of all signals; an empty variable is as good as none.
 //!
-//! Guarantees: what cannot be used is an error that names the variable, and repeats nothing of its text: headers and addresses hold keys.
+//! Guarantees: what cannot be used is an error that names the variable, and repeats nothing of its text: headers and addresses hold keys. It ends the start only of
+//! who asks for metrics outright: what an environment says of all signals may be meant for other programs, and is warned of.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,7 +55,17 @@ impl Settings {
     /// # Errors
     /// `C0114`; `C0650` and `C0651` of certificates.
     pub(crate) fn of_process() -> Result<Option<Self>> {
-        Self::of(&Variables(&|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())))
+        Self::asked_for(&Variables(&|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())))
+    }
+
+    fn asked_for(variables: &Variables<'_>) -> Result<Option<Self>> {
+        match Self::of(variables) {
+            Err(error) if !variables.ask_outright() => {
+                tracing::warn!(code = %error.code, "no metrics are pushed: {error}");
+                Ok(None)
+            }
+            said => said,
+        }
     }
 
     fn of(variables: &Variables<'_>) -> Result<Option<Self>> {
@@ -73,10 +84,10 @@ impl Settings {
         }))
     }
 
-    /// The endpoint as it may be shown: a query may be a key.
+    /// The endpoint as it may be shown: a path or a query may be a key.
     pub(super) fn shown(&self) -> String {
         let authority = self.endpoint.authority().map(ToString::to_string).unwrap_or_default();
-        format!("{}://{authority}{}", self.endpoint.scheme_str().unwrap_or_default(), self.endpoint.path())
+        format!("{}://{authority}", self.endpoint.scheme_str().unwrap_or_default())
     }
 }
 
@@ -106,6 +117,11 @@ impl Variables<'_> {
         let is_disabled = self.get("OTEL_SDK_DISABLED").is_some_and(|(_, text)| text.eq_ignore_ascii_case("true"));
         let exporters = self.get("OTEL_METRICS_EXPORTER");
         is_disabled || exporters.is_some_and(|(_, text)| text.split(',').all(|exporter| exporter.trim() != "otlp"))
+    }
+
+    /// Whether somebody wants metrics to be pushed, not signals of whatever kind.
+    fn ask_outright(&self) -> bool {
+        self.get("OTEL_METRICS_EXPORTER").is_some() || self.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").is_some()
     }
 
     /// That of metrics is taken as it is; that of all signals gets a path.
@@ -268,12 +284,13 @@ mod tests {
             (&[(BASE, "http://h:4318")][..], "http://h:4318/v1/metrics"),
             (&[(BASE, "http://h:4318/otlp/")], "http://h:4318/otlp/v1/metrics"),
             (&[(BASE, "http://h"), (OF_METRICS, "http://other:1/x?key=hush-canary")], "http://other:1/x?key=hush-canary"),
+            (&[(OF_METRICS, "http://h/hush-canary/x")], "http://h/hush-canary/x"),
         ] {
             let settings = set(said);
             assert_eq!(settings.endpoint.to_string(), expected);
             assert!(!settings.shown().contains("hush-canary"), "{}", settings.shown());
         }
-        assert_eq!(set(&[(OF_METRICS, "http://h:1/x?key=v")]).shown(), "http://h:1/x");
+        assert_eq!(set(&[(OF_METRICS, "http://h:1/x?key=v")]).shown(), "http://h:1");
     }
 
     #[test]
@@ -299,6 +316,18 @@ mod tests {
             assert_eq!(error.code, codes::METRICS_PUSH, "{error}");
             assert!(error.context.contains(&("variable", variable.to_owned())), "{variable}: {error}");
             assert!(error.help.is_some() && !format!("{error:?}").contains("hush"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_for_other_programs_does_not_end_the_start() {
+        let asked = |said: &[(&str, &str)]| {
+            Settings::asked_for(&Variables(&|name| said.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())))
+        };
+        let (grpc, base) = (("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), (BASE, "http://h:4317"));
+        assert!(asked(&[base, grpc]).expect("nobody asked for metrics").is_none());
+        for outright in [("OTEL_METRICS_EXPORTER", "otlp"), (OF_METRICS, "http://h:4317/v1/metrics")] {
+            assert_eq!(asked(&[base, grpc, outright]).expect_err("asked for").code, codes::METRICS_PUSH);
         }
     }
 
