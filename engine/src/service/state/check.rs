@@ -11,17 +11,33 @@ use crate::error::{Error, ErrorKind, Result};
 /// Up to this size each entry of an index is looked up in its table, too, in bytes: a fraction of a second. Above, a file of gigabytes would hold up the start for minutes.
 const WHOLE_BYTES_MAX: i64 = 64 << 20;
 
-/// Fails unless SQLite finds nothing wrong with the state.
+/// Up to this size the file is read once, in bytes: seconds. Above, a start could take longer than whoever waits for it has patience.
+const QUICK_BYTES_MAX: i64 = 1 << 30;
+
+/// Fails unless SQLite finds nothing wrong with the state. One that is too large to be read at each start is met as it is.
 ///
 /// # Errors
 /// `C0601`.
 pub(super) fn whole(db: &Connection) -> Result<()> {
     let number = |pragma: &str| db.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
     let bytes = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
-    match look(db, if bytes > WHOLE_BYTES_MAX { "PRAGMA quick_check(1)" } else { "PRAGMA integrity_check(1)" }) {
+    let Some(pragma) = check_for(bytes) else {
+        tracing::info!(bytes, "the service's state is too large to be checked at each start");
+        return Ok(());
+    };
+    match look(db, pragma) {
         Ok(found) if found == "ok" => Ok(()),
         Ok(found) => Err(damaged(found)),
         Err(e) => Err(failed(e)),
+    }
+}
+
+/// The check of a file of this size.
+fn check_for(bytes: i64) -> Option<&'static str> {
+    match bytes {
+        ..=WHOLE_BYTES_MAX => Some("PRAGMA integrity_check(1)"),
+        ..=QUICK_BYTES_MAX => Some("PRAGMA quick_check(1)"),
+        _ => None,
     }
 }
 
@@ -55,6 +71,13 @@ mod tests {
 
     /// Windows of the state: enough for tables and indexes of several levels.
     const WINDOWS: i64 = 400;
+
+    #[test]
+    fn a_larger_state_is_looked_at_less_closely() {
+        let sizes = [0, WHOLE_BYTES_MAX, WHOLE_BYTES_MAX + 1, QUICK_BYTES_MAX, QUICK_BYTES_MAX + 1, i64::MAX];
+        let (whole, quick) = (Some("PRAGMA integrity_check(1)"), Some("PRAGMA quick_check(1)"));
+        assert_eq!(sizes.map(check_for), [whole, whole, quick, quick, None, None]);
+    }
 
     /// A state with something in every table that a service reads.
     fn written(file: &Path) -> Vec<u8> {
