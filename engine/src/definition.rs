@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::config::secret::MASK;
+use crate::config::secret::{MASK, is_secret_property};
 use crate::config::{BackupPlan, ByteSize, Config, Given, Overrides, RuleSettings, RunOptions, is_name};
 use crate::error::{Error, ErrorKind, codes};
 
@@ -258,7 +258,9 @@ fn keep_secrets(fields: &mut Map<String, Value>, before: &Value) -> Result<(), E
 }
 
 fn is_secret(key: &str) -> bool {
-    crate::config::secret::is_secret_property(key) || ["password", "secret", "access_key", "token"].iter().any(|word| key.contains(word))
+    // Where a token comes from is no secret.
+    !["token_file", "token_endpoint", "sasl.oauthbearer.token.endpoint.url"].contains(&key)
+        && (is_secret_property(key) || ["password", "secret", "access_key", "token"].iter().any(|word| key.contains(word)))
 }
 
 #[cfg(test)]
@@ -352,6 +354,20 @@ mod tests {
         assert_eq!(shown["secret_access_key"], "file:/x");
         assert_eq!((&shown["sasl"]["password"], &shown["sasl"]["username"]), (&json!("***"), &json!("u")));
     }
+
+    #[test]
+    fn where_a_token_comes_from_is_shown() {
+        let body = json!({
+            "sasl": { "token_endpoint": "https://t/", "token_file": "/t", "client_secret": "hush" },
+            "session_token": "hush",
+            "properties": { "sasl.oauthbearer.token.endpoint.url": "https://t/" },
+        });
+        let mut wanted = body.clone();
+        wanted["sasl"]["client_secret"] = json!(MASK);
+        wanted["session_token"] = json!(MASK);
+        assert_eq!(masked(&body.to_string()), wanted);
+    }
+
     #[test]
     fn a_secret_that_was_not_shown_is_kept() {
         let before =

@@ -5,7 +5,7 @@
 //! a window's boundary. Rules that run go on with the settings that they have until they start again.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::changes::now_ms;
@@ -39,19 +39,28 @@ fn shown(connection: &StoredConnection) -> Connection {
 fn place(kind: Kind, name: &str, body: &str, own: &OwnFiles) -> Result<Vec<String>, Vec<Error>> {
     let config = Config::parse(&definition::to_toml(kind.section(), name, body)?, "body")?;
     own.check_connections(&config)?;
-    let brokers = config.kafka.get(name).map(|kafka| kafka.brokers.clone());
+    let addresses = |all: &[String]| all.iter().filter(|address| !address.is_empty()).cloned().collect::<Vec<_>>();
+    let brokers = config.kafka.get(name).map(|kafka| addresses(&kafka.brokers));
     let url = config.stores.get(name).map(|store| vec![store.url.clone()]);
     Ok(brokers.or(url).unwrap_or_default())
 }
 
-/// Where a connection's secrets go, and under what cover: whoever may not see them must not have them sent elsewhere.
+/// The addresses that a body gives as a list or as a text, with commas or without.
+pub(super) fn brokers_of(given: &Value) -> Vec<&str> {
+    let all = given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice);
+    let addresses = all.iter().filter_map(Value::as_str).flat_map(|text| text.split(','));
+    addresses.map(str::trim).filter(|address| !address.is_empty()).collect()
+}
+
+/// Where a connection's secrets go, and under what cover: whoever may not see them must not have them sent elsewhere. The same way is equal however it is
+/// written.
 fn way(body: &Value) -> Vec<Value> {
     let is_cover = |key: &str| ["security.", "ssl.", "sasl.", "https.", "enable.ssl"].iter().any(|head| key.starts_with(head));
     let properties = body["properties"].as_object().into_iter().flatten().filter(|(key, _)| is_cover(key));
-    let properties = properties.map(|(key, value)| serde_json::json!([key, value]));
-    let fixed =
-        [&body["brokers"], &body["url"], &body["preset"], &body["tls"], &body["sasl"]["mechanism"], &body["sasl"]["token_endpoint"]];
-    fixed.into_iter().cloned().chain(properties).collect()
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let properties = properties.map(|(key, value)| json!([key, text(value)]));
+    let fixed = [&body["url"], &body["preset"], &body["tls"], &body["sasl"]["mechanism"], &body["sasl"]["token_endpoint"]];
+    std::iter::once(json!(brokers_of(&body["brokers"]))).chain(fixed.into_iter().cloned()).chain(properties).collect()
 }
 
 fn in_use(name: &str, rule: &str, help: &str) -> Error {
@@ -191,5 +200,33 @@ impl Supervisor {
         let store = self.config().await?.stores.remove(name).ok_or_else(|| connection_unknown("store", name))?;
         self.own_files().check_place(&store, prefix)?;
         Ok(store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_way_is_equal_however_it_is_written() {
+        let plain = way(&json!({ "brokers": ["a:1", "b:2"], "properties": { "enable.ssl.certificate.verification": "true" } }));
+        for brokers in [json!("a:1,b:2"), json!(" a:1 , b:2,"), json!(["a:1,b:2"])] {
+            let body = json!({ "brokers": brokers, "properties": { "enable.ssl.certificate.verification": true, "client.id": 5 } });
+            assert_eq!(way(&body), plain, "{body}");
+        }
+        for other in [
+            json!({ "brokers": "a:1", "properties": { "enable.ssl.certificate.verification": true } }),
+            json!({ "brokers": "a:1,b:2", "properties": { "enable.ssl.certificate.verification": false } }),
+            json!({ "brokers": "a:1,b:2" }),
+        ] {
+            assert_ne!(way(&other), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_same_place_is_equal_however_it_is_written() {
+        let of = |brokers: Value| place(Kind::Kafka, "k", &json!({ "brokers": brokers }).to_string(), &OwnFiles::below(None)).unwrap();
+        assert_eq!(of(json!("a:1, b:2,")), of(json!(["a:1", "b:2"])));
+        assert_ne!(of(json!("a:1")), of(json!(["a:1", "b:2"])));
     }
 }

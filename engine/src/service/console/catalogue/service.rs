@@ -20,6 +20,7 @@ texts! {
     stored_secrets: "Stored secrets" / "已保存的密钥",
     stored_secrets_hint: "An empty field keeps what is stored. Tick what should be forgotten." / "字段留空则保留已保存的内容。勾选要删除的项。",
     forget_secret: "Forget:" / "删除：",
+    without_field: "No field here is for some stored secrets. They stay while the connection leads where it does. With other addresses, or under another encryption or login, write all secrets out in a file, for this command or the API:" / "部分已保存的密钥在此没有对应字段。地址、加密和登录方式不变时，它们保持不变。要改变这些设置，请在文件中写明全部密钥，再用下面的命令或 API 修改：",
     type_again: "It is not sent back: type it again." / "内容不会回传，请重新输入。",
     secret_kept_hint: "Left empty, what is stored stays. Or env:NAME, or file:/path on the service's machine." / "留空则保留已保存的内容。也可写 env:变量名，或服务所在机器上的 file:/路径。",
     brokers: "Bootstrap addresses" / "接入地址",

@@ -34,6 +34,9 @@ struct ConnectionPage {
     probed: Option<Probed>,
     inputs: Vec<Input>,
     stored: Vec<Stored>,
+    /// Secrets that cannot be typed here, by key, and the command that gives them anew.
+    without_field: Vec<&'static str>,
+    by_command: String,
 }
 
 /// A secret that is stored.
@@ -74,6 +77,8 @@ fn page(p: Page, kind: Kind, standing: Standing, typed: &Fields, said: Said) -> 
         probed: said.probed,
         inputs: form::of_standing(&p, kind, typed),
         stored: stored.map(|(field, label)| Stored { field, label, forgotten: is_forgotten(field) }).collect(),
+        without_field: form::secrets_without_field(&standing.body),
+        by_command: format!("catchment rule edit-source {0} {0}.toml", standing.name),
         name: standing.name,
         version: standing.version,
         p,

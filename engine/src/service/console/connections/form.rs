@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use super::super::context::Page;
 use super::super::forms::Fields;
 use super::super::inputs::{Input, InputKind};
+use crate::config::secret::MASK;
 use crate::config::{Mechanism, Preset, Words as _};
+use crate::service::connections::brokers_of;
 use crate::service::definition::Kind;
 
 /// The field that names secrets to be forgotten.
@@ -101,6 +103,12 @@ pub(super) fn secrets_of(p: &Page, kind: Kind, body: &Value) -> Vec<(&'static st
     all.into_iter().filter(|(value, ..)| !value.is_null()).map(|(_, field, label)| (field, label)).collect()
 }
 
+/// Secrets of a body that are not shown and that the form has no field for: their keys. They can be kept here, but not typed.
+pub(super) fn secrets_without_field(body: &Value) -> Vec<&'static str> {
+    let all = [("tls.key_password", &body["tls"]["key_password"]), ("sasl.client_secret", &body["sasl"]["client_secret"])];
+    all.into_iter().filter(|(_, value)| value.as_str() == Some(MASK)).map(|(key, _)| key).collect()
+}
+
 /// What one that stands would have been typed as, but for its secrets.
 pub(super) fn typed_of(kind: Kind, body: &Value) -> Fields {
     let tls = match (&body["tls"], &body["tls"]["ca"]) {
@@ -146,7 +154,9 @@ pub(super) fn body(kind: Kind, standing: Option<&Value>, fields: &Fields) -> Val
 
 fn source_body(mut body: Map<String, Value>, fields: &Fields) -> Map<String, Value> {
     let brokers: Vec<&str> = fields.text("brokers").split([',', '\n']).map(str::trim).filter(|broker| !broker.is_empty()).collect();
-    body.insert("brokers".to_owned(), json!(brokers));
+    if body.get("brokers").is_none_or(|standing| brokers_of(standing) != brokers) {
+        body.insert("brokers".to_owned(), json!(brokers));
+    }
     put(&mut body, "preset", fields.text("preset"));
     let mut tls = taken(&mut body, "tls");
     match fields.text("tls") {
@@ -162,8 +172,8 @@ fn source_body(mut body: Map<String, Value>, fields: &Fields) -> Map<String, Val
     if !fields.text("mechanism").is_empty() {
         body.insert("sasl".to_owned(), Value::Object(sasl));
     }
-    body.remove("properties");
-    let properties = properties(&fields.lines("properties"));
+    let standing = taken(&mut body, "properties");
+    let properties = properties(&fields.lines("properties"), &standing);
     if !properties.is_empty() {
         body.insert("properties".to_owned(), Value::Object(properties));
     }
@@ -176,9 +186,11 @@ fn store_body(mut body: Map<String, Value>, fields: &Fields) -> Map<String, Valu
     body
 }
 
-fn properties(lines: &str) -> Map<String, Value> {
-    let pairs = lines.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().into())).collect()
+/// Properties as they are typed; one that reads as it stood stays as it was written, a number or a boolean.
+fn properties(lines: &str, standing: &Map<String, Value>) -> Map<String, Value> {
+    let pairs = lines.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()));
+    let kept = |key: &str, value: &str| standing.get(key).filter(|kept| text(kept).trim() == value).cloned();
+    pairs.map(|(key, value)| (key.to_owned(), kept(key, value).unwrap_or_else(|| value.into()))).collect()
 }
 
 /// A table of a body, taken out of it; one that is not there is empty.
@@ -224,8 +236,12 @@ mod tests {
             "properties": { "client.id": "x", "ssl.key.password": "***" },
         });
         let plain = json!({ "brokers": ["a:1"] });
-        let oauth = json!({ "brokers": ["a:1"], "tls": {}, "sasl": { "mechanism": "OAUTHBEARER", "token_file": "***", "scope": "s" } });
-        for body_before in [&source, &plain, &oauth] {
+        let oauth = json!({ "brokers": ["a:1"], "tls": {}, "sasl": { "mechanism": "OAUTHBEARER", "token_file": "/t", "scope": "s" } });
+        let text = json!({ "brokers": "a:1" });
+        let texts = json!({ "brokers": "a:1, b:2" });
+        let mixed = json!({ "brokers": ["a:1,b:2", "c:3"], "properties": {
+            "enable.ssl.certificate.verification": true, "fetch.wait.max.ms": 5, "ssl.key.password": "***" } });
+        for body_before in [&source, &plain, &oauth, &text, &texts, &mixed] {
             assert_eq!(&body(Kind::Kafka, Some(body_before), &typed_of(Kind::Kafka, body_before)), body_before);
         }
         let store = json!({ "url": "s3://lake/", "access_key_id": "***", "secret_access_key": "env:KEY", "session_token": "***" });
@@ -239,6 +255,23 @@ mod tests {
             fields(&[("url", "s3://lake/"), ("secret_access_key", "new"), (FORGET, "session_token"), (FORGET, "secret_access_key")]);
         let wanted = json!({ "url": "s3://lake/", "access_key_id": "***", "secret_access_key": "new" });
         assert_eq!(body(Kind::Store, Some(&store), &typed), wanted);
+    }
+
+    #[test]
+    fn what_is_typed_anew_is_written_as_it_is_typed() {
+        let source = json!({ "brokers": "a:1", "properties": { "enable.ssl.certificate.verification": true, "fetch.wait.max.ms": 5 } });
+        let typed = fields(&[("brokers", "b:2"), ("properties", "enable.ssl.certificate.verification=false\r\nfetch.wait.max.ms = 5")]);
+        let wanted =
+            json!({ "brokers": ["b:2"], "properties": { "enable.ssl.certificate.verification": "false", "fetch.wait.max.ms": 5 } });
+        assert_eq!(body(Kind::Kafka, Some(&source), &typed), wanted);
+    }
+
+    #[test]
+    fn secrets_that_no_field_asks_for_are_named_unless_they_are_shown() {
+        let hidden = json!({ "tls": { "key_password": "***" }, "sasl": { "client_secret": "***", "password": "***" } });
+        assert_eq!(secrets_without_field(&hidden), ["tls.key_password", "sasl.client_secret"]);
+        let shown = json!({ "tls": { "key_password": "file:/p" }, "sasl": { "password": "***" } });
+        assert!(secrets_without_field(&shown).is_empty() && secrets_without_field(&json!({ "url": "s3://lake/" })).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is created and edited by forms.
 
 use super::*;
+use crate::service::definition::Kind;
 
 #[tokio::test]
 async fn a_rule_is_written_in_four_screens_and_edited_as_a_form_and_as_a_file() {
@@ -87,6 +88,37 @@ async fn a_connection_is_edited_and_keeps_the_secret_that_is_not_typed() {
     assert_eq!(bench.service.state.connection("kafka", "more").unwrap(), stored, "nothing was written over");
     let of_file = bench.get("/console/sources/k/edit", "en").await;
     assert_eq!((of_file.status, of_file.body.contains("C0612")), (StatusCode::NOT_FOUND, true), "{}", of_file.body);
+}
+
+#[tokio::test]
+async fn a_form_that_is_sent_back_unchanged_is_kept_however_its_connection_was_written() {
+    let bench = Bench::new().await;
+    let name = "enable.ssl.certificate.verification";
+    let sasl = json!({ "mechanism": "PLAIN", "username": "u", "password": "hush-canary" });
+    let body = json!({ "name": "more", "brokers": "h:1, h:2", "sasl": sasl, "properties": { name: true } });
+    bench.service.supervisor.create_connection(Kind::Kafka, body, "me").await.unwrap();
+    let before = bench.service.state.connection("kafka", "more").unwrap();
+    let form = format!("brokers=h%3A1%2C+h%3A2&mechanism=PLAIN&username=u&properties={name}%3Dtrue");
+    let saved = bench.post("/console/sources/more/edit", &format!("version=1&go=save&{form}")).await;
+    assert_eq!(saved.header(header::LOCATION), "/console/sources?done=edited", "{}", saved.body);
+    assert_eq!(bench.service.state.connection("kafka", "more").unwrap().body, before.body);
+    // The API keeps the secret, too, if the same is written in another way.
+    let again = json!({ "brokers": ["h:1", "h:2"], "sasl": { "mechanism": "PLAIN", "username": "u", "password": "***" }, "properties": { name: "true" } });
+    bench.service.supervisor.edit_connection(Kind::Kafka, "more", None, again, "me").await.unwrap();
+    assert!(bench.service.state.connection("kafka", "more").unwrap().body.contains("hush-canary"));
+}
+
+#[tokio::test]
+async fn a_secret_without_a_field_is_named_with_the_command_that_writes_it_anew() {
+    let bench = Bench::new().await;
+    let body = json!({ "name": "more", "brokers": ["h:1"], "tls": { "certificate": "/c", "key": "/k", "key_password": "hush-canary" } });
+    bench.service.supervisor.create_connection(Kind::Kafka, body, "me").await.unwrap();
+    let moved = bench.post("/console/sources/more/edit", "version=1&go=save&brokers=h%3A2&tls=system").await.body;
+    let said = ["C0105", "id=\"without-field\"", "<code>tls.key_password</code>", "catchment rule edit-source more more.toml"];
+    assert!(said.iter().all(|text| moved.contains(text)) && !moved.contains("hush-canary"), "{moved}");
+    bench.post("/console/sources", "name=plain&brokers=h%3A1&mechanism=PLAIN&username=u&password=hush-canary").await;
+    let plain = bench.get("/console/sources/plain/edit", "en").await.body;
+    assert!(!plain.contains("without-field"), "{plain}");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ impl Bench {
     /// A connection that can be edited.
     async fn with_a_connection(&self) {
         let sasl = json!({ "mechanism": "PLAIN", "username": "<b>u", "password": "hush-canary" });
-        let body = json!({ "name": "orders", "brokers": ["127.0.0.1:1"], "sasl": sasl });
+        let body = json!({ "name": "orders", "brokers": ["127.0.0.1:1"], "tls": { "key_password": "hush-canary" }, "sasl": sasl });
         self.service.supervisor.create_connection(Kind::Kafka, body, "me").await.unwrap();
     }
 
