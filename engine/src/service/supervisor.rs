@@ -200,6 +200,13 @@ impl Supervisor {
         drop(self.slots().remove(name));
     }
 
+    /// Takes a place away that was only made for this turn. One that a rule runs in stays; a rule that is about to begin makes itself another one.
+    pub(super) fn forget_unused(&self, name: &str, turn: &OwnedMutexGuard<Option<Running>>) {
+        if turn.is_none() {
+            self.forget_slot(name);
+        }
+    }
+
     /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end
     /// although whoever asked for it has gone.
     ///
@@ -278,7 +285,8 @@ impl Supervisor {
         finished(tokio::spawn(async move {
             this.rule(&name).await?;
             let (_slot, mut turn) = this.take_turn(&name).await;
-            let StoredRule { created_ms, body, .. } = this.rule(&name).await?;
+            // Gone if another deletion was faster: then the place is nobody's.
+            let StoredRule { created_ms, body, .. } = this.rule(&name).await.inspect_err(|_| this.forget_unused(&name, &turn))?;
             let plan = this.plan(&name, &body, Vec::new()).await;
             // Forgotten first: if that fails, it goes on.
             let (gone, by) = (name.clone(), who.clone());
@@ -429,6 +437,28 @@ fn state_after(error: &Error) -> RuleState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_deletion_that_comes_second_leaves_no_place_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
+        let supervisor = Supervisor::new(Arc::clone(&state), Config::default(), "128MiB".parse().unwrap()).unwrap();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        // The first one has its turn, and the second waits for it.
+        let (slot, turn) = supervisor.take_turn("a").await;
+        let this = Arc::clone(&supervisor);
+        let second = tokio::spawn(async move { this.remove("a", Origin::Api, "me", 2).await });
+        let began = crate::clock::now();
+        while Arc::strong_count(&slot.turn) < 3 {
+            assert!(began.elapsed() < Duration::from_secs(30), "it never waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        state.delete("a", Origin::Api, "me", 2).unwrap();
+        supervisor.forget_slot("a");
+        drop(turn);
+        assert_eq!(second.await.unwrap().unwrap_err().code, RULE_UNKNOWN);
+        assert_eq!(supervisor.statuses().len(), 0, "a place of a rule that is not there");
+    }
 
     #[test]
     fn an_answer_holds_for_the_first_run_that_has_started() {

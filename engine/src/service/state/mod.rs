@@ -220,6 +220,14 @@ impl State {
 }
 
 #[cfg(test)]
+impl State {
+    /// Makes questions to a table fail, until it has its name again.
+    pub(super) fn rename_table(&self, from: &str, to: &str) {
+        self.db().execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+    }
+}
+
+#[cfg(test)]
 fn state() -> State {
     State::prepare(Connection::open_in_memory().unwrap()).unwrap()
 }
