@@ -26,7 +26,7 @@ use super::rooms::Rooms;
 use super::state::{Origin, RULE_UNKNOWN, State, StoredRelease, StoredRule, Wanted, Whose};
 use super::workers::Workers;
 use crate::clock::{Backoff, SystemClock};
-use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
+use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions, StoreSettings};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::metrics::Metrics;
 use crate::pipeline::Outcome;
@@ -89,7 +89,7 @@ impl Supervisor {
         let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
         let rooms = Rooms::new(budget);
         let (slots, workers) = (std::sync::Mutex::default(), Workers::default());
-        let own = OwnFiles::below(state.directory());
+        let own = OwnFiles::of(&state);
         Ok(Arc::new(Self {
             state,
             journal,
@@ -155,8 +155,17 @@ impl Supervisor {
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
         let plan = definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })?;
-        self.own.check_place(&plan.to.store, &plan.to.prefix)?;
+        self.check_place(&plan.to.store, &plan.to.prefix)?;
         Ok(plan)
+    }
+
+    /// Refuses a place in the service's own state, but for one below a store that the config file has there.
+    ///
+    /// # Errors
+    /// `C0657`.
+    pub(super) fn check_place(&self, store: &StoreSettings, prefix: &str) -> Result<()> {
+        let of_file = self.base.read().unwrap_or_else(PoisonError::into_inner).stores.values().any(|one| one.url == store.url);
+        self.own.check_place(store, prefix, of_file)
     }
 
     /// What no connection and no rule may lead to.

@@ -155,6 +155,11 @@ impl State {
         self.directory.as_deref()
     }
 
+    /// Whether it is a worker's.
+    pub(super) fn is_workers(&self) -> bool {
+        self.is_workers
+    }
+
     /// Opens the file of a worker: what its rules report is kept until a server has it.
     ///
     /// # Errors
