@@ -111,7 +111,7 @@ mod tests {
 
     /// Changes what a service changes in its day.
     fn change_all(state: &State) -> Vec<Error> {
-        let report = Report { number: 1, rule: "a".into(), window: None, gap: None, line: None };
+        let report = Report { number: 1, rule: "a".into(), created_ms: None, window: None, gap: None, line: None };
         let changes = [
             state.edit("a", None, r#"{"source":{"topics":["v"]}}"#, Origin::Api, "me", 8).err(),
             state.meet_worker("id", "one", 9).err(),
