@@ -96,8 +96,10 @@ fn a_collector_that_is_away_is_warned_of_once_and_holds_nothing_up() {
     let away = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"), ("OTEL_METRIC_EXPORT_INTERVAL", "100")];
     let mut process = bed.backup(&[]).envs(away).spawn();
     process.wait_for_stderr("could not be pushed", RUN_LIMIT);
+    let deadline = Instant::now() + RUN_LIMIT;
     while bed.place.data_keys("").is_empty() {
         assert!(process.poll().is_none(), "{}", process.stderr());
+        assert!(Instant::now() < deadline, "no object: {}", process.stderr());
         std::thread::sleep(Duration::from_millis(100));
     }
     let exit = process.terminate(STOP);

@@ -83,7 +83,9 @@ async fn values_are_pushed_again_and_again_and_the_last_ones_at_the_end() {
     // Nothing is there to be shown at first.
     let pusher = Pusher::start(settings, move |_| Some(shown.load(Ordering::Relaxed)).filter(|value| *value > 0).map(page));
     counted.store(1, Ordering::Relaxed);
+    let began = crate::clock::now();
     while collector.values().len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", collector.values());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     counted.store(7, Ordering::Relaxed);

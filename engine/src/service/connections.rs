@@ -198,7 +198,7 @@ impl Supervisor {
     /// `C0601`, `C0612`, `C0657`.
     pub async fn store_named(&self, name: &str, prefix: &str) -> Result<StoreSettings> {
         let store = self.config().await?.stores.remove(name).ok_or_else(|| connection_unknown("store", name))?;
-        self.own_files().check_place(&store, prefix)?;
+        self.check_place(&store, prefix)?;
         Ok(store)
     }
 }

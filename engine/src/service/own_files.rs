@@ -1,13 +1,17 @@
 //! The files of the service's own state, which no connection, store or rule may lead to: whoever has a further token would read the file's token there, which may
-//! do more.
+//! do more. Nor may one that was created have librdkafka load or run code, which could do the same.
+//!
+//! A store of the config file may lie in a directory below that of the state: whoever writes that file is the operator, and has said so. Such a store is no way
+//! to what else is there.
 //!
 //! Place in the flow: asked by the [supervisor](super::supervisor) for each plan and for each connection that was created, when it is made and whenever it is used,
 //! and by the API for each key that is read. Paths are compared without links in them, as they are at that moment.
 //!
 //! Not here: other files of the service's user. A token is worth as much as that user there, as docs/api.md says.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::state::State;
 use crate::config::{Config, KafkaSettings, Secret, StoreSettings};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::store::file::root_of;
@@ -19,22 +23,36 @@ pub const OWN_FILES: Code = Code(657);
 /// Words in the names of librdkafka's properties whose values are paths.
 const PATHS: [&str; 4] = ["location", "keytab", "file", "path"];
 
+/// librdkafka's properties that have it load or run what they name.
+const CODE: [&str; 5] = ["plugin.library.paths", "ssl.engine.location", "ssl.engine.id", "ssl.providers", "sasl.kerberos.kinit.cmd"];
+
 /// Where the service keeps its own.
 #[derive(Clone, Debug)]
-pub struct OwnFiles(Option<PathBuf>);
+pub struct OwnFiles {
+    directory: Option<PathBuf>,
+    /// Whether its connections come from a server, which has looked at those that were created; others are of its config file.
+    is_workers: bool,
+}
 
 impl OwnFiles {
-    /// Those below a directory; none of a state that is in memory alone.
+    /// Those of a state; none of one that is in memory alone.
+    pub(super) fn of(state: &State) -> Self {
+        Self { is_workers: state.is_workers(), ..Self::below(state.directory()) }
+    }
+
+    /// Those below a directory.
     pub(super) fn below(directory: Option<&Path>) -> Self {
-        Self(directory.map(without_links))
+        // The parent of a file's bare name is empty, and means the current directory.
+        let named = |directory: &Path| if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() };
+        Self { directory: directory.map(|directory| without_links(&named(directory))), is_workers: false }
     }
 
     /// Refuses a path that leads there, by itself or by links.
     ///
     /// # Errors
     /// `C0657`.
-    pub(super) fn check(&self, setting: &str, path: &Path) -> Result<()> {
-        match &self.0 {
+    fn check(&self, setting: &str, path: &Path) -> Result<()> {
+        match &self.directory {
             Some(own) if without_links(path).starts_with(own) => {
                 Err(Error::new(OWN_FILES, ErrorKind::Denied, "the path leads into the service's own state")
                     .with("setting", setting)
@@ -43,6 +61,14 @@ impl OwnFiles {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a path stays below `root`, which lies in the state's directory, and is not that directory itself.
+    fn is_apart(&self, root: &Path, path: &Path) -> bool {
+        let (root, path) = (without_links(root), without_links(path));
+        // Where a step up leads that still stands in it, is not known before what it goes through is there.
+        let is_known = !path.components().any(|part| part == Component::ParentDir);
+        is_known && self.directory.as_ref().is_some_and(|own| root.starts_with(own) && path.starts_with(&root) && path != *own)
     }
 
     /// Refuses a connection or a store, of a config that has it alone, which names such a path.
@@ -55,6 +81,9 @@ impl OwnFiles {
     }
 
     fn check_kafka(&self, kafka: &KafkaSettings) -> Result<()> {
+        if !self.is_workers {
+            check_code(kafka)?;
+        }
         if let Some(sasl) = &kafka.sasl {
             self.check_paths([("sasl.token_file", sasl.token_file.as_ref())])?;
             self.check_secrets([("sasl.password", sasl.password.as_ref()), ("sasl.client_secret", sasl.client_secret.as_ref())])?;
@@ -78,7 +107,7 @@ impl OwnFiles {
             ("secret_access_key", secret_access_key.as_ref()),
             ("session_token", session_token.as_ref()),
         ])?;
-        self.check_place(store, "")
+        self.check_place(store, "", false)
     }
 
     fn check_paths<const N: usize>(&self, paths: [(&str, Option<&PathBuf>); N]) -> Result<()> {
@@ -92,17 +121,39 @@ impl OwnFiles {
         })
     }
 
-    /// Refuses a place below a store that is in the service's state.
+    /// Refuses a place below a store that is in the service's state. Below a store `of_file`, of the config file, which lies there itself, only one that leads
+    /// out of it, and the state's directory.
     ///
     /// # Errors
     /// `C0657`.
-    pub(super) fn check_place(&self, store: &StoreSettings, prefix: &str) -> Result<()> {
-        match StoreUrl::parse(&store.url) {
-            Ok(StoreUrl::File(root)) => self.check("url", &root.join(prefix.trim_start_matches('/'))),
-            // What cannot be parsed is refused by whoever opens it.
-            _ => Ok(()),
-        }
+    pub(super) fn check_place(&self, store: &StoreSettings, prefix: &str, of_file: bool) -> Result<()> {
+        // What cannot be parsed is refused by whoever opens it.
+        let Ok(StoreUrl::File(root)) = StoreUrl::parse(&store.url) else { return Ok(()) };
+        let place = root.join(prefix.trim_start_matches('/'));
+        if of_file && self.is_apart(&root, &place) { Ok(()) } else { self.check("url", &place) }
     }
+
+    /// Refuses a key that leads into the service's state, from a place that was not refused itself.
+    ///
+    /// # Errors
+    /// `C0657`.
+    pub(super) fn check_key(&self, place: &Path, key: &str) -> Result<()> {
+        let path = place.join(key);
+        // A place there is one of the config file, and all that is below it are objects.
+        if self.is_apart(place, place) && self.is_apart(place, &path) { Ok(()) } else { self.check("key", &path) }
+    }
+}
+
+/// Refuses properties by which librdkafka loads or runs code, as the service's user.
+fn check_code(kafka: &KafkaSettings) -> Result<()> {
+    let Some(name) = CODE.into_iter().find(|name| kafka.properties.contains_key(*name)) else { return Ok(()) };
+    Err(Error::new(
+        OWN_FILES,
+        ErrorKind::Denied,
+        format!("the property {name} has code loaded or run, which could read the service's own state"),
+    )
+    .with("property", name)
+    .help("put the connection into the config file, whose connections may have it"))
 }
 
 /// A path without links in what exists of it. What cannot be looked at cannot be opened either, and is compared as it is written.
@@ -119,7 +170,7 @@ mod tests {
 
     use super::super::changes::By;
     use super::super::definition::Kind;
-    use super::super::state::{Origin, State, StoredConnection};
+    use super::super::state::{Origin, StoredConnection};
     use super::super::supervisor::Supervisor;
     use super::*;
 
@@ -206,6 +257,98 @@ mod tests {
         assert!(ground.refuses(&ca("later.pem")));
     }
 
+    #[test]
+    fn the_parent_of_a_bare_name_is_the_current_directory() {
+        let own = OwnFiles::below(Path::new("state.db").parent());
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(own.check("key", &here.join("token")).unwrap_err().code, OWN_FILES);
+        own.check("key", here.parent().unwrap()).unwrap();
+        own.check("key", Path::new("/nowhere/token")).unwrap();
+        own.check("key", Path::new("")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_created_has_no_code_run() {
+        let ground = ground();
+        let state = Arc::new(State::open(&ground.dir.path().join("state/state.db")).unwrap());
+        let of_file =
+            "[kafka.k]\nbrokers = [\"h:1\"]\nproperties = { \"plugin.library.paths\" = \"/p.so\" }\n[store.s]\nurl = \"file:///x/\"\n";
+        let supervisor = Supervisor::new(Arc::clone(&state), Config::parse(of_file, "base").unwrap(), "128MiB".parse().unwrap()).unwrap();
+        for name in ["plugin.library.paths", "ssl.engine.location", "ssl.engine.id", "ssl.providers", "sasl.kerberos.kinit.cmd"] {
+            let source = json!({ "name": "evil", "brokers": ["h:1"], "properties": { name: "x" } });
+            let refused = supervisor.create_connection(Kind::Kafka, source, "api:ci").await.unwrap_err().remove(0);
+            assert_eq!(refused.code, OWN_FILES);
+            assert!(
+                refused.message.contains(name) && refused.help.as_ref().is_some_and(|help| help.contains("config file")),
+                "{refused:?}"
+            );
+        }
+        // One that an earlier version has let in is of no use. At a worker it is of its server's config file.
+        let body = json!({ "brokers": ["h:1"], "properties": { "ssl.engine.location": "/e.so" } }).to_string();
+        let old = StoredConnection { kind: "kafka".to_owned(), name: "old".to_owned(), body, version: 1 };
+        let worker = Arc::new(State::open_of_worker(&ground.dir.path().join("worker.db")).unwrap());
+        for state in [&state, &worker] {
+            state.put_connection(&old, "api:ci", 1).unwrap();
+        }
+        assert_eq!(supervisor.config().await.unwrap().kafka.keys().collect::<Vec<_>>(), ["k"], "that of the file stays");
+        let supervisor = Supervisor::new(worker, Config::default(), "128MiB".parse().unwrap()).unwrap();
+        assert_eq!(supervisor.config().await.unwrap().kafka.keys().collect::<Vec<_>>(), ["old"]);
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_config_file_may_lie_below_the_state() {
+        let ground = ground();
+        let own = ground.dir.path().join("state");
+        for directory in ["objects/a", "objects/b", "else"] {
+            std::fs::create_dir_all(own.join(directory)).unwrap();
+        }
+        for (link, to) in [("up", ""), ("beside", "else"), ("token", "token")] {
+            std::os::unix::fs::symlink(own.join(to), own.join("objects").join(link)).unwrap();
+        }
+        let state = Arc::new(State::open(&own.join("state.db")).unwrap());
+        let (url, itself) = (format!("file://{}/objects/", own.display()), format!("file://{}/", own.display()));
+        let base = format!("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"{url}\"\n[store.itself]\nurl = \"{itself}\"\n");
+        let supervisor = Supervisor::new(Arc::clone(&state), Config::parse(&base, "base").unwrap(), "128MiB".parse().unwrap()).unwrap();
+        for (store, prefix, is_refused) in [
+            ("s", "", false),
+            ("s", "a/", false),
+            ("s", "new/x/", false),
+            ("s", "up/", true),
+            ("s", "up/x/", true),
+            ("s", "beside/", true),
+            ("s", "a/../../", true),
+            ("s", "new/../../x/", true),
+            ("itself", "", true),
+            ("itself", "objects/up/", true),
+            ("itself", "objects/", false),
+        ] {
+            assert_eq!(supervisor.store_named(store, prefix).await.is_err_and(|e| e.code == OWN_FILES), is_refused, "{store} {prefix}");
+            let body = json!({ "source": { "topics": ["t"] }, "to": { "store": store, "prefix": prefix } }).to_string();
+            if !prefix.contains("..") {
+                let plan = supervisor.plan("r", &body, Vec::new()).await;
+                assert_eq!(plan.is_err_and(|e| e[0].code == OWN_FILES), is_refused, "{store} {prefix}");
+            }
+        }
+        // What lies there is read, and nothing beside it.
+        let files = supervisor.own_files();
+        for (place, key, is_refused) in [
+            ("objects/", "", false),
+            ("objects/", "a/t+0+1.parquet", false),
+            ("objects/a/", "t+0+1.parquet", false),
+            ("objects/a/", "../b/t+0+1.parquet", true),
+            ("objects/", "token", true),
+            ("objects/", "beside/x", true),
+            ("objects/", "up/token", true),
+            ("", "token", true),
+            ("", "objects/a/x", true),
+        ] {
+            assert_eq!(files.check_key(&own.join(place), key).is_err(), is_refused, "{place} {key}");
+        }
+        // The file's word is not that of whoever creates another store.
+        let store = json!({ "name": "own", "url": format!("{url}a/") });
+        assert_eq!(supervisor.create_connection(Kind::Store, store, "api:ci").await.unwrap_err()[0].code, OWN_FILES);
+    }
+
     #[tokio::test]
     async fn nobody_leads_a_connection_or_a_rule_there() {
         let ground = ground();
@@ -235,10 +378,12 @@ mod tests {
     fn a_prefix_does_not_lead_in_either() {
         let ground = ground();
         let store = StoreSettings { url: format!("file://{}/", ground.dir.path().display()), ..StoreSettings::default() };
-        ground.own.check_place(&store, "backups/").unwrap();
-        for prefix in ["state/", "/state/x/", "link/"] {
-            assert_eq!(ground.own.check_place(&store, prefix).unwrap_err().code, OWN_FILES, "{prefix}");
+        for of_file in [false, true] {
+            ground.own.check_place(&store, "backups/", of_file).unwrap();
+            for prefix in ["state/", "/state/x/", "link/"] {
+                assert_eq!(ground.own.check_place(&store, prefix, of_file).unwrap_err().code, OWN_FILES, "{prefix}");
+            }
         }
-        OwnFiles::below(None).check_place(&store, "state/").unwrap();
+        OwnFiles::below(None).check_place(&store, "state/", false).unwrap();
     }
 }

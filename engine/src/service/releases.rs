@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::changes::{GROUP_TAKEN, now_ms};
 use super::deletion::{Deleted, give_up, release};
-use super::state::{State, StoredRelease};
+use super::state::{STATE_FAILED, State, StoredRelease};
 use super::supervisor::Supervisor;
 use crate::config::BackupPlan;
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::source::kafka::KafkaCluster;
 
 /// How often, and how many times, a group that has members is tried again: longer than sessions last.
@@ -39,7 +39,7 @@ impl Supervisor {
         let (this, gone) = (Arc::clone(self), gone.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = this.release_group_later(cluster, plan, &gone) => this.forget_release(&gone).await,
+                is_over = this.release_group_later(cluster, plan, &gone) => if is_over { this.forget_release(&gone).await },
                 () = this.ended() => {}
             }
         });
@@ -59,10 +59,10 @@ impl Supervisor {
             let (_, turn) = self.take_turn(&name).await;
             let this = Arc::clone(self);
             tokio::spawn(async move {
-                let _turn = turn;
                 for gone in &all {
                     this.resume(gone).await;
                 }
+                this.forget_unused(&name, &turn);
             });
         }
         Ok(())
@@ -70,19 +70,20 @@ impl Supervisor {
 
     async fn resume(self: &Arc<Self>, gone: &StoredRelease) {
         let plan = self.plan(&gone.rule, &gone.body, Vec::new()).await;
-        let (is_free, is_new) = self.is_free(&gone.rule, plan.as_ref().ok()).await;
-        if is_free {
-            let deleted = self.release(gone, plan).await;
-            tracing::info!(rule = gone.rule, "went on with a deletion: {} things could not be given up", deleted.left_behind.len());
-        } else {
-            let mut deleted = Deleted::of(&gone.rule);
-            let taken = Error::new(GROUP_TAKEN, ErrorKind::Invalid, "another rule has its name or its consumer group by now");
-            deleted.left("its consumer group and the owner records beside its objects", &taken);
-            self.note_release(&gone.who, &deleted).await;
-            self.forget_release(gone).await;
-        }
-        if !is_new {
-            self.forget_slot(&gone.rule);
+        match (self.is_free(&gone.rule, plan.as_ref().ok()).await, plan) {
+            (Ok(false), _) => {
+                let mut deleted = Deleted::of(&gone.rule);
+                let taken = Error::new(GROUP_TAKEN, ErrorKind::Invalid, "another rule has its name or its consumer group by now");
+                deleted.left("its consumer group and the owner records beside its objects", &taken);
+                self.note_release(&gone.who, &deleted).await;
+                self.forget_release(gone).await;
+            }
+            (Err(why), _) => put_off(gone, Some(&why)),
+            (Ok(true), Err(errors)) if errors.iter().any(may_pass) => put_off(gone, errors.first()),
+            (Ok(true), plan) => {
+                let deleted = self.release(gone, plan).await;
+                tracing::info!(rule = gone.rule, "went on with a deletion: {} things could not be given up", deleted.left_behind.len());
+            }
         }
     }
 
@@ -101,38 +102,57 @@ impl Supervisor {
         }
     }
 
-    /// Tries a group again whose last member's session has not ended yet, unless a rule reads in it by now.
-    async fn release_group_later(self: &Arc<Self>, cluster: Arc<KafkaCluster>, plan: BackupPlan, gone: &StoredRelease) {
-        let mut deleted = Deleted::default();
+    /// Tries a group again whose last member's session has not ended yet, unless a rule reads in it by now. False: it is not known at the end whether one does.
+    async fn release_group_later(self: &Arc<Self>, cluster: Arc<KafkaCluster>, plan: BackupPlan, gone: &StoredRelease) -> bool {
+        let mut last = None;
         for _ in 0..RETRY.1 {
             tokio::time::sleep(RETRY.0).await;
-            let (_slot, _turn) = self.take_turn(&plan.rule).await;
-            let (is_free, is_new) = self.is_free(&plan.rule, Some(&plan)).await;
-            deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
-            let again = is_free && give_up(&mut deleted, &cluster, &plan).await;
-            if !is_new {
-                // Nobody's: it was made to keep others from beginning.
-                self.forget_slot(&plan.rule);
-            }
-            if !is_free {
-                return;
-            }
+            let (_slot, turn) = self.take_turn(&plan.rule).await;
+            let is_free = self.is_free(&plan.rule, Some(&plan)).await;
+            let mut deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
+            let again = match &is_free {
+                Ok(true) => give_up(&mut deleted, &cluster, &plan).await,
+                Ok(false) => false,
+                Err(_) => true,
+            };
+            // Nobody's, unless a rule runs in it: it was made to keep others from beginning.
+            self.forget_unused(&plan.rule, &turn);
+            last = match is_free {
+                Ok(true) => Some(deleted),
+                Ok(false) => return true,
+                Err(_) => None,
+            };
             if !again {
                 break;
             }
         }
+        let Some(deleted) = last else { return false };
         // Nobody tries any more. What is still in the way says what can be done.
         self.note_release(&gone.who, &deleted).await;
+        true
     }
 
-    /// Whether no rule reads in the group of a rule that was deleted; and whether there is a rule of its name.
-    async fn is_free(&self, name: &str, gone: Option<&BackupPlan>) -> (bool, bool) {
-        let (Ok(config), Ok(rules)) = (self.config().await, self.state().ask(State::rules).await) else { return (false, true) };
+    /// Whether there is no rule of the name of one that was deleted, and none that reads in its group.
+    ///
+    /// # Errors
+    /// `C0601`.
+    async fn is_free(&self, name: &str, gone: Option<&BackupPlan>) -> Result<bool> {
+        let (config, rules) = (self.config().await?, self.state().ask(State::rules).await?);
         let is_new = rules.iter().any(|rule| rule.name == name);
         let reads_there = |plan: &BackupPlan| gone.is_some_and(|gone| plan.group == gone.group && plan.kafka.brokers == gone.kafka.brokers);
-        let is_free = !is_new && !self.plans_of(&config, rules.iter()).values().any(reads_there);
-        (is_free, is_new)
+        Ok(!is_new && !self.plans_of(&config, rules.iter()).values().any(reads_there))
     }
+}
+
+/// Whether a plan may be made again at another start: the rule had one, so what is named and missing was taken out of the config.
+fn may_pass(why: &Error) -> bool {
+    matches!(why.code, codes::CONFIG_NAME | codes::CONFIG_MISSING | STATE_FAILED)
+}
+
+/// It stays written down.
+fn put_off(gone: &StoredRelease, why: Option<&Error>) {
+    let why = why.map(ToString::to_string).unwrap_or_default();
+    tracing::warn!(rule = gone.rule, why, "what a deleted rule had cannot be given up now: the next start tries it again");
 }
 
 /// What whoever has deleted a rule is told when the service ends meanwhile.
@@ -145,75 +165,143 @@ fn interrupted(rule: &str) -> Deleted {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::Runtime;
+    use tokio::task::JoinHandle;
+
     use super::super::state::Origin;
     use super::*;
     use crate::config::Config;
 
-    /// A deletion that waits for a broker which takes connections and never answers.
-    async fn begin_to_delete(supervisor: &Arc<Supervisor>) -> tokio::task::JoinHandle<Result<Deleted>> {
-        let body = r#"{"source":{"kafka":"k","topics":["t"]},"to":{"store":"s"}}"#.to_owned();
-        supervisor.state().ask(move |state| state.create("a", &body, Origin::Api, "me", 1)).await.unwrap();
-        let this = Arc::clone(supervisor);
-        let deletion = tokio::spawn(async move { this.remove("a", Origin::Api, "me", 2).await });
-        while supervisor.state().ask(State::releases).await.unwrap().is_empty() {
+    const BODY: &str = r#"{"source":{"kafka":"k","topics":["t"]},"to":{"store":"s"}}"#;
+
+    /// A runtime that does not wait at its end for a first contact with a silent server, which nothing can interrupt.
+    struct Impatient(Option<Runtime>);
+
+    impl Impatient {
+        fn run(test: impl Future<Output = ()>) {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let this = Self(Some(runtime));
+            this.0.as_ref().unwrap().block_on(test);
+        }
+    }
+
+    impl Drop for Impatient {
+        fn drop(&mut self) {
+            self.0.take().unwrap().shutdown_background();
+        }
+    }
+
+    /// Waits until something is so.
+    async fn until(what: &str, is_so: impl Fn() -> bool) {
+        let began = crate::clock::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // It is forgotten; now its server is asked.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        deletion
+    }
+
+    /// A deletion that waits for a broker which takes connections and never answers; and its connection.
+    async fn begin_to_delete(supervisor: &Arc<Supervisor>, silent: &TcpListener) -> (JoinHandle<Result<Deleted>>, TcpStream) {
+        supervisor.state().create("a", BODY, Origin::Api, "me", 1).unwrap();
+        let this = Arc::clone(supervisor);
+        let deletion = tokio::spawn(async move { this.remove("a", Origin::Api, "me", 2).await });
+        until("it is forgotten", || !supervisor.state().releases().unwrap().is_empty()).await;
+        let (asked, _) = tokio::time::timeout(Duration::from_secs(30), silent.accept()).await.expect("its server is asked").unwrap();
+        (deletion, asked)
     }
 
     fn supervisor(state: &Arc<State>, config: &str) -> Arc<Supervisor> {
         Supervisor::new(Arc::clone(state), Config::parse(config, "test").unwrap(), "128MiB".parse().unwrap()).unwrap()
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_stop_waits_for_no_server_and_the_next_start_goes_on_with_the_deletion() {
+    /// A state in a directory, in which one rule was deleted.
+    fn with_a_deletion() -> (tempfile::TempDir, Arc<State>) {
         let dir = tempfile::tempdir().unwrap();
         let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = silent.local_addr().unwrap();
-        let config = format!("[kafka.k]\nbrokers = [\"{address}\"]\n[store.s]\nurl = \"file:///nowhere/\"\n");
-        let first = supervisor(&state, &config);
-        first.start().await.unwrap();
-        let deletion = begin_to_delete(&first).await;
-        let began = crate::clock::now();
-        first.stop().await;
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        let told = deletion.await.unwrap().unwrap();
-        assert!(told.left_behind[0].why.contains(&RELEASE_INTERRUPTED.to_string()), "{told:?}");
-        assert_eq!(state.releases().unwrap().len(), 1, "it is remembered");
+        state.create("a", BODY, Origin::Api, "me", 1).unwrap();
+        state.delete("a", Origin::Api, "me", 2).unwrap();
+        (dir, state)
+    }
 
-        // Where it has read is not known there, so it cannot be given up, and that is written down.
-        let second = supervisor(&state, "");
-        second.start().await.unwrap();
-        // Its place is the last that goes.
-        while !state.releases().unwrap().is_empty() || second.status("a").is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let audited = state.audited(Some("a"), i64::MAX, 10).unwrap();
-        assert_eq!((audited[0].action.as_str(), audited[0].who.as_str()), ("release", "me"), "{audited:?}");
-        second.stop().await;
+    /// What was done last with the rule.
+    fn last_action(state: &State) -> (String, String) {
+        let audited = state.audited(Some("a"), i64::MAX, 1).unwrap().remove(0);
+        (audited.action, audited.who)
+    }
+
+    /// A connection that can be named, and by which nothing can be reached.
+    const USELESS: &str = "[kafka.k]\nbrokers = [\"h:1\"]\nproperties = { \"group.id\" = \"x\" }\n[store.s]\nurl = \"file:///nowhere/\"\n";
+
+    #[test]
+    fn a_stop_waits_for_no_server_and_the_next_start_goes_on_with_the_deletion() {
+        Impatient::run(async {
+            let dir = tempfile::tempdir().unwrap();
+            let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
+            let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = silent.local_addr().unwrap();
+            let config = format!("[kafka.k]\nbrokers = [\"{address}\"]\n[store.s]\nurl = \"file:///nowhere/\"\n");
+            let first = supervisor(&state, &config);
+            first.start().await.unwrap();
+            let (deletion, _asked) = begin_to_delete(&first, &silent).await;
+            let began = crate::clock::now();
+            first.stop().await;
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+            let told = deletion.await.unwrap().unwrap();
+            assert!(told.left_behind[0].why.contains(&RELEASE_INTERRUPTED.to_string()), "{told:?}");
+            assert_eq!(state.releases().unwrap().len(), 1, "it is remembered");
+
+            // It cannot be given up there, and that is written down.
+            let second = supervisor(&state, USELESS);
+            second.start().await.unwrap();
+            // Its place is the last that goes.
+            until("it is tried to the end", || state.releases().unwrap().is_empty() && second.status("a").is_none()).await;
+            assert_eq!(last_action(&state), ("release".to_owned(), "me".to_owned()));
+            second.stop().await;
+        });
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_rule_that_has_the_name_by_now_keeps_its_group() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
-        for created_ms in [1, 3] {
-            state.create("a", "{}", Origin::Api, "me", created_ms).unwrap();
-            if created_ms == 1 {
-                state.delete("a", Origin::Api, "me", 2).unwrap();
-            }
-        }
+        let (_dir, state) = with_a_deletion();
+        state.create("a", "{}", Origin::Api, "me", 3).unwrap();
         let supervisor = supervisor(&state, "");
         supervisor.start().await.unwrap();
-        while !state.releases().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("it is forgotten", || state.releases().unwrap().is_empty()).await;
         let audited = state.audited(Some("a"), i64::MAX, 1).unwrap();
         assert!(audited[0].detail.as_ref().is_some_and(|detail| detail.contains(&GROUP_TAKEN.to_string())), "{audited:?}");
         assert!(supervisor.status("a").is_some(), "the new one is there");
         supervisor.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_deletion_waits_for_its_connection_to_be_there_again() {
+        let (_dir, state) = with_a_deletion();
+        for config in ["", "[kafka.k]\nbrokers = [\"h:1\"]\n"] {
+            let supervisor = supervisor(&state, config);
+            supervisor.resume_releases().await.unwrap();
+            until("no place is left", || supervisor.status("a").is_none()).await;
+            assert_eq!(state.releases().unwrap().len(), 1, "{config}");
+            assert_eq!(last_action(&state).0, "delete", "{config}");
+        }
+        let supervisor = supervisor(&state, USELESS);
+        supervisor.resume_releases().await.unwrap();
+        until("it is tried to the end", || state.releases().unwrap().is_empty() && supervisor.status("a").is_none()).await;
+        assert_eq!(last_action(&state).0, "release");
+    }
+
+    #[tokio::test]
+    async fn a_state_that_cannot_be_read_is_no_rule_of_that_name() {
+        let (_dir, state) = with_a_deletion();
+        let supervisor = supervisor(&state, USELESS);
+        // Once the connections that were created cannot be read, once the rules.
+        for table in ["connection", "rule"] {
+            state.rename_table(table, "hidden");
+            supervisor.resume_releases().await.unwrap();
+            until("no place is left", || supervisor.status("a").is_none()).await;
+            assert_eq!(state.releases().unwrap().len(), 1, "{table}");
+            assert_eq!(last_action(&state).0, "delete", "{table}");
+            state.rename_table("hidden", table);
+        }
     }
 }

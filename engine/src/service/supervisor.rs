@@ -26,7 +26,7 @@ use super::rooms::Rooms;
 use super::state::{Origin, RULE_UNKNOWN, State, StoredRelease, StoredRule, Wanted, Whose};
 use super::workers::Workers;
 use crate::clock::{Backoff, SystemClock};
-use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions};
+use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions, StoreSettings};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::metrics::Metrics;
 use crate::pipeline::Outcome;
@@ -89,7 +89,7 @@ impl Supervisor {
         let (journal, base) = (Journal::start(Arc::clone(&state))?, RwLock::new(base));
         let rooms = Rooms::new(budget);
         let (slots, workers) = (std::sync::Mutex::default(), Workers::default());
-        let own = OwnFiles::below(state.directory());
+        let own = OwnFiles::of(&state);
         Ok(Arc::new(Self {
             state,
             journal,
@@ -155,8 +155,17 @@ impl Supervisor {
 
     pub(super) fn plan_in(&self, config: &Config, name: &str, body: &str, accept: Vec<Accept>) -> Result<BackupPlan, Vec<Error>> {
         let plan = definition::plan(config, name, body, self.budget, RunOptions { accept, ..RunOptions::default() })?;
-        self.own.check_place(&plan.to.store, &plan.to.prefix)?;
+        self.check_place(&plan.to.store, &plan.to.prefix)?;
         Ok(plan)
+    }
+
+    /// Refuses a place in the service's own state, but for one below a store that the config file has there.
+    ///
+    /// # Errors
+    /// `C0657`.
+    pub(super) fn check_place(&self, store: &StoreSettings, prefix: &str) -> Result<()> {
+        let of_file = self.base.read().unwrap_or_else(PoisonError::into_inner).stores.values().any(|one| one.url == store.url);
+        self.own.check_place(store, prefix, of_file)
     }
 
     /// What no connection and no rule may lead to.
@@ -198,6 +207,13 @@ impl Supervisor {
     /// Takes a rule's place away, whose turn the caller has.
     pub(super) fn forget_slot(&self, name: &str) {
         drop(self.slots().remove(name));
+    }
+
+    /// Takes a place away that was only made for this turn. One that a rule runs in stays; a rule that is about to begin makes itself another one.
+    pub(super) fn forget_unused(&self, name: &str, turn: &OwnedMutexGuard<Option<Running>>) {
+        if turn.is_none() {
+            self.forget_slot(name);
+        }
     }
 
     /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end
@@ -278,7 +294,8 @@ impl Supervisor {
         finished(tokio::spawn(async move {
             this.rule(&name).await?;
             let (_slot, mut turn) = this.take_turn(&name).await;
-            let StoredRule { created_ms, body, .. } = this.rule(&name).await?;
+            // Gone if another deletion was faster: then the place is nobody's.
+            let StoredRule { created_ms, body, .. } = this.rule(&name).await.inspect_err(|_| this.forget_unused(&name, &turn))?;
             let plan = this.plan(&name, &body, Vec::new()).await;
             // Forgotten first: if that fails, it goes on.
             let (gone, by) = (name.clone(), who.clone());
@@ -429,6 +446,28 @@ fn state_after(error: &Error) -> RuleState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_deletion_that_comes_second_leaves_no_place_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
+        let supervisor = Supervisor::new(Arc::clone(&state), Config::default(), "128MiB".parse().unwrap()).unwrap();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        // The first one has its turn, and the second waits for it.
+        let (slot, turn) = supervisor.take_turn("a").await;
+        let this = Arc::clone(&supervisor);
+        let second = tokio::spawn(async move { this.remove("a", Origin::Api, "me", 2).await });
+        let began = crate::clock::now();
+        while Arc::strong_count(&slot.turn) < 3 {
+            assert!(began.elapsed() < Duration::from_secs(30), "it never waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        state.delete("a", Origin::Api, "me", 2).unwrap();
+        supervisor.forget_slot("a");
+        drop(turn);
+        assert_eq!(second.await.unwrap().unwrap_err().code, RULE_UNKNOWN);
+        assert_eq!(supervisor.statuses().len(), 0, "a place of a rule that is not there");
+    }
 
     #[test]
     fn an_answer_holds_for_the_first_run_that_has_started() {

@@ -103,8 +103,8 @@ pub(in crate::service) fn checked<'a>(service: &Service, place: &Place, key: &'a
     if steps_out {
         return Err(Problem::from(malformed("the query string", "a key has no steps out of its prefix")));
     }
-    if let Some(path) = place.url_of(&format!("{}{key}", place.prefix)).strip_prefix("file://") {
-        service.supervisor.own_files().check("key", std::path::Path::new(path))?;
+    if let Some(path) = place.url_of(&place.prefix).strip_prefix("file://") {
+        service.supervisor.own_files().check_key(std::path::Path::new(path), key)?;
     }
     Ok(key)
 }

@@ -155,6 +155,11 @@ impl State {
         self.directory.as_deref()
     }
 
+    /// Whether it is a worker's.
+    pub(super) fn is_workers(&self) -> bool {
+        self.is_workers
+    }
+
     /// Opens the file of a worker: what its rules report is kept until a server has it.
     ///
     /// # Errors
@@ -216,6 +221,14 @@ impl State {
         let mut statement = db.prepare_cached(sql).map_err(failed)?;
         let rows = statement.query_map(params, of).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// Makes questions to a table fail, until it has its name again.
+    pub(super) fn rename_table(&self, from: &str, to: &str) {
+        self.db().execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
     }
 }
 

@@ -32,6 +32,33 @@ impl Bench {
 }
 
 #[tokio::test]
+async fn what_the_config_file_has_below_the_state_is_read_at_both_doors_and_nothing_beside_it() {
+    let bench = Bench::new().await;
+    let objects = bench.service.copies.join("objects");
+    std::fs::create_dir_all(objects.join("r/t")).unwrap();
+    std::fs::write(objects.join("r/t/seen"), "x").unwrap();
+    std::os::unix::fs::symlink(&bench.service.copies, objects.join("r/up")).unwrap();
+    let base = CONFIG.replace("s3://lake/kafka/?region=r", &format!("file://{}/", objects.display()));
+    bench.service.supervisor.set_base(Config::parse(&base, "base").unwrap());
+    let body = json!({ "source": { "topics": ["orders"] }, "to": { "store": "s", "prefix": "r/" } }).to_string();
+    bench.service.supervisor.create("orders", &body, &Holder::File.by_console()).await.unwrap();
+    let further = bench.further("ci").await;
+    for (at, (status, said)) in [
+        ("files?directory=t%2F", (StatusCode::OK, "seen")),
+        ("files?directory=up%2F", (StatusCode::FORBIDDEN, "C0657")),
+        ("file?key=up%2Ftoken", (StatusCode::FORBIDDEN, "C0657")),
+        // It is looked into, and is no object of a backup.
+        ("file?key=t%2Fseen", (StatusCode::UNPROCESSABLE_ENTITY, "C0502")),
+    ] {
+        let page = bench.get(&format!("/console/rules/orders/{at}"), "en").await;
+        let call = bench.api(&further, &format!("GET /rules/orders/{at}"), "").await;
+        for answer in [page, call] {
+            assert!((answer.status, answer.body.contains(said)) == (status, true), "{at}: {} {}", answer.status, answer.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_further_token_opens_both_doors_under_its_name_until_it_is_removed() {
     let bench = Bench::new().await;
     bench.with_a_rule().await;
