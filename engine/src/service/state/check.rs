@@ -34,11 +34,8 @@ pub(super) fn whole(db: &Connection) -> Result<()> {
 
 /// The check of a file of this size.
 fn check_for(bytes: i64) -> Option<&'static str> {
-    match bytes {
-        ..=WHOLE_BYTES_MAX => Some("PRAGMA integrity_check(1)"),
-        ..=QUICK_BYTES_MAX => Some("PRAGMA quick_check(1)"),
-        _ => None,
-    }
+    let whole = (bytes <= WHOLE_BYTES_MAX).then_some("PRAGMA integrity_check(1)");
+    whole.or((bytes <= QUICK_BYTES_MAX).then_some("PRAGMA quick_check(1)"))
 }
 
 /// What a check says first: `ok`, or what is wrong.
