@@ -226,7 +226,7 @@ mod tests {
         for setting in ["access_key_id", "secret_access_key", "session_token"] {
             let others = "access_key_id = \"env:A\"\nsecret_access_key = \"env:S\"\nsession_token = \"env:T\"\n";
             let lines: Vec<&str> = others.lines().filter(|line| !line.starts_with(setting)).collect();
-            let text = format!("[store.s]\nurl = \"s3://b/\"\n{}\n{setting} = \"file:{{}}/state/token\"\n", lines.join("\n"));
+            let text = format!("[store.s]\nurl = \"s3://bucket/\"\n{}\n{setting} = \"file:{{}}/state/token\"\n", lines.join("\n"));
             assert!(ground.refuses(&text), "{text}");
         }
         assert!(!ground.refuses("[kafka.k]\nbrokers = [\"h:1\"]\nproperties = { \"client.id\" = \"state/token\" }\n"));

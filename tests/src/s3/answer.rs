@@ -41,6 +41,10 @@ pub(super) async fn shape(incoming: &Incoming, fault: &Fault, usual: Reply, cut:
             return None;
         }
         Answer::Cut => cut_short(incoming, usual, cut).await,
+        Answer::NoLength => {
+            cut.hide_length();
+            usual
+        }
         other => changed(incoming, other, usual).await,
     };
     Some(match fault.pause {
@@ -53,7 +57,7 @@ async fn changed(incoming: &Incoming, answer: &Answer, usual: Reply) -> Reply {
     let (key, op) = (&incoming.request.key, incoming.request.op);
     let is_head = op == Op::HeadObject;
     match answer {
-        Answer::Usual | Answer::Reset | Answer::Cut => usual,
+        Answer::Usual | Answer::Reset | Answer::Cut | Answer::NoLength => usual,
         Answer::Error(status, code) => error_reply(*status, code, "as the test wants it", key, is_head),
         Answer::LateError(code) => Reply::new(xml::error(code, "as the test wants it", key).into()),
         Answer::Garbage => Reply::new("no XML at all".into()),
@@ -61,7 +65,6 @@ async fn changed(incoming: &Incoming, answer: &Answer, usual: Reply) -> Reply {
         Answer::Text(text) => Reply::new(text.clone().into()),
         Answer::WrongCrc => with_header(usual, "x-cos-hash-crc64ecma", Some("1")),
         Answer::NoCrc => with_header(usual, "x-cos-hash-crc64ecma", None),
-        Answer::NoLength => without_length(usual),
         Answer::BrokenPage => broken_page(op),
         Answer::WrongEtag => wrong_etags(op, usual).await,
         Answer::Damaged => damaged(usual).await,
@@ -74,12 +77,6 @@ fn with_header(mut reply: Reply, name: &'static str, value: Option<&'static str>
         None => drop(reply.headers_mut().remove(name)),
     }
     reply
-}
-
-/// The head of an answer with a body of no known length, so that nobody adds one.
-fn without_length(usual: Reply) -> Reply {
-    let (head, _) = with_header(usual, "content-length", None).into_parts();
-    Reply::from_parts(head, Body::new(Pieces(mpsc::channel(1).1)))
 }
 
 fn page(status: u16) -> Reply {

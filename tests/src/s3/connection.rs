@@ -56,13 +56,24 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// Cuts one connection.
-#[derive(Clone, Debug)]
-pub(super) struct Cut(Arc<AtomicUsize>);
+/// The name of the header that can be hidden, and what then stands there.
+const LENGTH: (&[u8], &[u8]) = (b"content-length", b"without-length");
 
-impl Default for Cut {
+/// Cuts one connection, or hides what it sends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cut(Arc<Wanted>);
+
+#[derive(Debug)]
+struct Wanted {
+    /// Bytes that may still be sent.
+    left: AtomicUsize,
+    /// Whether the next answer is to have no length.
+    hides_length: AtomicBool,
+}
+
+impl Default for Wanted {
     fn default() -> Self {
-        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+        Self { left: AtomicUsize::new(usize::MAX), hides_length: AtomicBool::new(false) }
     }
 }
 
@@ -74,18 +85,30 @@ impl Cut {
 
     /// Resets the connection when so many more bytes were sent.
     pub(super) fn cut_after(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::SeqCst);
+        self.0.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Bytes that may still be sent.
+    /// The next answer goes out without its `Content-Length`, which the server's library puts back whoever takes it out.
+    pub(super) fn hide_length(&self) {
+        self.0.hides_length.store(true, Ordering::SeqCst);
+    }
+
     fn left(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        self.0.left.load(Ordering::SeqCst)
     }
 
     fn sent(&self, bytes: usize) {
         if self.left() != usize::MAX {
-            self.0.fetch_sub(bytes, Ordering::SeqCst);
+            self.0.left.fetch_sub(bytes, Ordering::SeqCst);
         }
+    }
+
+    /// What is to be sent instead of these bytes, if it is not they.
+    fn instead(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let at = self.0.hides_length.load(Ordering::SeqCst).then(|| bytes.windows(LENGTH.0.len()).position(|part| part == LENGTH.0))??;
+        let mut bytes = bytes.to_vec();
+        bytes[at..at + LENGTH.1.len()].copy_from_slice(LENGTH.1);
+        Some(bytes)
     }
 }
 
@@ -121,7 +144,11 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         let some = &buf[..buf.len().min(self.cut.left())];
-        let sent = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, some))?;
+        let instead = self.cut.instead(some);
+        let sent = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, instead.as_deref().unwrap_or(some)))?;
+        if instead.is_some() {
+            self.cut.0.hides_length.store(false, Ordering::SeqCst);
+        }
         self.cut.sent(sent);
         Poll::Ready(Ok(sent))
     }
