@@ -47,8 +47,12 @@ impl Admin {
             new = new.set(key, value);
         }
         // A broker that has just started may answer metadata before its controller does; the topic of a late answer exists then.
+        let deadline = Instant::now() + PATIENCE;
         for attempt in 1.. {
             match wait(self.client.create_topics([&new], &options())) {
+                Ok(results) if results.iter().any(has_no_broker_yet) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
                 Ok(results) => {
                     each(results.into_iter().filter(|r| attempt == 1 || !already_there(r)).collect(), "create");
                     break;
@@ -195,6 +199,11 @@ fn options() -> AdminOptions {
 
 fn already_there(result: &Result<String, (String, Code)>) -> bool {
     matches!(result, Err((_, Code::TopicAlreadyExists)))
+}
+
+/// A controller whose broker is not registered, or fenced since it was late, finds none that could have the partition.
+fn has_no_broker_yet(result: &Result<String, (String, Code)>) -> bool {
+    matches!(result, Err((_, Code::InvalidReplicationFactor)))
 }
 
 fn each(results: Vec<Result<String, (String, Code)>>, what: &str) {
