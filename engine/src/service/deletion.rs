@@ -77,12 +77,19 @@ pub struct LastOffset {
 }
 
 impl Deleted {
-    pub(super) fn of(rule: &str) -> Self {
+    fn of(rule: &str) -> Self {
         let gone = vec!["the rule and its versions".to_owned(), "its windows, gaps, log and verification in this service".to_owned()];
         Self { rule: rule.to_owned(), gone, stays: vec!["the audit".to_owned()], ..Self::default() }
     }
 
-    pub(super) fn left(&mut self, what: impl Into<String>, why: &Error) {
+    /// Of a rule that is forgotten and has given up nothing, for this reason.
+    pub(super) fn with_all_left(rule: &str, why: &Error) -> Self {
+        let mut deleted = Self::of(rule);
+        deleted.left("its consumer group and the owner records beside its objects", why);
+        deleted
+    }
+
+    fn left(&mut self, what: impl Into<String>, why: &Error) {
         let help = why.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
         self.left_behind.push(LeftBehind { what: what.into(), why: format!("{why}{help}") });
     }
@@ -108,15 +115,14 @@ impl Deleted {
 
 /// Gives up what a rule with this plan has; the cluster is answered if its group must be tried again.
 pub(super) async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) -> (Deleted, Option<(Arc<KafkaCluster>, BackupPlan)>) {
-    let mut deleted = Deleted::of(rule);
     let plan = match plan {
         Ok(plan) => plan,
         Err(errors) => {
             let unknown = Error::new(REQUEST_FAILED, ErrorKind::Invalid, "where the rule has read and written is not known any more");
-            deleted.left("its consumer group and the owner records beside its objects", errors.first().unwrap_or(&unknown));
-            return (deleted, None);
+            return (Deleted::with_all_left(rule, errors.first().unwrap_or(&unknown)), None);
         }
     };
+    let mut deleted = Deleted::of(rule);
     deleted.stays.push(format!("all objects below {}", shown(&plan)));
     let cluster = match within(KafkaCluster::connect(plan.kafka.clone(), SHARE)).await {
         Ok(cluster) => cluster,

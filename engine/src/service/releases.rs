@@ -72,10 +72,8 @@ impl Supervisor {
         let plan = self.plan(&gone.rule, &gone.body, Vec::new()).await;
         match (self.is_free(&gone.rule, plan.as_ref().ok()).await, plan) {
             (Ok(false), _) => {
-                let mut deleted = Deleted::of(&gone.rule);
                 let taken = Error::new(GROUP_TAKEN, ErrorKind::Invalid, "another rule has its name or its consumer group by now");
-                deleted.left("its consumer group and the owner records beside its objects", &taken);
-                self.note_release(&gone.who, &deleted).await;
+                self.note_release(&gone.who, &Deleted::with_all_left(&gone.rule, &taken)).await;
                 self.forget_release(gone).await;
             }
             (Err(why), _) => put_off(gone, Some(&why)),
@@ -157,10 +155,8 @@ fn put_off(gone: &StoredRelease, why: Option<&Error>) {
 
 /// What whoever has deleted a rule is told when the service ends meanwhile.
 fn interrupted(rule: &str) -> Deleted {
-    let mut deleted = Deleted::of(rule);
     let why = Error::new(RELEASE_INTERRUPTED, ErrorKind::Retryable, "the service ends").help("its next start goes on with it");
-    deleted.left("its consumer group and the owner records beside its objects", &why);
-    deleted
+    Deleted::with_all_left(rule, &why)
 }
 
 #[cfg(test)]

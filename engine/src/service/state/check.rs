@@ -60,7 +60,7 @@ pub(super) fn damaged(why: impl std::fmt::Display) -> Error {
 mod tests {
     use std::path::Path;
 
-    use super::super::{Entry, Grave, Origin, Report, State, StoredConnection, StoredGap, StoredVerification, StoredWindow, line};
+    use super::super::{Entry, Grave, Origin, Report, State, StoredConnection, StoredGap, StoredVerification, StoredWindow, line, window};
     use super::*;
 
     /// Damaged files that are tried.
@@ -86,22 +86,7 @@ mod tests {
             state.put_verification(rule, &StoredVerification::queued(3)).unwrap();
             state.request_anew(rule, true, &["t/0".to_owned()]).unwrap();
         }
-        let window = |n: i64| StoredWindow {
-            id: 0,
-            version: 2,
-            topic: "t".into(),
-            partition: 3,
-            start: n,
-            end: n + 1,
-            key: format!("t/dt=2026-11-29/{n}.parquet"),
-            bytes: 6,
-            records: 7,
-            reason: "time".into(),
-            late: 8,
-            delay_ms: 9,
-            at_ms: 10,
-            worker: Some("one".into()),
-        };
+        let window = |n: i64| StoredWindow { start: n, end: n + 1, key: format!("t/dt=2026-11-29/{n}.parquet"), ..window() };
         let windows = (0..WINDOWS).map(|n| Entry::Window(rules[(n % 3) as usize].into(), window(n)));
         let gap = StoredGap { topic: "t".into(), partition: 0, start: 1, end: 4, cause: "retention".into(), at_ms: 5 };
         let lines = (0..WINDOWS / 4).map(|n| line(&"a line of the log ".repeat((n % 40) as usize)));

@@ -327,7 +327,7 @@ pub(super) fn write(db: &Connection, entry: &Entry) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Origin, Wanted, line, state};
+    use super::super::{Origin, Wanted, line, state, window};
     use super::*;
 
     fn texts(lines: &[LogLine]) -> Vec<&str> {
@@ -355,22 +355,7 @@ mod tests {
     fn a_window_is_read_as_it_was_written() {
         let state = state();
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
-        let window = StoredWindow {
-            id: 1,
-            version: 2,
-            topic: "t".into(),
-            partition: 3,
-            start: 4,
-            end: 5,
-            key: "k".into(),
-            bytes: 6,
-            records: 7,
-            reason: "time".into(),
-            late: 8,
-            delay_ms: 9,
-            at_ms: 10,
-            worker: Some("one".into()),
-        };
+        let window = window();
         state.write(&[Entry::Window("a".into(), window.clone())]).unwrap();
         assert_eq!(state.windows("a", i64::MAX, 10).unwrap(), std::slice::from_ref(&window));
         state.write(&[Entry::Window("a".into(), StoredWindow { worker: Some("two".into()), at_ms: 11, ..window.clone() })]).unwrap();

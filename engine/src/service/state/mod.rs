@@ -237,6 +237,27 @@ fn state() -> State {
     State::prepare(Connection::open_in_memory().unwrap()).unwrap()
 }
 
+/// A window whose every value is another one.
+#[cfg(test)]
+fn window() -> StoredWindow {
+    StoredWindow {
+        id: 1,
+        version: 2,
+        topic: "t".into(),
+        partition: 3,
+        start: 4,
+        end: 5,
+        key: "k".into(),
+        bytes: 6,
+        records: 7,
+        reason: "time".into(),
+        late: 8,
+        delay_ms: 9,
+        at_ms: 10,
+        worker: Some("one".into()),
+    }
+}
+
 /// A line of the log of a rule `a`.
 #[cfg(test)]
 fn line(text: &str) -> Entry {
