@@ -1,7 +1,8 @@
 //! The commit protocol: how a window becomes an object exactly once.
 //!
 //! This file holds its decisions, pure: what a failed publish means, what is found under a key, what to do next. The files below
-//! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7), [`follow`] a run of it, [`fault`] what
+//! carry them out: [`mod@env`] is what lanes share, [`driver`] a lane's life, [`recover`] its start (rules R1 to R7) with
+//! [`late_complete`] (R5a), [`follow`] a run of it, [`fault`] what
 //! ends one, [`incarnation`] what a topic that is gone leaves to it, [`log`] what it asks of Kafka's log, [`assembly`] the parts of an open segment,
 //! [`first_look`] what is asked before the first pin, [`pin`], [`publish`] and [`settle`] steps 3 to 5, [`strays`] and [`sweep`] the uploads that nobody
 //! will complete, [`offsets`] the OffsetCommits, [`anchors`] and [`control`] what the store remembers beside the objects; [`proof`] reads what an object
@@ -24,6 +25,7 @@ pub mod fault;
 pub mod first_look;
 pub mod follow;
 pub mod incarnation;
+pub mod late_complete;
 pub mod log;
 pub mod offsets;
 pub mod pin;

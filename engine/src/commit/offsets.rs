@@ -48,9 +48,28 @@ impl Lane {
     pub(super) async fn try_commit(&mut self, note: &CommitNote) -> Result<Result<(), CommitError>, Exit> {
         let position = if removes(Switch::OffsetBehind) { (self.position - 1).max(0) } else { self.position };
         let commit = Committed { offset: position, leader_epoch: self.last.epoch_at(self.position), metadata: note.print() };
+        let is_pin = matches!(note, CommitNote::Intent(_));
+        if let Err(e) = self.send_commit(&commit, is_pin).await? {
+            return Ok(Err(e));
+        }
+        if std::mem::replace(&mut self.read_back, true) || self.is_kept(&commit).await? {
+            return Ok(Ok(()));
+        }
+        // A process that was frozen in between may have lost the lane, and its next owner has committed. Then this one is refused.
+        if let Err(e) = self.send_commit(&commit, is_pin).await? {
+            return Ok(Err(e));
+        }
+        match self.is_kept(&commit).await? {
+            true => Ok(Ok(())),
+            false => Err(not_kept().into()),
+        }
+    }
+
+    /// Sends a commit until the coordinator has answered it.
+    async fn send_commit(&mut self, commit: &Committed, is_pin: bool) -> Result<Result<(), CommitError>, Exit> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
-            if matches!(note, CommitNote::Intent(_)) {
+            if is_pin {
                 crash::soon(Point::PinSent);
             }
             match self.env.group.commit(&self.lease, commit.clone()).await {
@@ -66,23 +85,19 @@ impl Lane {
             }
         }
         self.committed_at = self.env.clock.steady();
-        self.read_back(&commit).await?;
         Ok(Ok(()))
     }
 
-    /// The first commit is read back: a broker or proxy might drop the metadata, and then nothing here would hold.
-    pub(super) async fn read_back(&mut self, commit: &Committed) -> Result<(), Exit> {
-        if std::mem::replace(&mut self.read_back, true) {
-            return Ok(());
-        }
+    /// Whether the group has this very commit. The first one is read back: a broker or proxy might drop the metadata, and then nothing here would hold.
+    async fn is_kept(&self, commit: &Committed) -> Result<bool, Exit> {
         let stored = self.env.group.fetch(&self.lease.tp).await?;
-        if stored.is_some_and(|s| s.offset == commit.offset && s.metadata == commit.metadata) {
-            return Ok(());
-        }
-        Err(Error::new(Code(402), ErrorKind::Invalid, "the broker does not keep the metadata of committed offsets")
-            .help("exactly-once needs offset metadata; check proxies between here and the broker")
-            .into())
+        Ok(stored.is_some_and(|s| s.offset == commit.offset && s.metadata == commit.metadata))
     }
+}
+
+fn not_kept() -> Error {
+    Error::new(Code(402), ErrorKind::Invalid, "the broker does not keep the metadata of committed offsets")
+        .help("exactly-once needs offset metadata; check proxies between here and the broker")
 }
 
 fn refused(cause: &str) -> Error {

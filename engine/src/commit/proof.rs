@@ -13,10 +13,23 @@ use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectInfo, ObjectStore, StoreEr
 /// Name of the user metadata that holds a proof.
 pub const PROOF_METADATA: &str = "catchment-proof";
 
+/// Name of the user metadata that holds the CRC-64/XZ of the object's bytes, in decimal digits.
+pub const SUM_METADATA: &str = "catchment-crc64";
+
 /// Bytes read from the end of a Parquet object for its footer. Enough for a few row groups, so that one request does.
 const FOOTER_BYTES: u64 = 32 << 10;
 
-/// The user metadata of an object that is written in one request.
+/// The user metadata of an object that is written in one request: its proof, and the sum of its bytes, which a store that shows one of its own (COS) can
+/// be compared with by who has not sent them.
+pub fn metadata_with_sum(proof: &Proof, crc64: u64) -> Metadata {
+    let mut metadata = metadata(proof);
+    if !metadata.is_empty() {
+        metadata.push((SUM_METADATA.into(), crc64.to_string()));
+    }
+    metadata
+}
+
+/// The proof alone.
 pub fn metadata(proof: &Proof) -> Metadata {
     let text = serde_json::to_string(proof).expect("a proof holds nothing that JSON cannot");
     // Stores take 2 KB of metadata. A proof with many missing ranges stays where it always is: footer or record.
@@ -78,16 +91,22 @@ pub async fn look(store: &dyn ObjectStore, layout: &Layout, object_key: &str) ->
 }
 
 /// As [`look`], for whoever relies on what stands there: an object that was cut off on its way, or was damaged since, has another size than it was
-/// written with, and proves nothing.
+/// written with, or another sum where the store shows one, and proves nothing.
 ///
 /// # Errors
 /// As [`look`].
 pub async fn look_whole(store: &dyn ObjectStore, layout: &Layout, object_key: &str) -> StoreResult<Option<(ObjectInfo, Option<Proof>)>> {
     let found = look(store, layout, object_key).await?;
     Ok(found.map(|(info, proof)| {
-        let whole = proof.filter(|proof| proof.size.is_none_or(|size| size == info.size));
+        let whole = proof.filter(|proof| proof.size.is_none_or(|size| size == info.size) && has_sum_of_sent(&info));
         (info, whole)
     }))
+}
+
+/// Whether the bytes that the store has are those that were sent, as far as it and the object's metadata say.
+fn has_sum_of_sent(info: &ObjectInfo) -> bool {
+    let sent = info.metadata.iter().find(|(name, _)| name == SUM_METADATA).and_then(|(_, text)| text.parse().ok());
+    info.crc64.zip(sent).is_none_or(|(stored, sent): (u64, u64)| stored == sent)
 }
 
 async fn read(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> StoreResult<Option<Proof>> {

@@ -13,7 +13,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 
 use super::assembly::{Assembly, Upload};
 use super::driver::{Exit, Lane};
-use super::proof::{metadata, needs_record, record_key};
+use super::proof::{metadata_with_sum, needs_record, record_key};
 use super::{Finding, Next, after_look, after_publish};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
@@ -60,7 +60,7 @@ impl Lane {
         if let Some(intent) = &pinned {
             self.outwait_other_log(intent, &sealed).await?;
         }
-        let (mut body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
+        let (body, note, _held, mut upload) = self.make_body(held, &sealed, upload).await?;
         let mut intent = pinned.clone().unwrap_or_else(|| self.new_intent(&sealed, &object_key));
         intent.upload = note;
         if let Some(upload) = &mut upload {
@@ -79,7 +79,7 @@ impl Lane {
             self.settled(&intent, intent.end);
             self.tidy().await?;
         }
-        let published = self.publish(&mut intent, &mut body).await?;
+        let published = self.publish(&mut intent, &body).await?;
         self.settled(&intent, published.end);
         if pinned.is_some() {
             crash::point(Point::AfterRepublish);
@@ -159,7 +159,7 @@ impl Lane {
             let chunks: Vec<Bytes> = held.iter().flat_map(|p| p.payload.chunks().iter().cloned()).collect();
             let crc64 = held.iter().fold(0, |crc, p| checksum_combine(CrcAlgorithm::Crc64Xz, crc, p.payload.crc64(), p.payload.len()));
             debug_assert_eq!(crc64, sealed.crc64, "the parts are the object");
-            let metadata = if self.env.store.limits().metadata { metadata(&sealed.proof) } else { Metadata::new() };
+            let metadata = if self.env.store.limits().metadata { metadata_with_sum(&sealed.proof, crc64) } else { Metadata::new() };
             let reservations = held.into_iter().map(|p| p.reservation).collect();
             return Ok((Body::Put { payload: Payload::new(chunks, crc64), metadata }, None, reservations, None));
         };
@@ -180,7 +180,7 @@ impl Lane {
     }
 
     /// The record beside an object that cannot say itself what it is. Nothing guards it: like the object it is only sent by who has just pinned its
-    /// range, and who writes another one has outwaited it.
+    /// range, and who may write another one, because Kafka gives less or compaction has passed, has outwaited it.
     async fn write_record(&mut self, intent: &mut Intent, sealed: &SealedSegment) -> Result<(), Exit> {
         let Some(record_key) = record_key(&self.env.rule.layout, &intent.key) else { return Ok(()) };
         let body = Payload::from_bytes(serde_json::to_vec(&sealed.proof).expect("a proof holds nothing that JSON cannot"));
@@ -195,7 +195,13 @@ impl Lane {
     }
 
     /// Steps 4 and 5.
-    pub(super) async fn publish(&mut self, intent: &mut Intent, body: &mut Body) -> Result<Published, Exit> {
+    async fn publish(&mut self, intent: &mut Intent, body: &Body) -> Result<Published, Exit> {
+        let published = self.try_publish(intent, body).await?;
+        published.map_err(|_| Exit::Restart("the upload is gone: its range will be read again".into()))
+    }
+
+    /// The same; the store's answer if nothing will come of this upload any more, and nothing stands under the key.
+    pub(super) async fn try_publish(&mut self, intent: &mut Intent, body: &Body) -> Result<Result<Published, StoreErrorKind>, Exit> {
         let mut backoff = Backoff::new(Duration::from_millis(200), STORE_PAUSE_MAX);
         let mut requests = 0;
         loop {
@@ -216,7 +222,7 @@ impl Lane {
             }
             loop {
                 match next {
-                    Next::Settled(end) => return Ok(Published { end, requests, is_answered: kind.is_none() }),
+                    Next::Settled(end) => return Ok(Ok(Published { end, requests, is_answered: kind.is_none() })),
                     Next::Look => {
                         crash::point(Point::BeforeLook);
                         let (finding, stored) = self.look_behind(intent, body).await?;
@@ -236,7 +242,7 @@ impl Lane {
                         backoff.wait(&*self.env.clock).await;
                         break;
                     }
-                    Next::Rebuild => return Err(Exit::Restart("the upload is gone: its range will be read again".into())),
+                    Next::Rebuild => return Ok(Err(kind.unwrap_or(StoreErrorKind::NoSuchUpload))),
                     Next::StopForeign(why) => return Err(taken(&intent.key, &why).into()),
                     Next::StopRefused => return Err(answer.map_or_else(Error::from, |()| taken(&intent.key, "refused")).into()),
                 }

@@ -9,23 +9,17 @@ use catchment_formats::{Encoding, GapCause, Missing};
 
 use super::driver::{Exit, Lane};
 use super::proof;
-use super::publish::Body;
-use super::{Finding, compare, lost_since_pin, truncated_from, with_gap};
+use super::{Finding, lost_since_pin, truncated_from, with_gap};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::crash::{self, Point};
 use crate::error::{Code, Error, ErrorKind, codes};
-use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic, parts_digest};
+use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic};
 use crate::limits::CLOCKS_APART_MAX;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
 use crate::source::{Committed, LastRead};
-use crate::store::StoreErrorKind;
-use crate::store::parts::fit;
-
-/// How long a Complete may take to show its effect after the store has forgotten the upload.
-const COMPLETE_WAIT: Duration = Duration::from_secs(120);
 
 /// Where a run begins.
 #[derive(Debug)]
@@ -200,70 +194,6 @@ impl Lane {
         self.resume_at_position().await
     }
 
-    /// Whether an intent's upload would be an object that proves what it is. A raw one does so by its record, which its owner wrote
-    /// between the pin and the Complete, or died before it could; then the range is read again, which gives the record anew.
-    pub(super) async fn has_proof_without_reading(&self, intent: &Intent, upload: &UploadNote) -> Result<bool, Exit> {
-        if !intent.enc.starts_with("raw.") {
-            return Ok(true);
-        }
-        let (store, layout) = (&*self.env.store, &self.env.rule.layout);
-        let recorded = self.until_answered("GetObject", || proof::recorded(store, layout, &intent.key, upload.bytes)).await?;
-        Ok(compare(intent, &self.lane_of(intent), recorded.as_ref()) == Finding::Ours)
-    }
-
-    /// R5a: a multipart upload that lacks only its Complete. None: the upload is gone and so is its object.
-    pub(super) async fn complete_upload(&mut self, intent: &mut Intent, upload: &UploadNote) -> Result<Option<i64>, Exit> {
-        crash::point(Point::BeforeListParts);
-        let parts = loop {
-            match self.env.store.list_parts(&intent.key, &upload.id).await {
-                Ok(parts) => break Some(parts),
-                Err(e) if e.kind == StoreErrorKind::NoSuchUpload => break None,
-                Err(e) if matches!(e.kind, StoreErrorKind::Unknown | StoreErrorKind::Denied | StoreErrorKind::Conflict) => {
-                    self.env.reporter.lane(&self.lease.tp, LaneNote::Waiting(&e));
-                    self.env.clock.sleep(Duration::from_secs(2)).await;
-                }
-                Err(e) => return Err(Error::from(e).into()),
-            }
-        };
-        if let Some(parts) = parts {
-            let bytes = parts.iter().fold(0_u64, |sum, p| sum.saturating_add(p.size));
-            // Of parts that were sent before the address said parts=equal no object is ever made.
-            let is_whole = parts.len() == upload.parts as usize && bytes == upload.bytes && parts_digest(&parts) == upload.digest;
-            if is_whole && fit(&parts, &self.env.store.limits()) {
-                crash::point(Point::BeforeLateComplete);
-                let mut body = Body::Complete { id: upload.id.clone(), parts };
-                return match self.publish(intent, &mut body).await {
-                    Ok(published) => Ok(Some(published.end)),
-                    Err(Exit::Restart(_)) => Ok(None),
-                    Err(exit) => Err(exit),
-                };
-            }
-            return Ok(None);
-        }
-        let began = self.env.clock.steady();
-        self.await_object(intent, || COMPLETE_WAIT.saturating_sub(self.waited_since(began))).await
-    }
-
-    /// Looks for an intent's object for as long as a request that was sent may still take effect, and once more when that time is over: what
-    /// lands at its very end counts. What is left is asked for again behind that look, which a store that does not believe this machine's clock answers only
-    /// when the clock was set right: by what it said before, nothing may have been left.
-    async fn await_object(&self, intent: &Intent, left: impl Fn() -> Duration) -> Result<Option<i64>, Exit> {
-        loop {
-            let is_over = left().is_zero();
-            match self.find(intent).await? {
-                Finding::Ours => return Ok(Some(intent.end)),
-                Finding::OtherEnd(end) => return Ok(Some(end)),
-                Finding::Foreign(why) => return Err(intent_taken(intent, &why).into()),
-                Finding::Absent if is_over && left().is_zero() => return Ok(None),
-                Finding::Absent => self.env.clock.sleep(left().min(Duration::from_secs(2))).await,
-            }
-        }
-    }
-
-    fn waited_since(&self, began: Duration) -> Duration {
-        self.env.clock.steady().saturating_sub(began)
-    }
-
     /// R5b and R5c: exactly the intent's range, less what it misses and what Kafka has lost since.
     async fn read_again(&mut self, mut intent: Intent) -> Result<Resume, Exit> {
         if removes(Switch::PinnedRange) {
@@ -273,8 +203,9 @@ impl Lane {
         let encoding = intent.enc.parse::<Encoding>().ok();
         let log_start = bounds.start.min(intent.end);
         let lost = lost_since_pin(&intent, self.position, bounds.start);
-        // Each of these gives an object that differs from the one that was pinned: a full copy has precedence.
-        if (lost.is_some() || encoding.is_none() || self.skips_corrupt(&(self.position..intent.end)))
+        // Each of these gives an object that differs from the one that was pinned, or may: a full copy has precedence.
+        let differs = lost.is_some() || encoding.is_none() || self.skips_corrupt(&(self.position..intent.end));
+        if (differs || self.may_be_recorded_otherwise(&intent).await)
             && let Some(end) = self.outwait_full_copy(&intent).await?
         {
             return self.adopt(&intent, end).await;
@@ -318,8 +249,7 @@ impl Lane {
             // Without this the upload could still be completed behind the smaller object.
             self.give_up(&intent.key, upload).await?;
         }
-        let may_have_record = proof::may_need_record(intent, &self.lane_of(intent), self.env.store.limits().metadata);
-        if (self.env.rule.has_atomic_guards() && !may_have_record) || removes(Switch::FullCopy) {
+        if (self.env.rule.has_atomic_guards() && !self.may_have_record(intent)) || removes(Switch::FullCopy) {
             return Ok(None);
         }
         let pin = (intent.at, intent.nonce.clone());
@@ -336,6 +266,22 @@ impl Lane {
         let found = self.await_object(intent, left).await?;
         self.history.outwaited = Some(pin);
         Ok(found)
+    }
+
+    /// Whether whoever pinned an intent may have written a record beside its object, or may still do so.
+    fn may_have_record(&self, intent: &Intent) -> bool {
+        proof::may_need_record(intent, &self.lane_of(intent), self.env.store.limits().metadata)
+    }
+
+    /// Whether that record may be another one than the range gives now. Compaction takes records between two readings, and nothing guards a record: one
+    /// that lands behind the object would be that of another. A broker that does not say is taken at its word: an hour's wait at each such recovery would cost
+    /// more than what it guards, the proof of a whole object, which `verify` misses loudly.
+    async fn may_be_recorded_otherwise(&self, intent: &Intent) -> bool {
+        if !self.may_have_record(intent) {
+            return false;
+        }
+        let policy = self.env.source.is_compacted(&self.lease.tp.topic).await;
+        policy.ok().flatten().unwrap_or(false)
     }
 
     /// How long a request of an intent's pin may still be on its way, by the wall clocks of this machine and of the one that has pinned it.
@@ -362,7 +308,7 @@ fn other_version(version: u32) -> Error {
         .help("run the version that wrote it once with --until-end, then upgrade")
 }
 
-fn intent_taken(intent: &Intent, why: &str) -> Error {
+pub(super) fn intent_taken(intent: &Intent, why: &str) -> Error {
     Error::new(codes::FOREIGN_OBJECT, ErrorKind::Fenced, "an object of somebody else stands under the key")
         .with("key", &intent.key)
         .because(why)

@@ -17,6 +17,7 @@ use crate::lane::{AliveGuard, LaneLease};
 use crate::source::{CommitError, Committed};
 
 use super::assignments::Assignments;
+use super::errors::is_login;
 use super::group::GroupContext;
 use super::native;
 
@@ -146,25 +147,38 @@ fn result_of(code: K, fenced: bool) -> Result<(), CommitError> {
         }
         K::RebalanceInProgress => Err(CommitError::RebalanceInProgress),
         K::OffsetMetadataTooLarge | K::InvalidCommitOffsetSize => Err(CommitError::MetadataTooLarge),
-        K::OperationTimedOut
-        | K::RequestTimedOut
-        | K::TimedOutQueue
-        | K::BrokerTransportFailure
-        | K::AllBrokersDown
-        | K::NetworkException
-        | K::WaitingForCoordinator
-        | K::NotCoordinator
-        | K::CoordinatorNotAvailable
-        | K::CoordinatorLoadInProgress
-        | K::BrokerDestroy
-        | K::DestroyBroker
-        | K::InProgress
-        | K::Outdated
-        | K::PurgeQueue
-        | K::PurgeInflight
-        | K::Retry => Err(CommitError::Unknown(code.to_string())),
+        _ if leaves_unknown(code) => Err(CommitError::Unknown(code.to_string())),
         _ => Err(CommitError::Refused(code.to_string())),
     }
+}
+
+/// Codes of a commit that the coordinator may have taken or not: those of a coordinator that is away, and those of the connection. librdkafka gives
+/// a request that was on its way or in a queue the reason for which its connection fell, or did not come up again, and that may be a login.
+fn leaves_unknown(code: K) -> bool {
+    let of_coordinator = matches!(
+        code,
+        K::RequestTimedOut
+            | K::NetworkException
+            | K::WaitingForCoordinator
+            | K::NotCoordinator
+            | K::CoordinatorNotAvailable
+            | K::CoordinatorLoadInProgress
+    );
+    let of_connection =
+        is_login(code) || matches!(code, K::BrokerTransportFailure | K::AllBrokersDown | K::Resolve | K::BadMessage | K::Underflow);
+    let of_client = matches!(
+        code,
+        K::OperationTimedOut
+            | K::TimedOutQueue
+            | K::BrokerDestroy
+            | K::DestroyBroker
+            | K::InProgress
+            | K::Outdated
+            | K::PurgeQueue
+            | K::PurgeInflight
+            | K::Retry
+    );
+    of_coordinator || of_connection || of_client
 }
 
 #[cfg(test)]
@@ -200,6 +214,25 @@ mod tests {
         assert!(matches!(result_of(K::Fatal, false), Err(CommitError::Refused(_))));
         assert_eq!(result_of(K::OffsetMetadataTooLarge, false), Err(CommitError::MetadataTooLarge));
         assert!(matches!(result_of(K::OperationTimedOut, false), Err(CommitError::Unknown(_))));
-        assert!(matches!(result_of(K::GroupAuthorizationFailed, false), Err(CommitError::Refused(_))));
+        for code in
+            [K::GroupAuthorizationFailed, K::TopicAuthorizationFailed, K::NoOffset, K::InvalidArgument, K::Fail, K::CriticalSystemResource]
+        {
+            assert!(matches!(result_of(code, false), Err(CommitError::Refused(_))), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_does_not_come_up_again_says_nothing_of_the_commit() {
+        for code in [
+            K::BrokerTransportFailure,
+            K::Authentication,
+            K::SaslAuthenticationFailed,
+            K::IllegalSASLState,
+            K::SSL,
+            K::Resolve,
+            K::Underflow,
+        ] {
+            assert!(matches!(result_of(code, false), Err(CommitError::Unknown(_))), "{code:?}");
+        }
     }
 }

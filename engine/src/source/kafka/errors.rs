@@ -163,7 +163,8 @@ impl Diagnostics {
     }
 }
 
-fn is_login(code: K) -> bool {
+/// Whether a connection was refused its login or its TLS.
+pub(super) fn is_login(code: K) -> bool {
     matches!(code, K::Authentication | K::SaslAuthenticationFailed | K::UnsupportedSASLMechanism | K::IllegalSASLState | K::SSL)
 }
 

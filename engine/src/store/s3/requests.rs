@@ -52,10 +52,14 @@ impl S3Store {
         let sums = with_md5(&body, sums).await;
         match self.put_once(key, &body, &sums, metadata, Guard::Overwrite).await {
             Ok((etag, seen)) if self.is_intact(&body, &sums, &seen) => Ok(etag),
-            outcome => {
-                let cause = outcome.err().map_or_else(|| "twice".to_owned(), |e| e.to_string());
-                let detail = format!("the stored object's CRC-64 is not ours, and overwriting it failed: {cause}");
+            Ok(_) => {
+                let detail = "the stored object's CRC-64 is not ours, twice";
                 Err(StoreError { attempts: 2, ..StoreError::new(StoreErrorKind::Invalid, PUT, key, detail) })
+            }
+            // As open as the outcome of any request: whoever asked for the object looks at what stands, and has it mended.
+            Err(e) => {
+                let detail = format!("the stored object's CRC-64 is not ours, and overwriting it failed: {}", e.detail);
+                Err(StoreError { attempts: 2, detail, ..e })
             }
         }
     }
