@@ -28,7 +28,7 @@ use crate::s3::{Config, Fault, Op, Personality, S3Server};
 use crate::services::Minio;
 
 /// How long a run that is to reach an end may take.
-pub const RUN_LIMIT: Duration = Duration::from_secs(100);
+pub const RUN_LIMIT: Duration = Duration::from_secs(300);
 
 /// Where objects go.
 #[derive(Debug)]

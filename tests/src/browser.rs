@@ -82,7 +82,7 @@ impl Browser {
         let scripts = if options.scripts { 1 } else { 2 };
         let prefs = json!({ "profile.managed_default_content_settings.javascript": scripts, "intl.accept_languages": options.language });
         let chrome = json!({ "args": args, "prefs": prefs });
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "goog:chromeOptions": chrome } } });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "timeouts": { "script": 120_000 }, "goog:chromeOptions": chrome } } });
         let begun = browser.call("POST", "/session", &wanted);
         browser.session = begun["sessionId"].as_str().expect("a session").to_owned();
         browser

@@ -18,6 +18,7 @@
 //! | [`sabotage`] | runs of the layers without a guard, each of which must be seen |
 //! | [`scripted`] | Kafka without a broker, for tests that drive the pipeline itself |
 //! | [`rig`] | the pipeline over any store and by a clock that jumps, for tests that do something to it themselves |
+//! | [`memory_store`] | a store in memory from which somebody has taken something |
 //! | [`gate`] | a moment that others wait for |
 //! | [`tether`] | a store that a process loses with its life |
 //! | [`source`] | the engine's own Kafka source, driven by hand |
@@ -53,6 +54,7 @@ pub mod generate;
 pub mod kafka_cells;
 pub mod kills;
 pub mod many_rules;
+pub mod memory_store;
 pub mod model;
 mod native;
 mod no_loss;
@@ -71,6 +73,7 @@ pub mod scripted;
 pub mod services;
 pub mod simulation;
 pub mod source;
+pub mod stopwatch;
 pub mod store_conformance;
 pub mod tether;
 pub mod three_ways;

@@ -256,7 +256,15 @@ impl Watch {
 
     /// The next offset of a partition's log.
     pub fn log_end(&self, partition: i32) -> i64 {
-        self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE).expect("the broker answers").1
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // A broker that stood still is without its leaders for a moment.
+            match self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE) {
+                Ok((_, end)) => return end,
+                Err(e) => assert!(Instant::now() < deadline, "the broker does not answer: {e}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Which member has each partition, by the member's id; none while the group changes or its coordinator is not ready.

@@ -14,8 +14,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::stopwatch::Stopwatch;
+
 /// How often a wait looks again.
 const TICK: Duration = Duration::from_millis(10);
+
+/// The features of the engine that is built for tests alone: one build for both of its binaries, each of which uses its half.
+const ARMED: &str = "catchment/crash-points,catchment-tests/sabotage";
 
 /// The path of the binary under test.
 pub fn binary() -> &'static Path {
@@ -26,14 +31,14 @@ pub fn binary() -> &'static Path {
 /// The path of the binary with crash points. It lies beside the one under test, which has none.
 pub fn crashing_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || build(&["--features", "catchment/crash-points", "--example", "catchment-crashing"]);
+    let build = || build(&["--features", ARMED, "--example", "catchment-crashing"]);
     BINARY.get_or_init(|| std::env::var_os("CATCHMENT_CRASHING_BIN").map_or_else(build, PathBuf::from))
 }
 
 /// The path of this harness with an engine whose guards can be taken out.
 pub fn sabotaged_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || build(&["--features", "catchment-tests/sabotage", "--bin", "sabotaged"]);
+    let build = || build(&["--features", ARMED, "--bin", "sabotaged"]);
     BINARY.get_or_init(|| std::env::var_os("CATCHMENT_SABOTAGED_BIN").map_or_else(build, PathBuf::from))
 }
 
@@ -222,17 +227,17 @@ impl Process {
         self.ended
     }
 
-    /// Waits for its end.
+    /// Waits for its end. The limit is one of time for which the machine was there: see [`Stopwatch`].
     ///
     /// # Panics
     /// If it has not ended after `limit`, with what it said so far.
     pub fn wait(mut self, limit: Duration) -> Exit {
-        let deadline = Instant::now() + limit;
+        let watch = Stopwatch::start();
         loop {
             if let Some(status) = self.poll() {
                 return Exit { status, stdout: self.stdout.finish(), stderr: self.stderr.finish() };
             }
-            assert!(Instant::now() < deadline, "{:?} did not end within {limit:?}{}", self.line, self.said());
+            assert!(watch.elapsed() < limit, "{:?} did not end within {limit:?}{}", self.line, self.said());
             std::thread::sleep(TICK);
         }
     }
@@ -367,7 +372,7 @@ impl Capture {
 
     /// Waits until the stream has ended; not for long, as a child of the program may hold it open.
     fn join(&self) {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(20);
         let mut reader = self.reader.lock().expect("no holder panics");
         while reader.as_ref().is_some_and(|r| !r.is_finished()) {
             if Instant::now() > deadline {
@@ -404,7 +409,7 @@ mod tests {
 
     #[test]
     fn lines_are_seen_as_they_come() {
-        let mut process = shell("echo one; sleep 30");
+        let mut process = shell("echo one; exec sleep 30");
         assert_eq!(process.wait_for_stdout("on", Duration::from_secs(10)), "one");
         assert!(process.memory_peak_bytes() > 0 && process.open_files() > 0);
         assert_eq!(process.kill().code(), None);
@@ -419,7 +424,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "did not end within")]
     fn a_program_that_hangs_is_told() {
-        shell("sleep 30").wait(Duration::from_millis(200));
+        shell("exec sleep 30").wait(Duration::from_millis(200));
     }
 
     #[test]
@@ -427,12 +432,16 @@ mod tests {
         let mut process = shell("while :; do echo tick; sleep 0.02; done");
         process.wait_for_stdout("tick", Duration::from_secs(10));
         process.freeze();
-        std::thread::sleep(Duration::from_millis(200));
+        // What it had said comes yet; then nothing does.
+        let stands_still = |process: &Process| {
+            let before = process.stdout().len();
+            std::thread::sleep(Duration::from_millis(300));
+            process.stdout().len() == before
+        };
+        assert!((0..30).any(|_| stands_still(&process)));
         let before = process.stdout().len();
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(process.stdout().len(), before);
         process.thaw();
-        std::thread::sleep(Duration::from_millis(300));
+        assert!((0..30).any(|_| !stands_still(&process)));
         assert!(process.stdout().len() > before);
         assert_eq!(process.terminate(Duration::from_secs(5)).code(), None);
     }

@@ -11,6 +11,7 @@ use catchment_tests::bed::{Bed, Place, RUN_LIMIT};
 use catchment_tests::process::{Process, Program, crashing_binary};
 use catchment_tests::s3::{Config, Fault, Op, Personality};
 use catchment_tests::services::Kafka;
+use catchment_tests::stopwatch::Stopwatch;
 use nix::sys::signal::Signal;
 
 /// How long a process may take for what it does by itself.
@@ -54,11 +55,11 @@ fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
     // Taken one by one: two signals of a kind at the same moment are one.
     std::thread::sleep(Duration::from_millis(800));
     assert_eq!(process.poll(), None, "it waits for the store: {}", process.stderr());
-    let began = Instant::now();
+    let watch = Stopwatch::start();
     process.signal(Signal::SIGTERM);
     let exit = process.wait(STOP);
     assert_eq!(exit.code(), Some(130), "{}", exit.stderr);
-    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    assert!(watch.elapsed() < Duration::from_secs(3), "it took {:?}", watch.elapsed());
     bed.place.accept_data();
     bed.backup_all(&MEMBER);
     bed.assert_complete("after two signals");
@@ -153,14 +154,14 @@ fn a_member_that_was_killed_stores_new_records_within_five_seconds_of_its_restar
         process.kill();
         let end = bed.admin.log_range(&bed.topic, 0).1;
         bed.fill(200);
-        let began = Instant::now();
+        let (watch, began) = (Stopwatch::start(), Instant::now());
         process = bed.backup(&MEMBER).spawn();
         // What the one before has left behind comes first, and does not count.
         while last_start(&bed) < end {
             assert!(process.poll().is_none() && began.elapsed() < PATIENCE, "nothing new is stored: {}", process.stderr());
             std::thread::sleep(Duration::from_millis(10));
         }
-        took.push(began.elapsed());
+        took.push(watch.elapsed());
     }
     println!("from start to first new object: {took:?}");
     assert!(took.iter().max().is_some_and(|slowest| *slowest <= RESTART_MAX), "{took:?}");

@@ -112,13 +112,14 @@ async fn tokens_of_a_file() {
     is_refused(config(&kafka, Listener::Sasl, login(dir.path().join("none")), None), errors::AUTHENTICATION, "none").await;
 
     // A token of a few seconds is read again before it ends, and new connections get in with the new one.
-    let path = write("short", 6);
+    let path = write("short", 12);
     let cluster = KafkaCluster::connect(config(&kafka, Listener::Sasl, login(path), None), SHARE).await.expect("connect");
-    for _ in 0..4 {
-        write("short", 6);
+    for _ in 0..5 {
+        write("short", 12);
         tokio::time::sleep(Duration::from_secs(3)).await;
         cluster.bounds(&tp(TOPIC, 0)).await.expect("bounds");
     }
+    write("short", 12);
     let mut queue = cluster.open(&tp(TOPIC, 0), 0, -1, no_wake()).expect("a second client");
     read_to_end(&mut *queue);
 }

@@ -12,14 +12,18 @@ use catchment::ErrorKind;
 use catchment::clock::Clock;
 use catchment::config::{Accept, StartPoint, WindowBy};
 use catchment::error::codes;
+use catchment::intent::CommitNote;
 use catchment::pipeline::{Outcome, Parts, Pipeline};
+use catchment::source::{CommitError, Committed};
 use catchment::store::layer::StoreLayer;
 use catchment::store::memory::MemoryStore;
 use catchment::store::{
     BoxFuture, Guard, ListPage, Metadata, ObjectStore, Part, Payload, StoreError, StoreErrorKind, StoreLimits, StoreResult,
 };
 use catchment_formats::{Codec, Encoding, Format};
+use catchment_tests::memory_store::without;
 use catchment_tests::rig::{RULE, Rig, TOPIC, ToldClock};
+use catchment_tests::scripted::group::Fate;
 use tokio::sync::watch;
 
 /// What goes wrong with the PUT of a data object.
@@ -174,6 +178,41 @@ async fn a_lane_that_has_panicked_once_begins_again_with_what_the_group_and_the_
     assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
 }
 
+/// P4, between a first commit and the look whether the broker keeps its metadata: what is found there is the next owner's.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_lost_its_lane_before_it_read_its_first_commit_back_does_not_say_that_metadata_is_dropped() {
+    let (mut rig, _) = rig(1, 20);
+    rig.start().await;
+    rig.kill_when_pinned().await;
+    let before = rig.group.accepted().len();
+    let (group, taken) = (Arc::downgrade(&rig.group), AtomicBool::new(false));
+    rig.group.set_fetches(move |tp| {
+        let group = group.upgrade()?;
+        let first = group.accepted().get(before)?.commit.clone();
+        if !taken.swap(true, Ordering::SeqCst) {
+            let Ok(CommitNote::Intent(mut intent)) = CommitNote::parse(&first.metadata) else {
+                panic!("who finds a pin pins again: {first:?}")
+            };
+            intent.at += 1;
+            group.set_committed(tp, Committed { metadata: CommitNote::Intent(intent).print(), ..first });
+            group.set_commits(|_| Fate::refused(CommitError::StaleMember("ILLEGAL_GENERATION".into())));
+        }
+        None
+    });
+    rig.start().await;
+    rig.pass(60).await;
+    let heirs = rig.pinned(0).expect("the next owner has pinned a window");
+    assert_eq!(rig.group.accepted().len(), before + 1, "nothing of this process came behind it");
+    assert!(rig.told.with(&["C0402"]).is_empty(), "{:?}", rig.told);
+    let outcome = rig.stop().await;
+    assert!(matches!(outcome, Outcome::Stopped), "{outcome:?}");
+    assert_eq!((rig.pinned(0), rig.objects().await.len()), (Some(heirs), 0));
+    rig.group.set_commits(|_| Fate::default());
+    rig.start().await;
+    rig.pass(300).await;
+    rig.assert_complete("by the next process").await;
+}
+
 /// A clock that panics on one of the pipeline's threads.
 #[derive(Debug)]
 struct PanicsOn(&'static str, Arc<ToldClock>);
@@ -284,17 +323,6 @@ async fn an_object_of_this_process_that_was_stored_in_half_is_written_again() {
     rig.pass(300).await;
     assert_eq!(rig.pinned(0), None, "{:?}", rig.told);
     rig.assert_complete("once it was written again").await;
-}
-
-/// The same objects but one.
-async fn without(memory: &MemoryStore, gone: &str) -> Arc<MemoryStore> {
-    let copy = MemoryStore::default();
-    for object in memory.list("", false, None).await.unwrap().objects.iter().filter(|object| object.key != gone) {
-        let bytes = memory.get(&object.key, None).await.unwrap().expect("it was listed");
-        let metadata = memory.head(&object.key).await.unwrap().expect("it was listed").metadata;
-        copy.put(&object.key, Payload::from_bytes(bytes), &metadata, Guard::IfAbsent).await.unwrap();
-    }
-    Arc::new(copy)
 }
 
 /// S10.

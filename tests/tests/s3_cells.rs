@@ -3,10 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use catchment_tests::s3_cells::{Cell, S3CellsReport, Service, run};
-
-/// Cells whose trouble is the operation's own, with the manners of AWS, COS and MinIO: so many at least were promised.
-const OWN_CELLS_MIN: usize = 672;
+use catchment_tests::s3_cells::{Cell, OWN_CELLS_MIN, S3CellsReport, Service, run};
 
 /// Seeds of each cell in a long run.
 const SEEDS_FULL: u64 = 20;

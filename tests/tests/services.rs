@@ -19,7 +19,7 @@ fn unique(name: &str) -> String {
 
 fn client(kafka: &Kafka, listener: Listener, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka.listener(listener)).set("message.timeout.ms", "5000");
+    config.set("bootstrap.servers", kafka.listener(listener)).set("message.timeout.ms", "60000");
     config.set(
         "security.protocol",
         match listener {
@@ -55,7 +55,9 @@ fn comes_through(kafka: &Kafka, listener: Listener, more: &[(&str, &str)]) {
 fn is_refused(kafka: &Kafka, listener: Listener, more: &[(&str, &str)]) {
     let topic = unique("shut");
     Admin::new(kafka.bootstrap()).create_topic(&topic, 1, &[]);
-    let producer = RecordProducer::of(&client(kafka, listener, more));
+    let mut config = client(kafka, listener, more);
+    config.set("message.timeout.ms", "5000"); // it is never let in, however long it tries
+    let producer = RecordProducer::of(&config);
     producer.send(&topic, 0, &Profile::plain().record(1, &topic, 0, 1));
     assert!(producer.try_flush(Duration::from_secs(8)).is_err(), "{listener:?} let a client in with {more:?}");
     assert!(Truth::read(kafka.bootstrap(), &topic).is_empty());
@@ -91,29 +93,29 @@ fn an_old_broker_checks_accounts_and_certificates() {
 }
 
 /// Sends one record with a token of `endpoint`, whose lifetime the client is told to be a minute whatever it really is.
-fn send_with_token(kafka: &Kafka, listener: Listener, topic: &str, endpoint: &TokenEndpoint, secret: &str) -> Result<(), String> {
-    let (_, answer) = endpoint.request(secret).expect("the endpoint answers");
+fn send_with_token(kafka: &Kafka, listener: Listener, endpoint: &TokenEndpoint, patience: Duration) -> Result<(), String> {
+    let (_, answer) = endpoint.request(TokenEndpoint::ACCOUNT.1).expect("the endpoint answers");
     let token = answer["access_token"].as_str().ok_or("no token")?.to_owned();
     let source = move || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let lifetime_ms = i64::try_from(now.as_millis())? + 60_000;
         Ok(OAuthToken { token: token.clone(), principal_name: "catchment".into(), lifetime_ms })
     };
-    let config = client(kafka, listener, &[("sasl.mechanism", "OAUTHBEARER")]);
+    let timeout = patience.as_millis().to_string();
+    let config = client(kafka, listener, &[("sasl.mechanism", "OAUTHBEARER"), ("message.timeout.ms", &timeout)]);
     let producer = RecordProducer::with_tokens(&config, Box::new(source));
-    producer.send(topic, 0, &Profile::plain().record(1, topic, 0, 1));
-    producer.try_flush(Duration::from_secs(8))
+    producer.send("t", 0, &Profile::plain().record(1, "t", 0, 1));
+    producer.try_flush(patience + Duration::from_secs(3))
 }
 
 #[test]
 fn tokens_are_checked() {
     let kafka = Kafka::start(KafkaOptions::default());
     Admin::new(kafka.bootstrap()).create_topic("t", 1, &[]);
-    let secret = TokenEndpoint::ACCOUNT.1;
     let (good, expired) = (TokenEndpoint::start(300), TokenEndpoint::start(-300));
     for listener in [Listener::Sasl, Listener::SaslSsl] {
-        send_with_token(&kafka, listener, "t", &good, secret).expect("a good token opens the door");
-        send_with_token(&kafka, listener, "t", &expired, secret).expect_err("an expired token does not");
+        send_with_token(&kafka, listener, &good, Duration::from_secs(60)).expect("a good token opens the door");
+        send_with_token(&kafka, listener, &expired, Duration::from_secs(5)).expect_err("an expired token does not");
     }
     assert_eq!(good.request("wrong").expect("the endpoint answers").0, 401);
     assert_eq!(Truth::read(kafka.bootstrap(), "t").len(), 2);

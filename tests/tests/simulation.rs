@@ -19,6 +19,7 @@ fn nothing_is_lost_duplicated_or_altered() {
     let full = std::env::var_os("CATCHMENT_TEST_FULL").is_some();
     let report = run(0, if full { SEEDS.1 } else { SEEDS.0 }, Scope::Every);
     println!("{} seeds, {} faults: {:?}", report.seeds, report.faults, report.by_fault);
+    println!("{} records compared, {} excused", report.compared, report.excused);
     println!("killed in {:?}; {:?}", report.crashes, report.uploads);
     assert!(report.findings.is_empty(), "{} seeds ended badly:{}", report.findings.len(), findings(&report));
     assert_eq!((report.lost, report.duplicated, report.altered), (0, 0, 0));

@@ -10,9 +10,9 @@ use catchment::commit::control::{self, Owner};
 use catchment::intent::CommitNote;
 use catchment::limits::{ANCHOR_INTERVAL, MISSING_RANGES_MAX, RECOMMIT_INTERVAL};
 use catchment::store::key::{ControlKeys, Layout, TopicName};
-use catchment::store::memory::MemoryStore;
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
 use catchment_formats::GapCause;
+use catchment_tests::memory_store::without;
 use catchment_tests::simulation::directed::Directed;
 
 /// `[0, 20)` is stored and its process runs.
@@ -74,17 +74,6 @@ async fn objects_that_do_not_tile_stop_a_lane_whose_offset_is_forgotten() {
     assert!(was_told(&directed, "C0427"));
     assert_eq!(directed.committed(), -1, "nothing is guessed");
     assert_eq!(directed.objects().await.len(), objects.len() - 1);
-}
-
-/// The same objects but one.
-async fn without(store: &MemoryStore, gone: &str) -> Arc<MemoryStore> {
-    let copy = MemoryStore::default();
-    for object in store.list("", false, None).await.expect("the memory store lists").objects.iter().filter(|o| o.key != gone) {
-        let bytes = store.get(&object.key, None).await.expect("the memory store answers").expect("it was listed");
-        let metadata = store.head(&object.key).await.expect("the memory store answers").expect("it was listed").metadata;
-        copy.put(&object.key, Payload::from_bytes(bytes), &metadata, Guard::IfAbsent).await.expect("the copy is new");
-    }
-    Arc::new(copy)
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -107,13 +107,17 @@ async fn services_conform_with_every_option() {
 /// A server with a store on it that repeats quickly.
 async fn service(config: Config) -> (S3Server, Arc<dyn ObjectStore>) {
     let server = S3Server::start(config).await.unwrap();
+    let store = store_of(&server, Duration::from_secs(20)).await;
+    (server, store)
+}
+
+/// A store that repeats quickly, and gives a request up after this time.
+async fn store_of(server: &S3Server, patience: Duration) -> Arc<dyn ObjectStore> {
     let mut options = server.options();
     options.retry.pause_first = Duration::from_millis(1);
     options.retry.pause_max = Duration::from_millis(5);
-    options.request_timeout = Duration::from_millis(700);
-    options.complete_timeout = Duration::from_millis(700);
-    let store = open(&server.url("", ""), &options).await.unwrap();
-    (server, store)
+    (options.request_timeout, options.complete_timeout) = (patience, patience);
+    open(&server.url("", ""), &options).await.unwrap()
 }
 
 fn requests(server: &S3Server, op: Op) -> usize {
@@ -155,17 +159,19 @@ async fn writes_are_sent_once_and_say_what_became_of_them() {
         (Fault::refused(400, "InvalidArgument"), Invalid),
     ];
     for personality in PERSONALITIES {
-        let (server, store) = service(Config::new(personality)).await;
+        let (server, patient) = service(Config::new(personality)).await;
+        let impatient = store_of(&server, Duration::from_millis(700)).await;
         for (n, (fault, expected)) in cases.iter().enumerate() {
+            let store = if fault.after.is_zero() { &patient } else { &impatient };
             for op in [Op::PutObject, Op::CompleteMultipartUpload] {
                 let (key, fault) = (format!("{op:?}/{n}"), fault.clone());
                 server.state().set_faults(move |request| if request.op == op { fault.clone() } else { Fault::default() });
                 let before = requests(&server, op);
-                let result = if op == Op::PutObject { put(&store, &key).await } else { complete(&store, &key).await };
+                let result = if op == Op::PutObject { put(store, &key).await } else { complete(store, &key).await };
                 assert_eq!(result, Err(*expected), "{personality:?} {op:?} {:?}", cases[n].0);
                 // A request that timed out is logged when its answer is due.
                 server.state().set_faults(|_| Fault::default());
-                let deadline = Instant::now() + Duration::from_secs(4);
+                let deadline = Instant::now() + Duration::from_secs(60);
                 while requests(&server, op) == before && Instant::now() < deadline {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -346,6 +352,12 @@ async fn cos_checksums_take_the_place_of_md5_and_are_compared() {
 
     server.state().set_faults(|_| Fault { answer: Answer::WrongCrc, ..Fault::default() });
     assert_eq!(put(&store, "fifth").await, Err(StoreErrorKind::Invalid), "a sum that stays wrong stops the lane");
+
+    let is_first = AtomicBool::new(true);
+    server.state().set_faults(move |_| {
+        if is_first.swap(false, Ordering::SeqCst) { Fault { answer: Answer::WrongCrc, ..Fault::default() } } else { Fault::reset(false) }
+    });
+    assert_eq!(put(&store, "sixth").await, Err(StoreErrorKind::Unknown), "whether it was mended is not known");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,7 +170,9 @@ fn play_s3(findings: &mut Findings) -> Cells {
     progress("cells of the S3 server");
     let report = s3_cells::run("", 1);
     findings.note("s3", report.results.iter().flat_map(|cell| cell.failures.iter().map(move |why| format!("{}: {why}", cell.id))));
-    Cells::of_s3(&report)
+    let cells = Cells::of_s3(&report);
+    findings.note("s3", too_few("cells", cells.cells, s3_cells::OWN_CELLS_MIN));
+    cells
 }
 
 fn play_kafka(findings: &mut Findings) -> Cells {
@@ -178,6 +180,7 @@ fn play_kafka(findings: &mut Findings) -> Cells {
     let report = kafka_cells::run("");
     findings.note("kafka", report.strangely_unseen(true).into_iter().map(|id| format!("{id}: is its subject to be seen or not?")));
     findings.note("kafka", report.failures.iter().map(|f| format!("{}: {}; {}", f.id, f.why, kafka_cells::replay(&f.id))));
+    findings.note("kafka", too_few("cells", report.cells as usize, kafka_cells::CELLS_MIN));
     Cells { cells: report.cells as usize, failed: report.failed as usize }
 }
 
@@ -186,7 +189,13 @@ fn take_guards_out(findings: &mut Findings) -> Sabotage {
     let report = sabotage::run("");
     findings.note("sabotage", report.false_alarms.iter().cloned());
     findings.note("sabotage", report.late().map(|case| format!("{} was not missed in time", case.switch)));
+    findings.note("sabotage", too_few("guards", report.builds as usize, sabotage::GUARDS_MIN as usize));
     Sabotage { builds: report.builds, caught: report.caught, slowest_s: report.slowest_s }
+}
+
+/// A list that was cut short proves less than it says.
+fn too_few(what: &str, n: usize, min: usize) -> Option<String> {
+    (n < min).then(|| format!("only {n} {what} of at least {min}"))
 }
 
 fn progress(layer: &str) {
@@ -202,6 +211,12 @@ mod tests {
         let report = S3CellsReport { cells: 10, replaced: 3, failed: 2, ..S3CellsReport::default() };
         let Cells { cells, failed } = Cells::of_s3(&report);
         assert_eq!((cells, failed), (7, 2));
+    }
+
+    #[test]
+    fn a_list_that_was_cut_short_is_a_finding() {
+        assert_eq!(too_few("cells", 671, 672), Some("only 671 cells of at least 672".to_owned()));
+        assert_eq!(too_few("cells", 672, 672), None);
     }
 
     /// What exits with 1 must have said why.

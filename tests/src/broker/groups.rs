@@ -99,6 +99,9 @@ impl Default for Group {
     }
 }
 
+/// A look at the members that comes so much later than the one before shows that the process has stood still.
+const STANDSTILL: Duration = Duration::from_millis(200);
+
 /// Who joins, as its request says.
 #[derive(Clone, Debug)]
 pub(super) struct Joiner {
@@ -133,10 +136,11 @@ pub struct Groups {
     pub commits_late_by: Duration,
     /// How long the first member of a group waits for others.
     pub first_delay: Duration,
-    /// The longest session that a member gets, whatever it asked for: one that says nothing for longer is a zombie and does not know it.
+    /// The longest session that a member gets, whatever it asked for.
     pub session_max: Option<Duration>,
     pub(super) next_generation: super::heartbeats::NextGeneration,
     serial: u64,
+    ticked: Instant,
 }
 
 impl Default for Groups {
@@ -150,6 +154,7 @@ impl Default for Groups {
             session_max: None,
             next_generation: super::heartbeats::NextGeneration::default(),
             serial: 0,
+            ticked: Instant::now(),
         }
     }
 }
@@ -198,11 +203,24 @@ impl Groups {
 
     /// Drops members that were not heard of, and ends joins that took too long. True if anything changed.
     pub(super) fn tick(&mut self) -> bool {
+        self.forgive(Instant::now());
         let mut changed = false;
         for group in self.groups.values_mut() {
             changed |= group.tick();
         }
         changed
+    }
+}
+
+impl Groups {
+    /// Broker and clients share a process. If that has stood still, the heartbeats of before wait in the sockets, and nobody is given up for it.
+    fn forgive(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.ticked);
+        self.ticked = now;
+        if late > STANDSTILL {
+            self.groups.values_mut().flat_map(|group| group.members.values_mut()).for_each(|member| member.heard += late);
+            self.next_generation.forgive(late);
+        }
     }
 }
 
@@ -218,6 +236,12 @@ impl Group {
             let session = self.members.values().map(|m| m.session).max().unwrap_or_default();
             self.begin_join(session);
         }
+    }
+
+    /// The session of a static member is over at once, however long it was to be. Nothing says so to it: it is a zombie and does not know it.
+    pub fn end_session(&mut self, instance: &str) {
+        let of_it = |member: &&mut Member| member.instance.as_deref() == Some(instance);
+        self.members.values_mut().filter(of_it).for_each(|member| member.session = Duration::ZERO);
     }
 
     /// Drops every member, as a coordinator that has lost them does.

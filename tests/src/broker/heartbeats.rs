@@ -45,6 +45,11 @@ struct ConsumerGroup {
 pub(super) struct NextGeneration(BTreeMap<String, ConsumerGroup>);
 
 impl NextGeneration {
+    /// All members were heard of so much later than they were.
+    pub(super) fn forgive(&mut self, late: Duration) {
+        self.0.values_mut().flat_map(|group| group.members.values_mut()).for_each(|member| member.heard += late);
+    }
+
     /// How many members a group has.
     pub(super) fn members(&self, group: &str) -> usize {
         self.0.get(group).map_or(0, |g| g.members.len())

@@ -153,16 +153,14 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The coordinator gives up members that say nothing for so long, whatever they asked for.
-    pub(crate) fn end_sessions_after(&self, session: Duration) {
-        self.broker.with(|cluster| cluster.groups.session_max = Some(session));
-    }
-
-    /// The coordinator says nothing to a static member any more, neither to its heartbeats nor to its commits.
-    pub(crate) fn keep_unaware(&self, instance: &'static str) {
-        for api in [ApiKey::Heartbeat, ApiKey::OffsetCommit] {
-            self.broker.with(|cluster| cluster.add_fault(kafka::Fault::always(When::Member(api, instance), Act::Silence)));
-        }
+    /// The coordinator gives a static member up, and says nothing to it any more, neither to its heartbeats nor to its commits.
+    pub(crate) fn give_up_silently(&self, instance: &'static str) {
+        self.broker.with(|cluster| {
+            for api in [ApiKey::Heartbeat, ApiKey::OffsetCommit] {
+                cluster.add_fault(kafka::Fault::always(When::Member(api, instance), Act::Silence));
+            }
+            cluster.groups.group(GROUP).end_session(instance);
+        });
     }
 
     /// The coordinator answers everybody again.

@@ -174,6 +174,7 @@ mod tests {
         assert!(cells.len() >= 300 && names.len() == cells.len(), "{} cells, {} names", cells.len(), names.len());
         assert_eq!(cells.len() / 3 + senseless.len(), Point::ALL.len() * Form::ALL.len());
         assert!(Point::ALL.len() >= 25);
+        assert_eq!(senseless.len(), 22, "who takes a cell out of the list says so here: {senseless:?}");
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct CrashReport {
     pub points: usize,
     /// At how many points, by class of the store's guard: A, B, C.
     pub points_by_class: [usize; 3],
+    /// Cells that were run.
+    pub cells: usize,
     /// Processes that died at their point.
     pub kills: u32,
     /// Processes that were killed from outside to make what a recovery finds; not counted as kills.
@@ -139,7 +141,7 @@ pub fn run(filter: &str, rounds: u32) -> CrashReport {
     let (cells, senseless) = cells::all(rounds);
     let chosen: Vec<Cell> = cells.into_iter().filter(|cell| cell.id().contains(filter)).collect();
     let done = at_once(CELLS_AT_ONCE, &chosen, run_cell);
-    let mut report = CrashReport { senseless, seconds: 0.0, ..CrashReport::default() };
+    let mut report = CrashReport { cells: chosen.len(), senseless, ..CrashReport::default() };
     let mut points = [const { BTreeSet::new() }; 3];
     for (cell, (found, seconds)) in chosen.iter().zip(done) {
         if found.killed {
@@ -161,8 +163,8 @@ impl CrashReport {
         if self.points_by_class != [Point::ALL.len(); 3] {
             short.push(format!("of {} points {:?} were met in classes A, B and C", Point::ALL.len(), self.points_by_class));
         }
-        if self.kills < KILLS_MIN {
-            short.push(format!("only {} kills", self.kills));
+        if self.kills < KILLS_MIN || self.kills as usize != self.cells {
+            short.push(format!("only {} kills in {} cells", self.kills, self.cells));
         }
         if self.uploads_stayed == 0 || self.uploads_left <= self.uploads_stayed {
             short.push(format!("{} uploads were left open and {} stayed: old ones and young ones", self.uploads_left, self.uploads_stayed));
@@ -290,13 +292,16 @@ mod tests {
     #[test]
     fn points_that_were_not_met_and_too_few_kills_are_found() {
         let met = [Point::ALL.len(); 3];
-        let full = CrashReport { points_by_class: met, kills: KILLS_MIN, uploads_left: 2, uploads_stayed: 1, ..CrashReport::default() };
+        let cells = KILLS_MIN as usize;
+        let full =
+            CrashReport { points_by_class: met, cells, kills: KILLS_MIN, uploads_left: 2, uploads_stayed: 1, ..CrashReport::default() };
         assert_eq!(full.shortfalls(), [""; 0]);
         let missed = CrashReport { points_by_class: [met[0], met[1] - 1, met[2]], ..full.clone() };
-        let few = CrashReport { kills: KILLS_MIN - 1, ..full.clone() };
+        let few = CrashReport { cells: cells - 1, kills: KILLS_MIN - 1, ..full.clone() };
+        let spared = CrashReport { cells: cells + 1, ..full.clone() };
         let all_old = CrashReport { uploads_stayed: 0, ..full.clone() };
         let all_young = CrashReport { uploads_stayed: 2, ..full };
-        for damaged in [missed, few, all_old, all_young] {
+        for damaged in [missed, few, spared, all_old, all_young] {
             assert_eq!(damaged.shortfalls().len(), 1, "{damaged}");
         }
     }

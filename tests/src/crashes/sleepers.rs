@@ -32,6 +32,10 @@ use crate::s3::{Logged, Op};
 /// Cells that run at a time. A cell is asleep, or waits for a session's end, nearly all of the time.
 const CELLS_AT_ONCE: usize = 32;
 
+/// The same of processes that do not know that their session is over. Few, and before the others: who sleeps for longer than
+/// [`PIN_AGE_MAX`](catchment::limits::PIN_AGE_MAX), on a machine that has too much to do, renews its pin before it sends anything, and hears what became of it.
+const UNAWARE_AT_ONCE: usize = 6;
+
 /// Sleepers: 13 points that single PUTs of Parquet pass between pin and tidy and 19 of multipart uploads of raw values, in classes A, B, C.
 const SLEEPERS: u32 = (13 + 19) * 3;
 
@@ -43,9 +47,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The session of a process that sleeps without knowing that it is over: longer than it sleeps.
 const LONG_SESSION: Duration = Duration::from_secs(240);
-
-/// When the coordinator gives up a member that says nothing, whatever the member believes.
-const SHORT_SESSION: Duration = Duration::from_secs(3);
 
 /// Points behind which a request that publishes is the next thing that a lane does, but for the record beside a raw object. Not `publish-sent`: the request
 /// may have been done before its process fell asleep. Not `before-late-complete`: who finds a pin renews it first.
@@ -216,8 +217,10 @@ fn cells() -> Vec<Cell> {
 pub fn run(filter: &str) -> SleepersReport {
     let began = Instant::now();
     let cells: Vec<Cell> = cells().into_iter().filter(|cell| cell.id().contains(filter)).collect();
+    let (unaware, late): (Vec<Cell>, Vec<Cell>) = cells.into_iter().partition(|cell| cell.waking == Waking::Unaware);
+    let found = [at_once(UNAWARE_AT_ONCE, &unaware, run_cell), at_once(CELLS_AT_ONCE, &late, run_cell)];
     let mut report = SleepersReport::default();
-    for (cell, (found, _)) in cells.iter().zip(at_once(CELLS_AT_ONCE, &cells, run_cell)) {
+    for (cell, (found, _)) in unaware.iter().chain(&late).zip(found.into_iter().flatten()) {
         let woken = if cell.waking == Waking::Late { &mut report.late } else { &mut report.unaware };
         woken.sleepers += u32::from(found.slept);
         woken.sent[cell.class as usize] += found.sent;
@@ -247,12 +250,12 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     let program = bench.armed(&format!("{}:2:stop", cell.point.name()), "member-1");
     let mut sleeper = match cell.waking {
         Waking::Late => program.spawn(),
-        Waking::Unaware => {
-            bench.end_sessions_after(SHORT_SESSION);
-            program.args(["-X", &format!("session.timeout.ms={}", LONG_SESSION.as_millis())]).spawn()
-        }
+        Waking::Unaware => program.args(["-X", &format!("session.timeout.ms={}", LONG_SESSION.as_millis())]).spawn(),
     };
     await_asleep(&mut sleeper)?;
+    if cell.waking == Waking::Unaware {
+        bench.give_up_silently("member-1");
+    }
     let left = Left::now(&bench);
     // It ends only when it has every lane, which it has only when the sleeper's session is over.
     let successor = bench.program("member-2").run(PATIENCE);
@@ -264,9 +267,6 @@ fn sleep_and_wake(handle: &Handle, cell: &Cell, found: &mut Found) -> Result<(),
     }
     found.slept = true;
     left.verdict(&bench)?;
-    if cell.waking == Waking::Unaware {
-        bench.keep_unaware("member-1");
-    }
     let requests = bench.store_state().log().len();
     sleeper.thaw();
     if cell.waking == Waking::Unaware {

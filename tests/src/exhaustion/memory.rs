@@ -40,6 +40,9 @@ const CATCH_UP: Duration = Duration::from_secs(240);
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(10);
 
+/// How much longer it may take to fill its memory.
+const FILLING: Duration = Duration::from_secs(120);
+
 /// How often the process is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -102,7 +105,7 @@ pub fn stalled_store(batches: Batches, stalled: Duration) -> Result<MemoryReport
         Err(_) => program(&broker, &server).spawn(),
     };
     let mut process = start();
-    let mut peak = watch(&mut process, stalled)?;
+    let mut peak = watch(&mut process, stalled, &hung)?;
     let exit = process.terminate(STOP);
     if exit.code() != Some(0) {
         return Err(format!("told to stop, it ended with {}: {}", exit.status, exit.stderr));
@@ -151,10 +154,11 @@ fn stall(server: &S3Server) -> Arc<AtomicUsize> {
     hung
 }
 
-/// The peak of a process's memory in this time, in which it must not end.
-fn watch(process: &mut Process, time: Duration) -> Result<u64, String> {
+/// The peak of a process's memory in this time, in which it must not end, and for as long as it takes to fill half of its budget and to meet the store.
+fn watch(process: &mut Process, time: Duration, hung: &AtomicUsize) -> Result<u64, String> {
     let (began, mut peak) = (Instant::now(), 0);
-    while began.elapsed() < time {
+    let is_full = |peak: u64| peak > BUDGET / 2 && hung.load(Ordering::SeqCst) > 0;
+    while began.elapsed() < time || (!is_full(peak) && began.elapsed() < FILLING + time) {
         if let Some(status) = process.poll() {
             return Err(format!("it ended behind a stalled store: {status}; {}", process.stderr()));
         }

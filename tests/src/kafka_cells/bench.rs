@@ -15,7 +15,7 @@ use catchment::store::memory::MemoryStore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::clock::FastClock;
+use super::clock::{FACTOR, FastClock};
 use super::data::{BATCH_RECORDS, batch};
 use super::judge::Subject;
 use super::store::HeldStore;
@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) properties: BTreeMap<&'static str, String>,
     pub(crate) accept: Vec<Accept>,
     pub(crate) until_end: bool,
+    /// How much faster than the broker's the pipeline's clock runs.
+    pub(crate) clock_factor: u32,
     /// The addresses to begin at, if not the brokers' own.
     pub(crate) bootstrap: Option<Vec<String>>,
 }
@@ -85,6 +87,7 @@ impl Default for Settings {
             properties: QUICK.into_iter().map(|(k, v)| (k, v.to_owned())).collect(),
             accept: Vec::new(),
             until_end: true,
+            clock_factor: FACTOR,
             bootstrap: None,
         }
     }
@@ -142,6 +145,15 @@ impl Run {
             Ok(Ok(Ok(Outcome::ReachedEnd))) => Ok(Ended::End),
             Ok(Ok(Ok(Outcome::Stopped))) => Ok(Ended::Stopped),
             Ok(Ok(Ok(Outcome::Failed(e)) | Err(e))) => Ok(Ended::Failed(e)),
+        }
+    }
+
+    /// Waits for its end, which must be that of the topic.
+    pub(crate) async fn must_reach_end(self) -> Check {
+        let watcher = Arc::clone(&self.watcher);
+        match self.ended().await? {
+            Ended::End => Ok(()),
+            other => Err(format!("the run did not reach the end: {other:?}; {}", tail(&watcher))),
         }
     }
 
@@ -265,7 +277,7 @@ impl Bench {
         self.watchers.push(Arc::clone(&watcher));
         self.tally.runs += 1;
         let (store, observer) = (Arc::clone(&self.store) as Arc<dyn ObjectStore>, Arc::clone(&watcher));
-        let clock = Arc::new(FastClock::new(self.tally.runs));
+        let clock = Arc::new(FastClock::new(settings.clock_factor, self.tally.runs));
         let task = tokio::spawn(async move {
             let opened = OpenedStore { store, requests: Arc::new(RequestMetrics::default()) };
             runtime::backup_by_clock(&plan, opened, clock, observer, &mut stopped).await
@@ -275,12 +287,7 @@ impl Bench {
 
     /// Runs a backup that must reach the end.
     pub(crate) async fn reach_end(&mut self) -> Check {
-        let run = self.start()?;
-        let watcher = Arc::clone(&run.watcher);
-        match run.ended().await? {
-            Ended::End => Ok(()),
-            other => Err(format!("the run did not reach the end: {other:?}; {}", tail(&watcher))),
-        }
+        self.start()?.must_reach_end().await
     }
 
     /// Runs a backup that must fail with this code.

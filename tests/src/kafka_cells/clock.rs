@@ -8,21 +8,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use catchment::clock::Clock;
 use catchment::store::BoxFuture;
 
-/// How much faster. More: what the pipeline waits for is over before a broker has answered. Less: cells that wait take longer.
-const FACTOR: u32 = 20;
+/// How much faster, as a rule. More: what the pipeline waits for is over before a broker has answered. Less: cells that wait take longer.
+pub(super) const FACTOR: u32 = 20;
 
 /// The clock.
 #[derive(Debug)]
 pub(crate) struct FastClock {
     began: Instant,
     began_wall: Duration,
+    factor: u32,
     random: Mutex<fastrand::Rng>,
 }
 
 impl FastClock {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(factor: u32, seed: u64) -> Self {
         let began_wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { began: Instant::now(), began_wall, random: Mutex::new(fastrand::Rng::with_seed(seed)) }
+        Self { began: Instant::now(), began_wall, factor, random: Mutex::new(fastrand::Rng::with_seed(seed)) }
     }
 }
 
@@ -32,11 +33,11 @@ impl Clock for FastClock {
     }
 
     fn steady(&self) -> Duration {
-        self.began.elapsed() * FACTOR
+        self.began.elapsed() * self.factor
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration / FACTOR))
+        Box::pin(tokio::time::sleep(duration / self.factor))
     }
 
     fn random(&self) -> f64 {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use catchment::store::layer::StoreLayer;
@@ -19,6 +19,8 @@ pub(crate) struct HeldStore {
     inner: Arc<dyn ObjectStore>,
     held: AtomicBool,
     refused: AtomicU32,
+    first_refused: OnceLock<Instant>,
+    refused_for_ms: AtomicU64,
     completed: AtomicU32,
     since: Mutex<BTreeMap<String, Instant>>,
     seen: Mutex<BTreeMap<String, Instant>>,
@@ -26,8 +28,16 @@ pub(crate) struct HeldStore {
 
 impl HeldStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        let (held, refused, completed) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
-        Self { inner, held, refused, completed, since: Mutex::default(), seen: Mutex::default() }
+        Self {
+            inner,
+            held: AtomicBool::default(),
+            refused: AtomicU32::default(),
+            first_refused: OnceLock::default(),
+            refused_for_ms: AtomicU64::default(),
+            completed: AtomicU32::default(),
+            since: Mutex::default(),
+            seen: Mutex::default(),
+        }
     }
 
     /// Refuses data objects from now on, or takes them again.
@@ -38,6 +48,11 @@ impl HeldStore {
     /// Data objects that were refused.
     pub(crate) fn refused(&self) -> u32 {
         self.refused.load(Ordering::SeqCst)
+    }
+
+    /// How long after the first data object that was refused the last one was.
+    pub(crate) fn refused_for(&self) -> Duration {
+        Duration::from_millis(self.refused_for_ms.load(Ordering::SeqCst))
     }
 
     /// Multipart uploads that were completed.
@@ -70,6 +85,8 @@ impl HeldStore {
         if !self.held.load(Ordering::SeqCst) || key.contains("_catchment/") {
             return Ok(());
         }
+        let since = self.first_refused.get_or_init(Instant::now).elapsed();
+        self.refused_for_ms.fetch_max(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.refused.fetch_add(1, Ordering::SeqCst);
         Err(StoreError::new(StoreErrorKind::Unknown, op, key, "the store is away"))
     }

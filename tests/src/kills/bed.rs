@@ -17,10 +17,10 @@ use crate::s3::{FaultRule, Op};
 use crate::services::Kafka;
 
 /// How long anything that must happen may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long a lane may take to come into the phase that is aimed at, before another lane is tried.
-const AIM: Duration = Duration::from_secs(20);
+const AIM: Duration = Duration::from_secs(40);
 
 /// A rule with its topic, its store and its instances.
 pub(super) struct Bed {
@@ -201,6 +201,9 @@ impl Bed {
         let orphans = self.orphans(lane);
         self.delay(phase, lane, ms);
         let (note, _) = self.await_phase(phase, lane, &orphans)?;
+        if self.owners().get(&lane).is_some_and(|now| *now != owner) {
+            return None; // the lane has moved meanwhile
+        }
         if phase == Phase::Untidied {
             self.stop_before_answer(owner, &note);
         }

@@ -36,10 +36,10 @@ impl Bed {
                 self.keep(exit);
             }
         }
-        let exit = self.backup(&["--until-end"]).run(Duration::from_secs(120));
+        let exit = self.backup(&["--until-end"]).run(Duration::from_secs(300));
         exit.assert_code(0);
         self.keep(exit);
-        let verify = self.program("verify", &self.url(&format!("{}/", self.topic)), &["--json"]).run(Duration::from_secs(120));
+        let verify = self.program("verify", &self.url(&format!("{}/", self.topic)), &["--json"]).run(Duration::from_secs(300));
         verify.assert_code(0);
         let report: serde_json::Value = serde_json::from_str(&verify.stdout).expect("verify prints JSON");
         assert_eq!((report["damage"].as_array().map(Vec::len), report["gaps"].as_array().map(Vec::len)), (Some(0), Some(0)), "{report}");

@@ -177,7 +177,8 @@ impl Protocol {
         }
         let mut actions = Vec::new();
         self.actions(s, &mut actions);
-        !actions.iter().any(|action| self.is_progress(s, action))
+        // A step that leaves everything as it is gets nobody anywhere.
+        !actions.iter().any(|action| self.is_progress(s, action) && self.next_state(s, *action).is_some())
     }
 
     /// Whether the group knows that every lane is stored to its end.

@@ -38,6 +38,9 @@ pub use cell::{Cell, Moment, OPERATIONS, Service, Trouble};
 use harm::{Gates, Harm};
 use play::{Played, play};
 
+/// Cells whose trouble is the operation's own, with the manners of AWS, COS and MinIO: so many at least were promised.
+pub const OWN_CELLS_MIN: usize = 672;
+
 /// Cells that run at a time: most of them wait most of the time.
 const CELLS_AT_ONCE: usize = 12;
 

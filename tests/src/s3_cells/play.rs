@@ -23,8 +23,12 @@ use crate::scripted::order::Order;
 /// How much faster than in life the engine's own waits pass: seconds become milliseconds.
 const CLOCK_FACTOR: u32 = 200;
 
-/// How long a request may go without an answer. Real time, since it passes on a socket.
+/// How long a request may go without an answer where the client is to give it up. Real time, since it passes on a socket.
 pub(super) const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The same in all other cells: there a request that is given up would be another trouble than the cell's, and a machine that has too much to do would
+/// bring it about.
+const PATIENCE_ELSEWHERE: Duration = Duration::from_secs(20);
 
 /// How long a cell may take before it counts as stuck.
 const CELL_LIMIT: Duration = Duration::from_secs(60);
@@ -125,7 +129,8 @@ impl World {
         cluster.create(TOPIC, i32::try_from(APPENDED.len()).expect("few partitions"), &scene.shape);
         let script = Script::install(&cell, &scene, server.state());
         let mut options = server.options();
-        (options.request_timeout, options.complete_timeout) = (PATIENCE, PATIENCE);
+        let patience = if script.is_to_be_felt() { PATIENCE } else { PATIENCE_ELSEWHERE };
+        (options.request_timeout, options.complete_timeout) = (patience, patience);
         (options.retry.pause_first, options.retry.pause_max) = (Duration::from_millis(1), Duration::from_millis(4));
         let given_up = Arc::new(GivenUp { op: format!("{:?}", cell.op), times: AtomicU64::new(0) });
         options.observer = Some(Arc::clone(&given_up) as Arc<dyn RequestObserver>);

@@ -270,8 +270,11 @@ impl Source for ScriptedCluster {
         })
     }
 
-    fn is_compacted<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
-        Box::pin(async { Ok(None) })
+    fn is_compacted<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<bool>, Error>> {
+        Box::pin(async move {
+            let state = self.state();
+            Ok(state.topics.get(topic).map(|topic| topic.partitions.iter().any(|partition| partition.log.is_compacted())))
+        })
     }
 
     /// Names only: whoever scripts a cluster knows its topics.

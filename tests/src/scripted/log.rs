@@ -195,6 +195,11 @@ impl PartitionLog {
         self.unmet.push(taken);
     }
 
+    /// Whether compaction has been here.
+    pub fn is_compacted(&self) -> bool {
+        !self.compacted.is_empty()
+    }
+
     /// The next `times` readings of these offsets find a corrupt batch.
     pub fn corrupt(&mut self, offsets: Range<i64>, times: u32) {
         self.corrupt.push(Corrupt { offsets, times, met: false });

@@ -133,6 +133,7 @@ impl Group for SimulatedGroup {
         Box::pin(async move {
             self.vitals.thawed().await;
             let _under_way = self.vitals.begin("OffsetFetch");
+            self.world.trace(format_args!("m{} fetches {tp}", self.member.id()));
             self.travel().await;
             let found = self.member.fetch(tp).await;
             self.travel().await;
@@ -147,6 +148,7 @@ impl Group for SimulatedGroup {
             self.vitals.thawed().await;
             let _under_way = self.vitals.begin("OffsetCommit");
             let what = format!("{} at {} {}", lane.tp, commit.offset, commit.metadata);
+            self.world.trace(format_args!("m{} commits {what}", self.member.id()));
             let note = CommitNote::parse(&commit.metadata);
             if let Ok(CommitNote::Intent(intent)) = &note {
                 self.world.uploads(|book| intent.upload_id().into_iter().for_each(|id| book.name(id)));

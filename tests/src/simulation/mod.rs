@@ -132,6 +132,10 @@ pub struct SimulationReport {
     pub seeds: u64,
     /// Faults that were felt.
     pub faults: u64,
+    /// Records that are stored once, as they were.
+    pub compared: u64,
+    /// Records that should be stored and are not, where nobody can know better.
+    pub excused: u64,
     /// Records lost.
     pub lost: u64,
     /// Records stored more than once.
@@ -160,6 +164,12 @@ const FELT_MIN: u64 = 200;
 
 /// Faults that must be felt in a seed, on the average: less is another simulation.
 const FAULTS_A_SEED_MIN: u64 = 20;
+
+/// Records that must be compared in a seed, on the average: fewer, and nothing lost says little.
+const COMPARED_A_SEED_MIN: u64 = 100;
+
+/// At most one record is excused for so many that are compared.
+const EXCUSED_ONE_IN_MIN: u64 = 100;
 
 /// Times that a process must be killed in each operation.
 const KILLED_MIN: u64 = 5;
@@ -202,6 +212,8 @@ pub fn run(first: u64, seeds: u64, scope: Scope) -> SimulationReport {
 impl SimulationReport {
     fn add(&mut self, seed: u64, outcome: &Outcome, same: bool) {
         self.faults += outcome.tally.sum();
+        self.compared += outcome.verdict.compared;
+        self.excused += outcome.verdict.excused;
         self.lost += outcome.verdict.lost;
         self.duplicated += outcome.verdict.duplicated;
         self.altered += outcome.verdict.altered;
@@ -222,6 +234,9 @@ impl SimulationReport {
         let mut short = Vec::new();
         if self.faults < self.seeds * FAULTS_A_SEED_MIN {
             short.push(format!("only {} faults were felt in {} seeds", self.faults, self.seeds));
+        }
+        if self.compared < self.seeds * COMPARED_A_SEED_MIN || self.excused * EXCUSED_ONE_IN_MIN > self.compared {
+            short.push(format!("{} records were compared, and {} excused", self.compared, self.excused));
         }
         if self.seeds < SEEDS_JUDGED {
             return short;
@@ -247,6 +262,7 @@ mod tests {
     /// Each fault felt, each operation met and uploads swept just often enough.
     fn sufficient() -> SimulationReport {
         let mut report = SimulationReport { seeds: SEEDS_JUDGED, faults: SEEDS_JUDGED * FAULTS_A_SEED_MIN, ..SimulationReport::default() };
+        (report.compared, report.excused) = (SEEDS_JUDGED * COMPARED_A_SEED_MIN, SEEDS_JUDGED * COMPARED_A_SEED_MIN / EXCUSED_ONE_IN_MIN);
         Fault::of(Scope::Every).for_each(|fault| (0..FELT_MIN).for_each(|_| report.by_fault.add(fault)));
         report.crashes = OPERATIONS.iter().map(|op| (*op, KILLED_MIN)).collect();
         report.uploads = UploadCounts { orphaned: FELT_MIN, swept: FELT_MIN * SWEPT_PERCENT_MIN / 100, left: 0 };
@@ -262,6 +278,8 @@ mod tests {
             report.shortfalls()
         };
         assert_eq!(damaged(&|r| r.faults -= 1).len(), 1);
+        assert_eq!(damaged(&|r| r.compared -= 1).len(), 1);
+        assert_eq!(damaged(&|r| r.excused += 1), [format!("{} records were compared, and {} excused", 200_000, 2_001)]);
         assert_eq!(damaged(&|r| r.by_fault = Tally::default()).len(), Fault::of(Scope::Every).count());
         let spared = |report: &mut SimulationReport| {
             report.crashes.remove(OPERATIONS[0]);

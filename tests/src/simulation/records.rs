@@ -8,7 +8,7 @@ use catchment_formats::raw::{RawDecoder, RawItem};
 use catchment_formats::{Block, Encoding, Format, FormatError, Missing, ValueLayout};
 
 use super::lane_judge::LaneJudge;
-use super::ledger::{KnownEpochs, Taken};
+use super::ledger::{KnownEpochs, Taken, Version};
 use super::verdict::Stored;
 use crate::oracle::{RecordHash, view_hash};
 
@@ -21,7 +21,10 @@ impl LaneJudge<'_> {
         for (offset, versions) in &lane.versions {
             let is_forgotten = lane.was_cut(*offset) && forgotten.iter().any(|gap| gap.covers(*offset));
             let is_hidden = *offset < start || is_forgotten || self.is_hidden(*offset, &stored, known);
-            let due = lane.due(*offset).filter(|_| !is_hidden && self.is_owed(*offset, is_current));
+            let owed = lane.due(*offset).filter(|_| *offset >= start && self.is_owed(*offset, is_current));
+            let is_stored = |version: &Version| stored.get(offset).is_some_and(|hashes| hashes[..] == [version.hash]);
+            self.verdict.excused += u64::from(owed.is_some_and(|owed| is_hidden && !is_stored(owed)));
+            let due = owed.filter(|_| !is_hidden);
             match stored.get(offset).map(Vec::as_slice) {
                 None | Some([]) => {
                     let is_lost = due.is_some() || (!is_hidden && self.was_left_out(*offset));
@@ -31,6 +34,7 @@ impl LaneJudge<'_> {
                     // What a new leader wrote where an older record was stored must be listed. Whoever made the topic again did not ask for
                     // that.
                     let is_lost = is_current && due.is_some_and(|due| due.hash != *one);
+                    self.verdict.compared += 1;
                     self.lose(is_lost, format_args!("offset {offset} was written anew, and that is lost"));
                 }
                 Some([_]) => {

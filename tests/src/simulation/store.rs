@@ -51,21 +51,31 @@ impl FaultyStore {
         Self { world, inner, process, vitals }
     }
 
-    /// Sends a request and waits for its answer. A process that is dead sends nothing.
-    async fn call<T: Send + fmt::Debug + 'static>(&self, op: &'static str, kind: Kind, key: &str, effect: Effect<T>) -> StoreResult<T> {
+    /// Sends a request and waits for its answer. A process that is dead sends nothing. `sent` is what the trace says of the request.
+    async fn call<T: Send + fmt::Debug + 'static>(
+        &self,
+        op: &'static str,
+        kind: Kind,
+        key: &str,
+        sent: String,
+        effect: Effect<T>,
+    ) -> StoreResult<T> {
         self.vitals.thawed().await;
         if self.vitals.is_dead() {
             return Err(StoreError::new(StoreErrorKind::Unknown, op, key, "the process is dead"));
         }
         let _under_way = self.vitals.begin(op);
+        self.world.trace(format_args!("p{} {op} {key} sent: {sent}", self.process));
         let asked = anchored_partition(key).map(|partition| self.world.note_asked_anchor(partition));
         let fate = Fate::of(&self.world, kind);
         let answer = self.send(op, key, effect, fate);
+        let mut has_changed_data = false;
         let result = if fate.told_first {
             tokio::time::sleep(fate.after).await;
             Err(fate.error(op, key))
         } else {
             let answer = answer.await;
+            has_changed_data = !is_control(key) && matches!(answer, Ok(Ok(_)));
             tokio::time::sleep(fate.after).await;
             if fate.told.is_some() { Err(fate.error(op, key)) } else { answer.unwrap_or_else(|_| Err(fate.error(op, key))) }
         };
@@ -73,6 +83,8 @@ impl FaultyStore {
         match fate.fault {
             // Late and double effects are felt when they land.
             None | Some(Fault::Late | Fault::Twice) => {}
+            // A request that was refused, or changed no data, has no effect for its sender to be wrong about.
+            Some(Fault::ServerErrorAfter | Fault::ResetAfter) if !has_changed_data => {}
             Some(fault @ (Fault::StoreDown | Fault::Denied | Fault::ClockJumped)) => self.world.feel_weather(fault, op),
             Some(fault) => self.world.feel(fault),
         }
@@ -214,13 +226,14 @@ impl StoreLayer for FaultyStore {
 
     fn put<'a>(&'a self, key: &'a str, body: Payload, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
         const OP: &str = "PutObject";
+        let sent = brief(&(body.len(), body.crc64(), metadata));
         let (metadata, to) = (metadata.clone(), key.to_owned());
         let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
             let (body, metadata, to) = (body.clone(), metadata.clone(), to.clone());
             Box::pin(async move { inner.put(&to, body, &metadata, guard).await })
         };
         let effect = self.publish(key, guard, write, OP);
-        Box::pin(self.call(OP, Kind::Publish, key, effect))
+        Box::pin(self.call(OP, Kind::Publish, key, sent, effect))
     }
 
     fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Option<ObjectInfo>>> {
@@ -229,28 +242,30 @@ impl StoreLayer for FaultyStore {
             let of = of.clone();
             Box::pin(async move { inner.head(&of).await })
         });
-        Box::pin(self.call("HeadObject", Kind::Read, key, effect))
+        Box::pin(self.call("HeadObject", Kind::Read, key, String::new(), effect))
     }
 
     fn get<'a>(&'a self, key: &'a str, range: Option<std::ops::Range<u64>>) -> BoxFuture<'a, StoreResult<Option<Bytes>>> {
-        let of = key.to_owned();
+        let (of, sent) = (key.to_owned(), brief(&range));
         let effect = self.effect(move |inner| {
             let (of, range) = (of.clone(), range.clone());
             Box::pin(async move { inner.get(&of, range).await })
         });
-        Box::pin(self.call("GetObject", Kind::Read, key, effect))
+        Box::pin(self.call("GetObject", Kind::Read, key, sent, effect))
     }
 
     fn list<'a>(&'a self, prefix: &'a str, delimiter: bool, after: Option<&'a str>) -> BoxFuture<'a, StoreResult<ListPage>> {
+        let sent = brief(&(delimiter, after));
         let (of, after) = (prefix.to_owned(), after.map(str::to_owned));
         let effect = self.effect(move |inner| {
             let (of, after) = (of.clone(), after.clone());
             Box::pin(async move { inner.list(&of, delimiter, after.as_deref()).await })
         });
-        Box::pin(self.call("ListObjectsV2", Kind::Read, prefix, effect))
+        Box::pin(self.call("ListObjectsV2", Kind::Read, prefix, sent, effect))
     }
 
     fn create_upload<'a>(&'a self, key: &'a str, metadata: &'a Metadata, guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
+        let sent = brief(metadata);
         let (of, metadata, world, by) = (key.to_owned(), metadata.clone(), Arc::clone(&self.world), self.process);
         let effect = self.effect(move |inner| {
             let (of, metadata, world) = (of.clone(), metadata.clone(), Arc::clone(&world));
@@ -262,7 +277,7 @@ impl StoreLayer for FaultyStore {
         });
         Box::pin(async move {
             let since_faults_stopped = self.world.is_calm();
-            let id = self.call("CreateMultipartUpload", Kind::Idempotent, key, effect).await?;
+            let id = self.call("CreateMultipartUpload", Kind::Idempotent, key, sent, effect).await?;
             if since_faults_stopped {
                 self.world.uploads(|book| book.know(&id));
             }
@@ -271,25 +286,27 @@ impl StoreLayer for FaultyStore {
     }
 
     fn upload_part<'a>(&'a self, key: &'a str, upload: &'a str, number: u32, body: Payload) -> BoxFuture<'a, StoreResult<Part>> {
+        let sent = brief(&(upload, number, body.len(), body.crc64()));
         let (of, upload) = (key.to_owned(), upload.to_owned());
         let effect = self.effect(move |inner| {
             let (of, upload, body) = (of.clone(), upload.clone(), body.clone());
             Box::pin(async move { inner.upload_part(&of, &upload, number, body).await })
         });
-        Box::pin(self.call("UploadPart", Kind::Idempotent, key, effect))
+        Box::pin(self.call("UploadPart", Kind::Idempotent, key, sent, effect))
     }
 
     fn list_parts<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<Vec<Part>>> {
-        let (of, upload) = (key.to_owned(), upload.to_owned());
+        let (of, upload, sent) = (key.to_owned(), upload.to_owned(), upload.to_owned());
         let effect = self.effect(move |inner| {
             let (of, upload) = (of.clone(), upload.clone());
             Box::pin(async move { inner.list_parts(&of, &upload).await })
         });
-        Box::pin(self.call("ListParts", Kind::Read, key, effect))
+        Box::pin(self.call("ListParts", Kind::Read, key, sent, effect))
     }
 
     fn complete_upload<'a>(&'a self, key: &'a str, upload: &'a str, parts: &'a [Part], guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
         const OP: &str = "CompleteMultipartUpload";
+        let sent = brief(&(upload, parts));
         let (of, upload, parts, world) = (key.to_owned(), upload.to_owned(), parts.to_vec(), Arc::clone(&self.world));
         let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
             let (of, upload, parts, world) = (of.clone(), upload.clone(), parts.clone(), Arc::clone(&world));
@@ -300,10 +317,11 @@ impl StoreLayer for FaultyStore {
             })
         };
         let effect = self.publish(key, guard, write, OP);
-        Box::pin(self.call(OP, Kind::Publish, key, effect))
+        Box::pin(self.call(OP, Kind::Publish, key, sent, effect))
     }
 
     fn abort_upload<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        let sent = upload.to_owned();
         let (of, upload, world, by) = (key.to_owned(), upload.to_owned(), Arc::clone(&self.world), self.process);
         let effect = self.effect(move |inner| {
             let (of, upload, world) = (of.clone(), upload.clone(), Arc::clone(&world));
@@ -313,7 +331,7 @@ impl StoreLayer for FaultyStore {
                 Ok(())
             })
         });
-        Box::pin(self.call("AbortMultipartUpload", Kind::Idempotent, key, effect))
+        Box::pin(self.call("AbortMultipartUpload", Kind::Idempotent, key, sent, effect))
     }
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
@@ -323,7 +341,7 @@ impl StoreLayer for FaultyStore {
             Box::pin(async move { inner.list_uploads(&of).await })
         });
         Box::pin(async move {
-            let listed = self.call("ListMultipartUploads", Kind::Read, key, effect).await?;
+            let listed = self.call("ListMultipartUploads", Kind::Read, key, String::new(), effect).await?;
             if self.world.is_calm() {
                 let order = self.world.order.next();
                 self.world.uploads(|book| book.show(self.process, order, &listed));

@@ -210,6 +210,9 @@ impl Story {
             self.look(&tp);
         }
         let accepted = self.group.accepted();
+        for commit in &accepted {
+            self.shared.world.trace(format_args!("accepted {commit:?}"));
+        }
         let mut verdict = verdict::judge(&self.shared.world, &self.shared.store, &self.ledger, &accepted, &self.forgotten_at).await;
         verdict.findings.extend(self.shared.world.bugs());
         verdict.findings.extend(uploads);

@@ -22,9 +22,13 @@ use super::store::is_control;
 use super::world::{World, Writing};
 use crate::scripted::group::Accepted;
 
-/// What is wrong with a backup. All empty: nothing.
+/// What is wrong with a backup, of how much. No findings: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
+    /// Records that are stored once, as they were.
+    pub compared: u64,
+    /// Records that should be stored and are not, or not as they were last, where nobody can know better.
+    pub excused: u64,
     /// Records that are not stored and need be.
     pub lost: u64,
     /// Records stored more than once.

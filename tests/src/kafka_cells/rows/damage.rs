@@ -14,6 +14,9 @@ const ALWAYS: u32 = u32::MAX;
 /// A corrupt batch halts the lane by default.
 const HALTED: u16 = 428;
 
+/// The pipeline's clock where the lane halts at once: no window closes by its age before that.
+const SLOW_CLOCK: u32 = 4;
+
 const CONTINUE: &str = "{ corrupt_batch = \"continue\" }";
 
 /// The client says nothing of what it cannot read, and nothing arrives: where the damage ends is not known, so no gap can be listed.
@@ -92,6 +95,9 @@ pub(super) fn list(cells: &mut Cells) {
             Box::pin(async move {
                 ten_batches(bench, codec);
                 damage(bench, 110, kind, ALWAYS);
+                if code == HALTED {
+                    bench.settings.clock_factor = SLOW_CLOCK;
+                }
                 bench.expect_stop(code).await?;
                 bench.compare_stopped(committed(kind, code)).await
             })
@@ -193,6 +199,7 @@ fn places(cells: &mut Cells) {
                     bench.append(0, batch(0, n * 25, 25).with_magic(1).with_codec(Codec::Gzip));
                 }
                 damage(bench, 110, Damage::Checksum, ALWAYS);
+                bench.settings.clock_factor = SLOW_CLOCK;
                 bench.expect_stop(HALTED).await?;
                 bench.compare_stopped(WINDOWS_BEFORE).await
             })

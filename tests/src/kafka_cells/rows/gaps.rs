@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use catchment::config::Accept;
+use kafka_protocol::messages::ApiKey;
 
 use crate::broker::faults::{Act, Fault, When, is_pin};
 use crate::broker::served::Served;
@@ -159,7 +160,9 @@ fn lagging(cells: &mut Cells) {
             bench.fill(0, 100);
             bench.partition(0, |p| p.log.set_high_watermark(Some(150)));
             bench.shows(Served::LaggingEnd);
-            bench.script(|c| c.later(Duration::from_secs(2), |c| c.partition(TOPIC, 0).log.set_high_watermark(None)));
+            bench.event(When::Every(ApiKey::ListOffsets), |c| {
+                c.later(Duration::from_secs(1), |c| c.partition(TOPIC, 0).log.set_high_watermark(None));
+            });
             bench.settings.until_end = false;
             let run = bench.start()?;
             bench.await_state("the whole log", |c| c.partition(TOPIC, 0).log.stable_end() == 300).await?;

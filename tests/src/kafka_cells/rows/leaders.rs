@@ -145,7 +145,9 @@ fn followers(cells: &mut Cells) {
                     p.preferred = Some(2);
                     p.replica_ends.insert(2, 150);
                 });
-                bench.script(|c| c.later(Duration::from_secs(1), |c| c.partition(TOPIC, 0).replica_ends.clear()));
+                bench.event(When::At(ApiKey::Fetch, 2), |c| {
+                    c.later(Duration::from_secs(1), |c| c.partition(TOPIC, 0).replica_ends.clear());
+                });
                 bench.settings.until_end = false;
                 bench.shows(Served::FollowerBehind);
                 let run = bench.start()?;

@@ -133,6 +133,8 @@ fn wires(cells: &mut Cells) {
         cells.add("K21", id, format!("every answer takes {ms} ms"), move |bench| {
             Box::pin(async move {
                 bench.filled(300);
+                // Several such answers may make one that the client waits for, and a start asks nothing twice.
+                bench.settings.properties.insert("socket.timeout.ms", "30000".to_owned());
                 let apis =
                     [ApiKey::Metadata, ApiKey::ListOffsets, ApiKey::OffsetFetch, ApiKey::OffsetCommit, ApiKey::Fetch, ApiKey::JoinGroup];
                 for api in apis {
@@ -149,7 +151,8 @@ fn wires(cells: &mut Cells) {
             for n in 0..4 {
                 bench.append(0, Batch::of(vec![large_record(n, 64 << 10)]));
             }
-            // 1,250 bytes in each hundredth of a second.
+            // 1,250 bytes in each hundredth of a second, or fewer: a fetch may take as long as it likes.
+            bench.settings.properties.insert("socket.timeout.ms", "30000".to_owned());
             bench.fault(Fault::always(When::FetchFrom(0), Act::Drip(1_250, Duration::from_millis(10))));
             bench.reach_end().await?;
             bench.compare().await

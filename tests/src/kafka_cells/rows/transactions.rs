@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiKey;
+
 use crate::broker::batches::{Batch, Origin};
 use crate::broker::codecs::Codec;
+use crate::broker::faults::When;
 use crate::broker::served::Served;
 use crate::kafka_cells::bench::{Bench, Settings};
 use crate::kafka_cells::data::batch;
@@ -260,7 +263,9 @@ fn hanging(cells: &mut Cells) {
                 bench.leave_pinned().await?;
                 bench.partition(0, |p| p.log.set_high_watermark(Some(20)));
                 bench.shows(Served::LaggingEnd);
-                bench.script(|c| c.later(Duration::from_secs(2), |c| c.partition("t", 0).log.set_high_watermark(None)));
+                bench.event(When::Every(ApiKey::ListOffsets), |c| {
+                    c.later(Duration::from_secs(1), |c| c.partition("t", 0).log.set_high_watermark(None));
+                });
                 bench.settings.until_end = false;
                 let run = bench.start()?;
                 bench.await_state("the whole log", |c| c.partition("t", 0).log.stable_end() == 200).await?;

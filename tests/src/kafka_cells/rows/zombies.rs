@@ -5,8 +5,9 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 
 use super::members::{Member, slow};
-use crate::broker::cluster::code;
+use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When, is_pin};
+use crate::broker::groups::RefusedCommit;
 use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings};
 use crate::kafka_cells::{Cells, Check};
 
@@ -16,7 +17,7 @@ const ZOMBIE: &str = "member-1";
 /// The static name of whoever takes its partitions over.
 const HEIR: &str = "member-2";
 
-/// How long the coordinator waits for a member that says nothing, whatever the member believes.
+/// The session of a zombie that has joined again.
 const SESSION: Duration = Duration::from_millis(1_500);
 
 pub(super) fn list(cells: &mut Cells) {
@@ -33,31 +34,32 @@ fn mute(bench: &Bench) -> Settings {
     settings
 }
 
-/// Fails unless a commit of the zombie was refused with this error; `pins`: one that pins a window.
-fn was_refused(bench: &mut Bench, error: i16, pins: bool) -> Check {
-    let is_it = bench.group(|g| {
-        let of_zombie = |r: &&crate::broker::groups::RefusedCommit| r.member.starts_with(ZOMBIE) && r.error == error;
-        g.refused.iter().filter(of_zombie).any(|r| !pins || is_pin(&r.metadata))
-    });
-    bench.saw("the zombie's commit was refused", is_it)
+/// Waits until a commit of the zombie was refused with this error; `pins`: one that pins a window.
+async fn await_refusal(bench: &mut Bench, error: i16, pins: bool) -> Check {
+    let is_it = move |c: &mut Cluster| {
+        let of_zombie = |r: &&RefusedCommit| r.member.starts_with(ZOMBIE) && r.error == error;
+        c.groups.group(GROUP).refused.iter().filter(of_zombie).any(|r| !pins || is_pin(&r.metadata))
+    };
+    bench.await_state("a commit of the zombie refused", is_it).await?;
+    bench.saw("the zombie's commit was refused", true)
+}
+
+/// The coordinator gives the zombie up, whatever that one believes, and soon again whenever it is back: it says nothing still.
+fn give_up(bench: &Bench) {
+    bench.group(|group| group.end_session(ZOMBIE));
+    bench.script(|c| c.groups.session_max = Some(SESSION));
 }
 
 /// Starts the heir once the coordinator has lost the zombie, and waits until it is alone in the group.
 async fn take_over(bench: &mut Bench) -> Result<Run, String> {
     bench.await_state("the session's end", |c| c.groups.group(GROUP).members.is_empty()).await?;
     let heir = bench.start_as(&Member::Static.settings(bench, HEIR))?;
-    let is_alone = |c: &mut crate::broker::cluster::Cluster| {
+    let is_alone = |c: &mut Cluster| {
         let group = c.groups.group(GROUP);
         group.is_stable() && group.members.values().all(|m| m.instance.as_deref() == Some(HEIR))
     };
     bench.await_state("the heir at work", is_alone).await?;
     Ok(heir)
-}
-
-async fn await_refusal(bench: &Bench) -> Check {
-    bench
-        .await_state("a commit of the zombie refused", |c| c.groups.group(GROUP).refused.iter().any(|r| r.member.starts_with(ZOMBIE)))
-        .await
 }
 
 /// What comes later must come through the heir alone.
@@ -78,14 +80,13 @@ fn expired(cells: &mut Cells) {
         |bench| {
             Box::pin(async move {
                 slow(bench, 2);
-                bench.script(|c| c.groups.session_max = Some(SESSION));
                 bench.settings.until_end = false;
                 let zombie = bench.start_as(&mute(bench))?;
                 bench.await_committed().await?;
+                give_up(bench);
                 let heir = take_over(bench).await?;
                 (0..2).for_each(|partition| bench.fill(partition, 150));
-                await_refusal(bench).await?;
-                was_refused(bench, code::UNKNOWN_MEMBER_ID, true)?;
+                await_refusal(bench, code::UNKNOWN_MEMBER_ID, true).await?;
                 bench.await_committed().await?;
                 goes_on(bench, zombie, heir).await
             })
@@ -98,15 +99,14 @@ fn expired(cells: &mut Cells) {
         |bench| {
             Box::pin(async move {
                 slow(bench, 2);
-                bench.script(|c| c.groups.session_max = Some(SESSION));
                 bench.settings.until_end = false;
                 bench.store.hold(true);
                 let zombie = bench.start_as(&mute(bench))?;
                 bench.await_pin().await?;
+                give_up(bench);
                 let heir = take_over(bench).await?;
                 bench.store.hold(false);
-                await_refusal(bench).await?;
-                was_refused(bench, code::UNKNOWN_MEMBER_ID, false)?;
+                await_refusal(bench, code::UNKNOWN_MEMBER_ID, false).await?;
                 bench.await_committed().await?;
                 goes_on(bench, zombie, heir).await
             })
@@ -127,11 +127,13 @@ fn replaced(cells: &mut Cells) {
                 let zombie = bench.start_as(&mute(bench))?;
                 bench.await_committed().await?;
                 let before = bench.group(|g| g.generation);
-                let second = bench.start_as(&Member::Static.settings(bench, ZOMBIE))?;
+                let mut successor = Member::Static.settings(bench, ZOMBIE);
+                successor.properties.insert("session.timeout.ms", "60000".to_owned());
+                let second = bench.start_as(&successor)?;
                 bench.await_state("the second one in the first one's place", |c| c.groups.group(GROUP).returned > 0).await?;
                 (0..2).for_each(|partition| bench.fill(partition, 150));
                 zombie.must_fail(205).await?;
-                was_refused(bench, code::FENCED_INSTANCE_ID, true)?;
+                await_refusal(bench, code::FENCED_INSTANCE_ID, true).await?;
                 bench.await_committed().await?;
                 let after = bench.group(|g| g.generation);
                 bench.saw("there was no rebalance", after == before)?;

@@ -10,6 +10,7 @@ use catchment::store::{Guard, Metadata, ObjectStore, Payload};
 use catchment_formats::parquet::ParquetDecoder;
 use catchment_formats::{Block, Encoding, LaneId, Missing, RecordView, ValueLayout, segment_encoder};
 
+use crate::memory_store::without;
 use crate::scripted::group::Accepted;
 use crate::simulation::directed::Directed;
 use crate::simulation::ledger::Ledger;
@@ -80,12 +81,7 @@ impl Case {
 
     /// The same objects but one.
     pub(super) async fn remove(&mut self, gone: &str) {
-        let copy = MemoryStore::default();
-        for object in self.store.list("", false, None).await.expect("the memory store lists").objects.iter().filter(|o| o.key != gone) {
-            let (body, metadata) = (self.body(&object.key).await, self.metadata(&object.key).await);
-            copy.put(&object.key, Payload::from_bytes(body), &metadata, Guard::IfAbsent).await.expect("the copy is new");
-        }
-        self.store = Arc::new(copy);
+        self.store = without(&self.store, gone).await;
     }
 
     /// The object of a key written anew as the object of `lane`, with a value changed or without, and with something listed as missing.

@@ -1,5 +1,8 @@
 //! Services that go away under a running backup and come back, permissions too, and a store that is slow: it goes on by itself, loses
-//! nothing, stores nothing twice and stays within its memory.
+//! nothing, stores nothing twice and stays within its memory. And what a process runs short of itself ([`exhaustion`]), in one program with it: both wait
+//! for minutes, and so they wait side by side.
+
+mod exhaustion;
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +16,7 @@ use catchment_tests::services::{Kafka, KafkaOptions, Minio};
 const BY_ARRIVAL: [&str; 4] = ["--window", "1s", "--window-by", "arrival"];
 
 /// How long a backup may take to have everything after a service came back: back-off pauses, sessions, the backlog.
-const CATCH_UP: Duration = Duration::from_secs(60);
+const CATCH_UP: Duration = Duration::from_secs(180);
 
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(10);
@@ -176,7 +179,7 @@ fn two_processes_of_one_rule_share_its_partitions() {
     first.terminate(STOP).assert_code(0);
     bed.fill(400);
     // A static member that left is waited for by the group until its session ends; then the other one takes over.
-    bed.await_committed(&mut [&mut second], Duration::from_secs(80));
+    bed.await_committed(&mut [&mut second], CATCH_UP);
     second.terminate(STOP).assert_code(0);
     bed.assert_complete("two processes");
 }
