@@ -25,7 +25,6 @@ mod filling;
 mod taken;
 mod timers;
 
-use corrupt::CorruptSearch;
 pub use corrupt::CorruptSkip;
 use filling::{Filling, Stage, Step};
 use taken::{Taken, TakenRecord};

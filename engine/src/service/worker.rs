@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::observer::{RuleState, Status};
 use super::orders::{ConnectionOrder, RuleOrder, RuleSet};
-use super::state::{Origin, State, StoredConnection, StoredRule, Taken};
+use super::state::{Origin, Request, State, StoredConnection, StoredRule, Taken};
 use super::supervisor::Supervisor;
 use super::workers::{Contact, Delivered, Delivery, Orders, RuleAtWorker};
 use crate::config::Accept;
@@ -205,12 +205,14 @@ fn changes(before: &BTreeMap<String, Taken>, rules: &[RuleOrder]) -> Vec<Change>
     let now = rules.iter().filter_map(|rule| {
         let Some(known) = before.get(&rule.name) else { return Some(plain(&rule.name)) };
         let after = taken(rule.clone());
-        let requested = after.request > known.request;
+        // One does not hide another: who was away for a moment may have missed several.
+        let missed: Vec<&Request> = rule.requests.iter().filter(|request| request.number > known.request).collect();
         // Another rule of its name, or another history of it: its version alone does not tell.
         let other = known.rule.created_ms != after.rule.created_ms
             || known.rule.version == after.rule.version && known.rule.body != after.rule.body;
-        let accept = rule.accept.iter().filter(|_| requested && !rule.seal).filter_map(|word| word.parse().ok()).collect();
-        let change = Change { anew: other || requested && rule.seal, resumed: requested && !rule.seal, accept, ..plain(&rule.name) };
+        let accept = missed.iter().flat_map(|request| &request.accept).filter_map(|word| word.parse().ok()).collect();
+        let anew = other || missed.iter().any(|request| request.seal);
+        let change = Change { anew, resumed: missed.iter().any(|request| !request.seal), accept, ..plain(&rule.name) };
         (*known != after).then_some(change)
     });
     gone.chain(now).collect()

@@ -312,7 +312,7 @@ impl Supervisor {
     /// Asks workers to begin a rule anew: see [`State::request_anew`].
     pub(super) async fn ask_workers(&self, rule: &str, seal: bool, accept: &[Accept]) -> Result<()> {
         let (rule, accept) = (rule.to_owned(), accept.iter().map(ToString::to_string).collect::<Vec<_>>());
-        self.state().ask(move |state| state.request_anew(&rule, seal, &accept)).await
+        self.state().ask(move |state| state.request_anew(&rule, seal, &accept, now_ms())).await
     }
 }
 

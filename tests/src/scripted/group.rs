@@ -53,6 +53,8 @@ pub struct CommitRequest {
 pub struct Fate {
     /// The client holds it until this opens, and sends it with the generation that it has by then.
     pub held: Option<Gate>,
+    /// It arrives when this opens, whatever has become of its sender by then; what the member sends later arrives behind it.
+    pub travels: Option<Gate>,
     /// Whether the coordinator gets it.
     pub arrives: bool,
     /// The answer comes when this opens.
@@ -63,7 +65,7 @@ pub struct Fate {
 
 impl Default for Fate {
     fn default() -> Self {
-        Self { held: None, arrives: true, answered: None, answer: None }
+        Self { held: None, travels: None, arrives: true, answered: None, answer: None }
     }
 }
 

@@ -13,6 +13,7 @@ use super::plan::Event;
 use super::process::TOPIC;
 use super::story::Story;
 use super::vitals::DOOMS;
+use super::world::HOUR;
 
 /// How far the wall clock may be off while the store goes on to believe it, in milliseconds: S3 puts up with a quarter of an hour.
 const CLOCK_NEAR_MS: u64 = 14 * 60_000;
@@ -172,10 +173,10 @@ impl Story {
     }
 
     fn store_weather(&mut self) {
-        let hour = Duration::from_secs(3600);
-        match self.world().below(2) {
-            0 => self.world().deny(self.world().between(Duration::from_secs(5), Duration::from_secs(300))),
-            _ => self.world().take_store_down(self.world().between(Duration::from_secs(10), hour)),
+        match self.world().below(4) {
+            0 | 1 => self.world().deny(self.world().between(Duration::from_secs(5), Duration::from_secs(300))),
+            2 => self.world().take_store_down(self.world().between(Duration::from_secs(10), HOUR)),
+            _ => self.world().take_store_down(HOUR),
         }
     }
 

@@ -79,14 +79,16 @@ fn opens_after(span: Duration) -> Gate {
 
 fn fate(world: &World) -> (Fate, Option<Fault>) {
     let quick = opens_after(world.between(Duration::from_millis(1), Duration::from_millis(30)));
+    let travels = Some(opens_after(world.between(Duration::from_millis(1), Duration::from_millis(30))));
     if !world.strikes(world.plan.kafka_faults) {
-        return (Fate { answered: Some(quick), ..Fate::default() }, None);
+        return (Fate { travels, answered: Some(quick), ..Fate::default() }, None);
     }
     let slow = || opens_after(world.between(Duration::from_millis(500), Duration::from_secs(20)));
-    match world.below(4) {
+    match world.below(5) {
         0 => (Fate { answered: Some(slow()), ..Fate::lost(false) }, Some(Fault::CommitLost)),
-        1 => (Fate { answered: Some(slow()), ..Fate::lost(true) }, Some(Fault::CommitAnswerLost)),
-        2 => (Fate { held: Some(slow()), ..Fate::default() }, Some(Fault::CommitHeld)),
+        1 => (Fate { travels, answered: Some(slow()), ..Fate::lost(true) }, Some(Fault::CommitAnswerLost)),
+        2 => (Fate { held: Some(slow()), travels, ..Fate::default() }, Some(Fault::CommitHeld)),
+        3 => (Fate { travels: Some(slow()), ..Fate::default() }, Some(Fault::CommitDelayed)),
         _ => (Fate { answered: Some(quick), ..Fate::refused(CommitError::RebalanceInProgress) }, Some(Fault::RebalanceInProgress)),
     }
 }

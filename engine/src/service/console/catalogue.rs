@@ -55,6 +55,7 @@ texts! {
     too_many_attempts: "Too many wrong tokens from this address. Wait a minute." / "此地址的错误令牌过多，请一分钟后再试。",
     refused: "This cannot be done" / "无法完成",
     not_found: "Not found" / "未找到",
+    program_says: "In the words of the program" / "程序的原话",
     next_step: "Next step:" / "下一步：",
     to_rules: "To the rules" / "返回规则列表",
     times_are_utc: "Times are UTC." / "时间均为 UTC。",

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::window::PLAUSIBLE_UNTIL_MS;
 
 /// 2026-11-22 05:07:09 UTC.
 const AT: i64 = 1_795_324_029_000;
@@ -34,7 +35,7 @@ fn each_layout_writes_its_directory() {
 #[test]
 fn without_a_plausible_timestamp_the_date_is_unknown() {
     let topic = TopicName::new("orders");
-    for at in [None, Some(-1), Some(0), Some(PLAUSIBLE_FROM_MS - 1), Some(PLAUSIBLE_TO_MS), Some(i64::MAX), Some(i64::MIN)] {
+    for at in [None, Some(-1), Some(0), Some(PLAUSIBLE_FROM_MS - 1), Some(PLAUSIBLE_UNTIL_MS), Some(i64::MAX), Some(i64::MIN)] {
         let directory = |layout: &Layout| layout.directory(&parts(&topic, at));
         assert_eq!(directory(&Layout::Hive), "orders/dt=unknown/hour=0/");
         assert_eq!(directory(&tencent()), "ckafka-1/topic-2/unknown/");
@@ -42,7 +43,7 @@ fn without_a_plausible_timestamp_the_date_is_unknown() {
     }
     let first = |at| Layout::Hive.directory(&parts(&topic, Some(at)));
     assert_eq!(first(PLAUSIBLE_FROM_MS), "orders/dt=2000-01-01/hour=0/");
-    assert_eq!(first(PLAUSIBLE_TO_MS - 1), "orders/dt=2099-12-31/hour=23/");
+    assert_eq!(first(PLAUSIBLE_UNTIL_MS - 1), "orders/dt=2099-12-31/hour=23/");
 }
 
 #[test]

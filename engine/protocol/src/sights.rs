@@ -13,18 +13,18 @@ use crate::sabotage;
 
 /// Steps of the current window, in the order in which they took effect. Repetitions are one.
 #[derive(Debug, Default)]
-pub(super) struct Sights(Vec<Sight>);
+pub struct Sights(Vec<Sight>);
 
 impl Sights {
     /// The group has accepted an intent, now or before this lane began.
-    pub(super) fn pinned(&mut self, intent: &Intent) {
+    pub fn pinned(&mut self, intent: &Intent) {
         let range = OffsetRange::new(intent.start, intent.end);
         self.0.retain(|sight| start_of(sight) == intent.start);
         self.see(Sight::Pinned { range, key: intent.key.clone() });
     }
 
     /// The object of an intent stands, with the intent's end.
-    pub(super) fn visible(&mut self, intent: &Intent) {
+    pub fn visible(&mut self, intent: &Intent) {
         self.see(Sight::Visible { range: OffsetRange::new(intent.start, intent.end), key: intent.key.clone() });
     }
 
