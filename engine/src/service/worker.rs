@@ -244,6 +244,7 @@ fn said(statuses: BTreeMap<String, Status>, now_ms: i64) -> BTreeMap<String, Rul
             lanes: lanes.into_iter().take(LANES_MAX).map_while(|lane| fitting(lane.tp.to_string())).collect(),
             lag_records: lag.map(|lag| lag.records),
             lag_seconds: lag.map(|lag| lag.seconds),
+            loss_seconds: lag.and_then(|lag| lag.loss_seconds),
         };
         (name, rule)
     };

@@ -93,6 +93,7 @@ texts! {
     writes: "Writes to" / "写入",
     window: "Window" / "时间窗口",
     lag: "Lag" / "积压",
+    until_loss: "Until data is lost, if nothing more is read" / "停止读取后多久丢失数据",
     last_window: "Last window" / "最近窗口",
     state_running: "running" / "运行中",
     state_waiting: "waiting" / "等待中",
