@@ -72,7 +72,7 @@ texts! {
     as_call: "API" / "API",
     as_toml: "As TOML" / "TOML 形式",
     error_codes: "Error codes" / "错误代码",
-    error_codes_hint: "What each code means, as the program's own handbook has it." / "各代码的含义，摘自程序自带的英文手册。",
+    error_codes_hint: "What each code means, as the program's own handbook has it." / "每个代码的含义，与手册中错误一页的内容相同。",
     // Units.
     seconds: "s" / "秒",
     minutes: "min" / "分钟",
