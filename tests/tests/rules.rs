@@ -54,6 +54,14 @@ fn a_rule_goes_on_over_edits_pauses_seals_and_kills_without_losing_or_repeating_
     service.stop().assert_code(0);
 }
 
+struct WhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for WhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What a script does to a rule while records come all the time: nothing waits until the step before it has come to rest.
 #[test]
 fn edits_pauses_seals_and_kills_on_top_of_each_other_under_a_steady_load_lose_and_repeat_nothing() {
@@ -67,6 +75,8 @@ fn edits_pauses_seals_and_kills_on_top_of_each_other_under_a_steady_load_lose_an
     service.await_state(&topic, "running");
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when a step fails: the load would be waited for without end.
+        let over = WhenDropped(&is_over);
         let load = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 bed.fill(20);
@@ -76,7 +86,7 @@ fn edits_pauses_seals_and_kills_on_top_of_each_other_under_a_steady_load_lose_an
         for (step, act) in ["edit", "kill", "pause", "kill", "resume", "seal", "kill"].repeat(ROUNDS).into_iter().enumerate() {
             match act {
                 "edit" => {
-                    let seconds = 1 + step % 3;
+                    let seconds = 2 + step % 3;
                     let file = service.rule_named(&topic, &topic, &format!("window = {{ every = \"{seconds}s\" }}"));
                     service.done(&["edit", &topic, &file]);
                 }
@@ -86,7 +96,7 @@ fn edits_pauses_seals_and_kills_on_top_of_each_other_under_a_steady_load_lose_an
             // Some windows are pinned then, some are open, and some acts meet one that is not done.
             std::thread::sleep(Duration::from_millis(150 * (step as u64 % 5)));
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         load.join().expect("the load");
     });
     service.await_state(&topic, "running");

@@ -133,3 +133,28 @@ impl From<Error> for Vec<Error> {
         vec![error]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_its_code_its_place_and_its_cause_in_a_line() {
+        let error = Error::new(Code(7), ErrorKind::Invalid, "it is wrong");
+        assert_eq!(error.to_string(), "C0007: it is wrong");
+        let error = error.with("file", "a.toml:3").with("rule", 5).because("so it is").help("mend it");
+        assert_eq!(
+            (error.to_string().as_str(), error.help.as_deref()),
+            ("C0007: it is wrong file=a.toml:3 rule=5: so it is", Some("mend it"))
+        );
+        assert_eq!(format!("{:?}", Code(1234)), "C1234");
+        assert_eq!(Vec::from(error).len(), 1);
+    }
+
+    #[test]
+    fn scripts_can_tell_errors_by_the_exit_code() {
+        use ErrorKind as K;
+        let kinds = [K::Invalid, K::NotFound, K::Corrupt, K::Unreachable, K::Fenced, K::Retryable, K::Denied, K::Asks, K::Bug];
+        assert_eq!(kinds.map(K::exit_code), [2, 3, 4, 5, 6, 1, 1, 1, 1]);
+    }
+}

@@ -162,4 +162,23 @@ mod tests {
         history.note_no_room(9);
         assert_eq!(history.room_wait(0).as_secs(), 1, "another record");
     }
+
+    #[test]
+    fn a_fault_is_met_again_only_at_its_offset_and_of_its_kind() {
+        let mut faults = Faults::default();
+        faults.note(5, QueueFault::Corrupt("once".into()));
+        let met = |position, fault| faults.has_met(position, &fault);
+        assert!(met(5, QueueFault::Corrupt("again".into())));
+        assert!(!met(6, QueueFault::Corrupt("once".into())) && !met(5, QueueFault::Other("once".into())));
+    }
+
+    #[test]
+    fn of_too_many_faults_the_first_are_forgotten() {
+        let mut faults = Faults::default();
+        let note = |faults: &mut Faults, position| faults.note(position, QueueFault::Silent(String::new()));
+        (0..Faults::FAULTS_MAX as i64).for_each(|position| note(&mut faults, position));
+        assert_eq!((faults.list.len(), faults.silences_at(0)), (Faults::FAULTS_MAX, 1));
+        note(&mut faults, -1);
+        assert_eq!((faults.list.len(), faults.silences_at(0), faults.silences_at(1)), (Faults::FAULTS_MAX, 0, 1));
+    }
 }

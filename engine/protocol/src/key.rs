@@ -248,6 +248,17 @@ pub fn parse_file_name(file: &str) -> Option<(String, i32, i64, String)> {
     Some((unescape(topic)?, partition.parse().ok()?, start.parse().ok()?, extension.to_owned()))
 }
 
+/// Checks a key: relative, no empty, `.` or `..` segment, no control character.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_key(key: &str) -> Result<(), String> {
+    if key.is_empty() || key.split('/').any(|s| s.is_empty() || s == "." || s == "..") || key.chars().any(char::is_control) {
+        return Err(format!("key {key:?} has an empty, \".\" or \"..\" segment or a control character"));
+    }
+    Ok(())
+}
+
 /// Names of control objects, all below `_catchment/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ControlKeys {

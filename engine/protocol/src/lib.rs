@@ -5,9 +5,9 @@
 //!   store -> what a store answers     decision, proof -> what that means     strays, faults -> what is remembered     corrupt -> what is passed over
 //! ```
 //!
-//! Place in the flow: below the engine, whose tasks ask these functions before they act. Guarantees: nothing here waits, reads a clock, or knows Kafka's client
+//! Place in the flow: below the engine, whose tasks ask these functions before they act. Guarantees: nothing here reads a clock, or knows Kafka's client
 //! or an object store's, so that each rule is tested for itself and by mutation in seconds (`scripts/mutants`). [`invariants`] says what all of it must
-//! amount to. What it does not do: [`lane`] alone has a lock, and blocks on it.
+//! amount to. [`lane`] alone has a lock, blocks on it, and can be waited for.
 
 pub mod corrupt;
 pub mod decision;

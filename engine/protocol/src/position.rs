@@ -101,3 +101,43 @@ pub struct Committed {
     /// The commit's metadata string; bytes that are not UTF-8 come replaced.
     pub metadata: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(end: i64, epoch: i32) -> LastRead {
+        LastRead { end, epoch }
+    }
+
+    #[test]
+    fn an_epoch_is_that_of_the_position_right_behind_its_record_alone() {
+        assert_eq!((LastRead::of(6, 3), LastRead::unknown(7)), (last(7, 3), last(7, -1)));
+        assert_eq!([last(7, 3).epoch_at(7), last(7, 3).epoch_at(8), last(7, 3).epoch_at(6), last(7, -1).epoch_at(7)], [3, -1, -1, -1]);
+        assert_eq!([last(7, 0).known(), last(7, -1).known()], [Some(last(7, 0)), None]);
+    }
+
+    #[test]
+    fn a_note_says_only_what_the_commits_own_epoch_cannot() {
+        assert_eq!(last(7, 3).before(8), Some(last(7, 3)));
+        assert_eq!([last(7, 3).before(7), last(7, 3).before(6), last(7, -1).before(8)], [None; 3]);
+    }
+
+    #[test]
+    fn what_lies_outside_the_log_or_behind_the_position_is_of_no_use() {
+        for (known, log_start, position) in [(last(7, 3), 7, 9), (last(7, 3), 0, 7), (last(7, 3), 7, 7)] {
+            assert_eq!(known.within(log_start, position), known, "{log_start} to {position}");
+        }
+        for (of_no_use, log_start, position) in [(last(7, 3), 8, 9), (last(7, 3), 0, 6), (last(7, -1), 0, 9)] {
+            assert_eq!(of_no_use.within(log_start, position), LastRead::unknown(position), "{log_start} to {position}");
+        }
+    }
+
+    #[test]
+    fn as_text_it_is_what_notes_hold() {
+        assert_eq!(serde_json::to_string(&last(7, 3)).unwrap(), "[7,3]");
+        assert_eq!(serde_json::from_str::<LastRead>("[7,-1]").unwrap(), last(7, -1));
+        let tp = TopicPartition { topic: "orders".into(), partition: 3 };
+        assert_eq!((tp.to_string(), format!("{tp:?}")), ("orders/3".to_owned(), "orders/3".to_owned()));
+    }
+}

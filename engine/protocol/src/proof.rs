@@ -74,15 +74,46 @@ pub fn record_key(layout: &Layout, object_key: &str) -> Option<String> {
 }
 
 /// Whether the bytes that the store has are those that were sent, as far as it and the object's metadata say.
-pub fn has_sum_of_sent(info: &ObjectInfo) -> bool {
+fn has_sum_of_sent(info: &ObjectInfo) -> bool {
     let sent = info.metadata.iter().find(|(name, _)| name == SUM_METADATA).and_then(|(_, text)| text.parse().ok());
     info.crc64.zip(sent).is_none_or(|(stored, sent): (u64, u64)| stored == sent)
+}
+
+/// What an object says of itself, if it is the object that was sent: one that was cut off on its way, or was damaged since, has another size than it was written
+/// with, or another sum where the store shows one, and proves nothing.
+pub fn of_whole(info: &ObjectInfo, proof: Option<Proof>) -> Option<Proof> {
+    proof.filter(|proof| proof.size.is_none_or(|size| size == info.size) && has_sum_of_sent(info))
+}
+
+/// What a record beside an object says, if it was written for an object of this size: another attempt's may lie there.
+pub fn of_size(proof: Option<Proof>, size: u64) -> Option<Proof> {
+    proof.filter(|proof| proof.size == Some(size))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::intent::{CommitNote, UploadNote};
+
+    fn lane() -> LaneId {
+        LaneId { rule: "r".into(), cluster: "c".into(), topic: "orders".into(), topic_id: "0".into(), partition: 3 }
+    }
+
+    fn proof(encoding: &str) -> Proof {
+        Proof {
+            lane: lane(),
+            range: OffsetRange::new(10, 20),
+            missing: vec![],
+            counts: Counts::default(),
+            digest: Digest { values: 0, rest: 0 },
+            encoding: encoding.into(),
+            size: Some(5),
+        }
+    }
+
+    fn with_missing(encoding: &str, ranges: usize) -> Proof {
+        Proof { missing: vec![Missing(10, 11, GapCause::Retention); ranges], ..proof(encoding) }
+    }
 
     #[test]
     fn metadata_holds_what_every_store_takes() {
@@ -119,5 +150,41 @@ mod tests {
         let long = LaneId { topic: "t".repeat(249), ..lane() };
         assert!(!may_need_record(&intent("raw.none.none.v1", 8), &long, true));
         assert!(may_need_record(&intent("raw.none.none.v1", 40), &long, true), "what it lists may not fit");
+    }
+
+    fn info(size: u64, crc64: Option<u64>, metadata: Metadata) -> ObjectInfo {
+        ObjectInfo { key: "k".into(), size, etag: "e".into(), metadata, crc64 }
+    }
+
+    #[test]
+    fn only_an_object_of_its_size_and_sum_is_whole() {
+        let whole = |size, crc64, sum: Option<&str>, said: Option<u64>| {
+            let metadata = sum.map(|sum| (SUM_METADATA.to_owned(), sum.to_owned())).into_iter().collect();
+            of_whole(&info(size, crc64, metadata), Some(Proof { size: said, ..proof("raw.none.none.v1") })).is_some()
+        };
+        assert!(whole(5, None, None, Some(5)) && whole(5, Some(7), None, Some(5)) && whole(5, None, Some("7"), Some(5)));
+        assert!(whole(5, Some(7), Some("7"), Some(5)) && whole(4, None, None, None), "what is not said is not doubted");
+        assert!(!whole(4, None, None, Some(5)) && !whole(6, Some(7), Some("7"), Some(5)), "another size");
+        assert!(!whole(5, Some(8), Some("7"), Some(5)), "another sum");
+        assert!(whole(5, Some(8), Some("x"), Some(5)), "what is no number says nothing");
+        assert_eq!(of_whole(&info(5, None, Metadata::new()), None), None);
+    }
+
+    #[test]
+    fn a_record_counts_for_the_size_that_it_was_written_for() {
+        let of = |size, said| of_size(Some(Proof { size: said, ..proof("raw.none.none.v1") }), size).is_some();
+        assert_eq!([of(5, Some(5)), of(6, Some(5)), of(5, None)], [true, false, false]);
+        assert_eq!(of_size(None, 5), None);
+    }
+
+    #[test]
+    fn a_sum_goes_with_a_proof_alone_and_a_record_has_the_lanes_place() {
+        let small = proof("raw.none.none.v1");
+        let sum = (SUM_METADATA.to_owned(), "7".to_owned());
+        assert_eq!(metadata_with_sum(&small, 7), [metadata(&small), vec![sum]].concat());
+        assert_eq!(metadata_with_sum(&with_missing("raw.none.none.v1", 100), 7), [], "no proof, no sum");
+        let key = "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000010.bin";
+        assert_eq!(record_key(&Layout::Hive, key).as_deref(), Some("_catchment/objects/orders/3/00000000000000000010.json"));
+        assert_eq!(record_key(&Layout::Hive, "other"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What a lane has seen of its current window, held against the [invariants](crate::invariants) while it runs.
 //!
-//! Place in the flow: told by [`pin`](super::pin), [`publish`](super::publish) and [`recover`](super::recover). The invariants of the protocol that one
+//! Place in the flow: told by the engine's `pin`, `publish` and `recover`. The invariants of the protocol that one
 //! lane can see for itself are asserted where they would break first: at most one intent is accepted for a start, and nothing is visible before its
 //! intent was. A lane that breaks one panics; recovery then decides by what the group and the store have. Builds without
 //! debug assertions keep and ask nothing; what ships has them.

@@ -43,7 +43,7 @@ pub struct OpenUpload {
 /// Limits of a store that the protocol must respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
-    /// Size of an upload's first parts, in bytes: 8 MiB for every real store. From it follows when a window becomes an
+    /// Size of an upload's first parts, in bytes: 16 MiB for every real store. From it follows when a window becomes an
     /// upload, so that a test with small parts has uploads of small windows.
     pub part_bytes: u64,
     /// Smallest size of a part that is not the last, in bytes.
@@ -95,5 +95,18 @@ impl StoreErrorKind {
             Self::Invalid => "invalid",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_the_names_that_metrics_show() {
+        use StoreErrorKind as K;
+        let all = [K::Exists, K::Conflict, K::NoSuchUpload, K::NotFound, K::Denied, K::Invalid, K::Unknown];
+        let names = ["exists", "conflict", "no_such_upload", "not_found", "denied", "invalid", "unknown"];
+        assert_eq!(all.map(K::as_str), names);
     }
 }

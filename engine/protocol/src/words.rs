@@ -53,3 +53,16 @@ pub fn one_of(text: &str, words: &[&str]) -> String {
     let hint = nearest(text, words).map(|w| format!("; did you mean {w:?}?")).unwrap_or_default();
     format!("{text:?} is not one of {}{hint}", words.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::window::WindowBy;
+
+    #[test]
+    fn what_is_no_word_is_told_which_there_are() {
+        assert_eq!("arrival".parse::<WindowBy>(), Ok(WindowBy::Arrival));
+        assert_eq!("arival".parse::<WindowBy>().unwrap_err(), "\"arival\" is not one of record-time, arrival; did you mean \"arrival\"?");
+        assert_eq!("x".parse::<WindowBy>().unwrap_err(), "\"x\" is not one of record-time, arrival");
+        assert_eq!(WindowBy::RecordTime.to_string(), "record-time");
+    }
+}

@@ -3,8 +3,6 @@
 //! Place in the flow: called by [`publish`](super::publish), which goes on only after this has returned. Guarantee: what is pinned is the range, the
 //! missing ranges, the key and the encoding that the object will have; an intent that the group has is never replaced by another one of its start.
 
-use std::time::Duration;
-
 use super::driver::{Exit, Lane};
 use crate::crash::{self, Point};
 use crate::decision::is_young;

@@ -6,7 +6,7 @@
 use catchment_formats::Proof;
 use catchment_formats::parquet::{TailProof, read_proof_from_tail};
 
-use crate::proof::{PROOF_METADATA, has_sum_of_sent, record_key};
+use crate::proof::{PROOF_METADATA, of_size, of_whole, record_key};
 use crate::store::key::Layout;
 use crate::store::{CONTROL_BYTES_MAX, ObjectInfo, ObjectStore, StoreError, StoreErrorKind, StoreResult};
 
@@ -31,7 +31,7 @@ pub async fn look(store: &dyn ObjectStore, layout: &Layout, object_key: &str) ->
 pub async fn look_whole(store: &dyn ObjectStore, layout: &Layout, object_key: &str) -> StoreResult<Option<(ObjectInfo, Option<Proof>)>> {
     let found = look(store, layout, object_key).await?;
     Ok(found.map(|(info, proof)| {
-        let whole = proof.filter(|proof| proof.size.is_none_or(|size| size == info.size) && has_sum_of_sent(&info));
+        let whole = of_whole(&info, proof);
         (info, whole)
     }))
 }
@@ -79,8 +79,7 @@ async fn record(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> 
 pub async fn recorded(store: &dyn ObjectStore, layout: &Layout, object_key: &str, size: u64) -> StoreResult<Option<Proof>> {
     let Some(record_key) = record_key(layout, object_key) else { return Ok(None) };
     let Some(bytes) = store.get(&record_key, Some(0..CONTROL_BYTES_MAX)).await? else { return Ok(None) };
-    let proof: Option<Proof> = serde_json::from_slice(&bytes).ok();
-    Ok(proof.filter(|p| p.size == Some(size)))
+    Ok(of_size(serde_json::from_slice(&bytes).ok(), size))
 }
 
 #[cfg(test)]
@@ -109,10 +108,6 @@ mod tests {
             encoding: encoding.into(),
             size: Some(5),
         }
-    }
-
-    fn with_missing(encoding: &str, ranges: usize) -> Proof {
-        Proof { missing: vec![Missing(10, 11, GapCause::Retention); ranges], ..proof(encoding) }
     }
 
     async fn put(store: &MemoryStore, key: &str, bytes: &[u8], metadata: Metadata) {

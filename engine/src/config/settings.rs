@@ -391,7 +391,7 @@ impl SaslSettings {
 
 /// Whether a URL has a user's name, or a name and a password, before its host.
 fn has_user(url: &str) -> bool {
-    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 

@@ -13,10 +13,10 @@ use super::observer::RuleState;
 use super::state::{Edit, Origin, State, StoredRule, Wanted, check_origin};
 use super::supervisor::Supervisor;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Accept, BackupPlan, Config, Destination};
+use crate::config::{Accept, BackupPlan, Config, Destination, LayoutSettings};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::runtime;
-use crate::store::key::{Layout, TopicName};
+use crate::store::key::TopicName;
 
 /// Another rule writes one of the topics into the same directory.
 pub const DIRECTORY_TAKEN: Code = Code(615);
@@ -243,24 +243,25 @@ impl Supervisor {
     pub async fn make_so(self: &Arc<Self>, wanted: &BTreeMap<String, String>, prune: bool, by: &By) -> Result<Vec<Change>, Vec<Error>> {
         let alone = self.writing().await;
         let (changes, config) = (self.changes(wanted, prune, by).await?, self.config().await?);
-        let (mut written, mut refused) = (Vec::new(), Ok(()));
+        let (mut written, mut problems) = (Vec::new(), Vec::new());
         for change in &changes {
-            refused = self.write_down(&config, change, wanted.get(&change.rule), by).await;
-            if refused.is_err() {
+            if let Err(found) = self.write_down(&config, change, wanted.get(&change.rule), by).await {
+                problems.extend(found);
                 break;
             }
             written.push(change);
         }
-        // From here on it takes as long as a rule takes to end.
+        // From here on it takes as long as a rule takes to end. What is written down is made so, whatever becomes of another one.
         drop(alone);
         for change in written {
-            match change.action {
-                Action::Create | Action::Edit => self.apply(&change.rule, Vec::new(), false).await?,
-                Action::Delete => drop(self.remove(&change.rule, by.origin, &by.who, now_ms()).await?),
-                Action::Keep => {}
-            }
+            let done = match change.action {
+                Action::Create | Action::Edit => self.apply(&change.rule, Vec::new(), false).await,
+                Action::Delete => self.remove(&change.rule, by.origin, &by.who, now_ms()).await.map(drop),
+                Action::Keep => Ok(()),
+            };
+            problems.extend(done.err());
         }
-        refused.map(|()| changes)
+        if problems.is_empty() { Ok(changes) } else { Err(problems) }
     }
 
     async fn write_down(&self, config: &Config, change: &Change, body: Option<&String>, by: &By) -> Result<(), Vec<Error>> {
@@ -347,33 +348,49 @@ fn left(from: &Destination, to: &Destination) -> Option<String> {
     (runtime::destination_hash(to).ok()? != from).then_some(from)
 }
 
-/// Refuses a rule that writes a topic where another one does, however the place and the layout are spelt. Topics that only an expression names are claimed when they
+/// Refuses a rule that writes a topic where another one does, however the place and the layout are spelt. Topics that expressions of both rules match are claimed when they
 /// are met, and refused then.
 fn check_directories(plan: &BackupPlan, other: &BackupPlan) -> Result<()> {
-    let (Ok(mine), Ok(theirs)) = (plan.to.layout.to_layout(), other.to.layout.to_layout()) else { return Ok(()) };
-    let named = |plan: &BackupPlan, layout: &Layout| -> Vec<(String, String)> {
-        let topics = plan.topics.iter().filter(|topic| !topic.starts_with('^'));
-        topics.map(|topic| (topic.clone(), layout.topic_directory(&TopicName::new(topic)))).collect()
-    };
-    let theirs = named(other, &theirs);
+    let (mine, theirs) = (directories(plan, other), directories(other, plan));
     let is_taken = |directory: &str| {
         // A prefix of one may stand in the template of the other. Only then is it asked what the places really are.
-        let like = theirs.iter().filter(|(_, theirs)| theirs.ends_with(directory) || directory.ends_with(theirs.as_str()));
-        like.clone().next().is_some_and(|_| {
-            let place = path_in(&plan.to, directory);
-            like.clone().any(|(_, theirs)| path_in(&other.to, theirs) == place)
-        })
+        let alike: Vec<&str> = theirs.iter().map(|(_, theirs)| theirs.as_str()).filter(|theirs| are_alike(theirs, directory)).collect();
+        let place = (!alike.is_empty()).then(|| path_in(&plan.to, directory));
+        place.is_some_and(|place| alike.iter().any(|theirs| path_in(&other.to, theirs) == place))
     };
-    let Some((topic, _)) = named(plan, &mine).into_iter().find(|(_, directory)| is_taken(directory)) else { return Ok(()) };
+    let Some((topic, _)) = mine.into_iter().find(|(_, directory)| is_taken(directory)) else { return Ok(()) };
     Err(Error::new(DIRECTORY_TAKEN, ErrorKind::Invalid, "another rule writes this topic into the same directory")
         .with("topic", topic)
         .with("owner", &other.rule)
         .help("give this rule another prefix, or edit that one"))
 }
 
+/// The topics of a plan that `other` may write, too, each with its directory below the plan's prefix: those of both, and all where a layout names the directory.
+fn directories<'a>(plan: &'a BackupPlan, other: &'a BackupPlan) -> Vec<(&'a str, String)> {
+    let is_fixed = |plan: &BackupPlan| matches!(plan.to.layout, LayoutSettings::Tencent { topic_id: Some(_), .. });
+    let any = is_fixed(plan) || is_fixed(other);
+    let topics = plan.topics.iter().chain(&other.topics).filter(|topic| !topic.starts_with('^'));
+    let both = topics.filter(|topic| reads(plan, topic) && (any || reads(other, topic)));
+    let Some(layout) = both.clone().next().and_then(|_| plan.to.layout.to_layout().ok()) else { return Vec::new() };
+    both.map(|topic| (topic.as_str(), layout.topic_directory(&TopicName::new(topic)))).collect()
+}
+
+/// Whether a plan reads a topic, by its name or by an expression.
+fn reads(plan: &BackupPlan, topic: &str) -> bool {
+    plan.topics.iter().any(|of| match of.strip_prefix('^') {
+        Some(_) => regex::Regex::new(of).is_ok_and(|of| of.is_match(topic)),
+        None => of == topic,
+    })
+}
+
+/// Whether two directories can be one below two prefixes.
+fn are_alike(one: &str, other: &str) -> bool {
+    one.ends_with(other) || other.ends_with(one)
+}
+
 /// A directory of a destination as a text that is equal for equal ones.
 fn path_in(to: &Destination, directory: &str) -> String {
-    format!("{}/{directory}", runtime::place_of(to).trim_end_matches('/'))
+    format!("{}/{directory}", runtime::place_of(to).strip_suffix('/').unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -396,7 +413,8 @@ mod tests {
         assert_eq!(code(&of("b", &["clicks"], "x")), Some(DIRECTORY_TAKEN), "a prefix is the same with and without its slash");
         assert_eq!(code(&of("b", &["clicks"], "y/")), None);
         assert_eq!(code(&of("b", &["views"], "x/")), None);
-        assert_eq!(code(&of("b", &["^cl.*"], "x/")), None, "not known before it is met");
+        assert_eq!(code(&of("b", &["^cl.*"], "x/")), Some(DIRECTORY_TAKEN), "the expression matches a topic that the other one names");
+        assert_eq!(code(&of("b", &["^v.*"], "x/")), None, "not known before it is met");
         let elsewhere = definition::plan(
             &Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///./x//x\"\n", "base").unwrap(),
             "b",

@@ -48,7 +48,12 @@ pub struct RuleOrder {
     /// The number of the last request to begin anew; 0 if there was none.
     pub request: i64,
     /// The requests of the last minutes. Each is for who has not heard of it.
+    #[serde(default)]
     pub requests: Vec<Request>,
+    /// Whether the last of them wants the open windows closed: for workers of a version that knows one request alone.
+    pub seal: bool,
+    /// Its answers to the questions of stopped lanes: for the same.
+    pub accept: Vec<String>,
 }
 
 /// A connection or a store that rules name. Secrets are references.
@@ -107,6 +112,8 @@ fn order(rule: &StoredRule, requests: Requests, moved_from: Vec<String>) -> Rule
         body: serde_json::from_str(&rule.body).unwrap_or_default(),
         moved_from,
         request: requests.last,
+        seal: requests.told.last().is_some_and(|last| last.seal),
+        accept: requests.told.last().map(|last| last.accept.clone()).unwrap_or_default(),
         requests: requests.told,
     }
 }
@@ -129,10 +136,12 @@ fn named_in(config: &Config, rule: &StoredRule) -> Result<Vec<((&'static str, St
     Ok(named)
 }
 
-/// A text that is the same for the same set, also in the next process.
+/// A text that is the same for the same set, also in the next process. That a request is not told any more is no change of it.
 pub(super) fn revision_of(set: &RuleSet) -> String {
     let mut hash = DefaultHasher::new();
-    serde_json::to_string(set).unwrap_or_default().hash(&mut hash);
+    let without_requests = |rule: &RuleOrder| RuleOrder { requests: Vec::new(), seal: false, accept: Vec::new(), ..rule.clone() };
+    let set = RuleSet { rules: set.rules.iter().map(without_requests).collect(), ..set.clone() };
+    serde_json::to_string(&set).unwrap_or_default().hash(&mut hash);
     format!("{:016x}", hash.finish())
 }
 

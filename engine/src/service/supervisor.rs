@@ -73,7 +73,7 @@ pub struct Supervisor {
     own: OwnFiles,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
     /// Held from the look at what other rules write until a rule is written down: of two that would share a directory one must see the other.
-    writing: tokio::sync::Mutex<()>,
+    writing: Mutex<()>,
     /// Other processes that run rules of this one.
     workers: Workers,
     /// Whether everything is to end.
@@ -100,7 +100,7 @@ impl Supervisor {
             rooms,
             own,
             slots,
-            writing: tokio::sync::Mutex::default(),
+            writing: Mutex::default(),
             workers,
             ended: watch::Sender::new(false),
             open: AtomicBool::new(false),

@@ -205,8 +205,9 @@ fn changes(before: &BTreeMap<String, Taken>, rules: &[RuleOrder]) -> Vec<Change>
     let now = rules.iter().filter_map(|rule| {
         let Some(known) = before.get(&rule.name) else { return Some(plain(&rule.name)) };
         let after = taken(rule.clone());
-        // One does not hide another: who was away for a moment may have missed several.
-        let missed: Vec<&Request> = rule.requests.iter().filter(|request| request.number > known.request).collect();
+        // One does not hide another: who was away for a moment may have missed several. Another rule of the name counts from the beginning.
+        let heard = if known.rule.created_ms == after.rule.created_ms { known.request } else { 0 };
+        let missed: Vec<&Request> = rule.requests.iter().filter(|request| request.number > heard).collect();
         // Another rule of its name, or another history of it: its version alone does not tell.
         let other = known.rule.created_ms != after.rule.created_ms
             || known.rule.version == after.rule.version && known.rule.body != after.rule.body;
@@ -244,7 +245,7 @@ fn said(statuses: BTreeMap<String, Status>, now_ms: i64) -> BTreeMap<String, Rul
             lanes: lanes.into_iter().take(LANES_MAX).map_while(|lane| fitting(lane.tp.to_string())).collect(),
             lag_records: lag.map(|lag| lag.records),
             lag_seconds: lag.map(|lag| lag.seconds),
-            loss_seconds: lag.and_then(|lag| lag.loss_seconds),
+            time_to_loss_seconds: lag.and_then(|lag| lag.loss_seconds),
         };
         (name, rule)
     };

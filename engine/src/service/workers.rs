@@ -57,12 +57,12 @@ pub struct RuleAtWorker {
     pub lag_seconds: Option<f64>,
     /// Until retention takes a record that it has not read, in seconds, if it reads no more; none where nobody knows.
     #[serde(default)]
-    pub loss_seconds: Option<f64>,
+    pub time_to_loss_seconds: Option<f64>,
 }
 
 impl RuleAtWorker {
     pub(super) fn lag(&self) -> Option<Lag> {
-        Some(Lag { records: self.lag_records?, seconds: self.lag_seconds?, loss_seconds: self.loss_seconds })
+        Some(Lag { records: self.lag_records?, seconds: self.lag_seconds?, loss_seconds: self.time_to_loss_seconds })
     }
 
     /// Whether it only starts.
@@ -235,7 +235,7 @@ fn join(mut own: Status, counts: bool, elsewhere: BTreeMap<String, RuleAtWorker>
         lanes: Vec::new(),
         lag_records: None,
         lag_seconds: None,
-        loss_seconds: None,
+        time_to_loss_seconds: None,
     };
     let here = counts.then_some((None, &here));
     let all: Vec<(Option<&String>, &RuleAtWorker)> =
@@ -343,7 +343,7 @@ mod tests {
             lanes: Vec::new(),
             lag_records: Some(3),
             lag_seconds: Some(0.5),
-            loss_seconds: Some(60.0),
+            time_to_loss_seconds: Some(60.0),
         }
     }
 

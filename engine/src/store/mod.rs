@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 pub use catchment_protocol::key;
+use catchment_protocol::key::check_key;
 pub use catchment_protocol::store::{Metadata, ObjectInfo, OpenUpload, Part, StoreErrorKind, StoreLimits};
 
 /// A boxed future; object-safe traits return it.
@@ -258,14 +259,6 @@ fn check_metadata(metadata: &Metadata) -> Result<(), String> {
     }
     if bytes > METADATA_BYTES_MAX {
         return Err(format!("metadata of {bytes} bytes, more than {METADATA_BYTES_MAX}"));
-    }
-    Ok(())
-}
-
-/// Checks a key: relative, no empty, `.` or `..` segment, no control character.
-fn check_key(key: &str) -> Result<(), String> {
-    if key.is_empty() || key.split('/').any(|s| s.is_empty() || s == "." || s == "..") || key.chars().any(char::is_control) {
-        return Err(format!("key {key:?} has an empty, \".\" or \"..\" segment or a control character"));
     }
     Ok(())
 }

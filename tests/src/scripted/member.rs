@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catchment::Error;
-use catchment::lane::LaneLease;
+use catchment::lane::{AliveGuard, LaneLease};
 use catchment::source::{CommitError, Committed, Group, GroupEvent, TopicPartition};
 use catchment::store::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -30,7 +30,7 @@ struct Client {
     leases: BTreeMap<TopicPartition, Arc<LaneLease>>,
     /// Since when it has each partition, among all events of the test.
     leased_at: BTreeMap<TopicPartition, u64>,
-    /// Partitions whose commits are under way. One at a time: the engine's lanes ask for one after the other.
+    /// Partitions whose commits are under way: of the engine's lanes one after the other, and what a lane that is gone has sent beside it.
     under_way: BTreeMap<TopicPartition, u32>,
     /// Whether it reaches the coordinator.
     cut_off: bool,
@@ -191,9 +191,9 @@ impl Member {
         Some(UnderWay { shared: Arc::clone(&self.shared), tp: lane.tp.clone() })
     }
 
-    /// Sends a commit now: the generation with which it arrives, if it gets away.
-    fn send(&self, lane: &Arc<LaneLease>) -> Result<i32, CommitError> {
-        let Some(_alive) = lane.lock() else { return Err(CommitError::LaneDead) };
+    /// Sends a commit now: the generation with which it arrives, if it gets away, and the lane's lock, under which it does.
+    fn send<'a>(&self, lane: &'a Arc<LaneLease>) -> Result<(AliveGuard<'a>, i32), CommitError> {
+        let Some(alive) = lane.lock() else { return Err(CommitError::LaneDead) };
         let (generation, reaches) = {
             let client = self.client();
             (client.generation, !client.cut_off && !client.crashed)
@@ -205,7 +205,7 @@ impl Member {
             // A coordinator takes a commit without a generation from anybody while its group is empty.
             return Err(CommitError::StaleMember("the client is not a member of the group".into()));
         }
-        Ok(generation)
+        Ok((alive, generation))
     }
 
     /// A commit that was sent: a task of its own, which nobody can call back. It is under way until it has arrived.
@@ -215,8 +215,10 @@ impl Member {
         tokio::spawn(async move {
             let _turn = connection.lock().await;
             travels.opened().await;
+            let answer = group.commit(&request, generation);
             // A sender that is gone gets no answer.
-            let _ = answers.send(group.commit(&request, generation));
+            let is_awaited = answers.send(answer.clone()).is_ok();
+            group.arrived(&request, &answer, is_awaited);
             drop(under_way);
         });
         answer.await.expect("what is on its way arrives")
@@ -259,8 +261,8 @@ impl Group for Member {
             }
             let sent = match fate.travels {
                 _ if !fate.arrives => Ok(()),
-                None => self.send(lane).and_then(|generation| self.group.commit(&request, generation)),
-                Some(travels) => match self.send(lane) {
+                None => self.send(lane).and_then(|(_alive, generation)| self.group.commit(&request, generation)),
+                Some(travels) => match self.send(lane).map(|(_alive, generation)| generation) {
                     Ok(generation) => self.deliver(request, generation, travels, Arc::clone(&under_way)).await,
                     Err(e) => Err(e),
                 },

@@ -35,7 +35,7 @@ pub enum Fault {
     Denied,
     /// The store is down for up to an hour; felt once by each operation.
     StoreDown,
-    /// The store has been down for an hour; felt once by each operation that is refused in its last minute.
+    /// The store is down for a whole hour; felt once by each operation that is refused in its last minute.
     StoreDownAnHour,
     /// A lifecycle rule aborts every open upload.
     UploadsAborted,
@@ -45,8 +45,10 @@ pub enum Fault {
     CommitAnswerLost,
     /// The client holds an OffsetCommit while it looks for the coordinator.
     CommitHeld,
-    /// An OffsetCommit is on its way for seconds, and what its process sends later behind it.
+    /// An OffsetCommit is on its way for seconds, and what its process sends later is behind it.
     CommitDelayed,
+    /// An OffsetCommit is accepted after its process has died.
+    CommitOfTheDead,
     /// An OffsetCommit is refused while the group rebalances.
     RebalanceInProgress,
     /// An OffsetFetch fails.
@@ -84,7 +86,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Throttled,
         Self::ServerError,
         Self::ServerErrorAfter,
@@ -102,6 +104,7 @@ impl Fault {
         Self::CommitAnswerLost,
         Self::CommitHeld,
         Self::CommitDelayed,
+        Self::CommitOfTheDead,
         Self::RebalanceInProgress,
         Self::FetchFailed,
         Self::QuestionFailed,

@@ -127,7 +127,7 @@ fn bad_layouts_and_templates_say_what_would_be_right() {
 #[test]
 fn long_topics_are_refused_before_the_first_write() {
     let limits = |key_bytes_max, segment_bytes_max| StoreLimits {
-        part_bytes: crate::store::parts::PART_BYTES,
+        part_bytes: 16 << 20,
         part_bytes_min: 1,
         parts_max: 10_000,
         equal_parts: false,
@@ -170,6 +170,16 @@ fn layouts() -> impl Strategy<Value = Layout> {
     ]
 }
 
+#[test]
+fn a_key_is_a_path_of_plain_names() {
+    for key in ["a", "a/b.c", "a b/\u{e9}"] {
+        assert!(check_key(key).is_ok(), "{key}");
+    }
+    for key in ["", "/a", "a/", "a//b", "./a", "a/..", "a\nb", "a/\u{7f}"] {
+        assert!(check_key(key).is_err(), "{key:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn keys_round_trip_and_stay_below_the_prefix(
@@ -183,7 +193,7 @@ proptest! {
     ) {
         let parts = KeyParts { topic: &topic, partition, timestamp_ms, window_ms };
         let key = layout.object_key(&parts, start, extension);
-        prop_assert!(crate::store::check_key(&key).is_ok(), "{}", key);
+        prop_assert!(check_key(&key).is_ok(), "{}", key);
         prop_assert!(!key.split('/').any(|segment| segment.starts_with(['.', '_'])), "{}", key);
         prop_assert!(key.starts_with(&layout.topic_directory(&topic)));
         let parsed = layout.parse_key(&key).unwrap();
@@ -203,7 +213,7 @@ proptest! {
         if let Ok(template) = Template::parse(&text) {
             let topic = TopicName::new("t");
             let key = Layout::Template(template).object_key(&parts(&topic, Some(AT)), 0, "bin");
-            prop_assert!(crate::store::check_key(&key).is_ok(), "{}", key);
+            prop_assert!(check_key(&key).is_ok(), "{}", key);
             prop_assert!(!key.starts_with("_catchment"));
         }
     }

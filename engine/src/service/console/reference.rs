@@ -51,9 +51,11 @@ pub(super) fn told(language: Language, text: &str) -> Option<&'static Section> {
     if language == Language::English {
         return None;
     }
-    let code =
-        text.match_indices('C').find_map(|(at, _)| text.get(at..at + 5).filter(|code| code[1..].bytes().all(|b| b.is_ascii_digit())))?;
-    of(language).iter().find(|section| section.code == code)
+    // A word of its own: a topic may have any letters and digits in its name.
+    text.split_whitespace().find_map(|word| {
+        let code = word.strip_suffix(':').unwrap_or(word);
+        of(language).iter().find(|section| section.code == code)
+    })
 }
 
 /// Lists all of them.
@@ -98,7 +100,9 @@ mod tests {
         let code = |text| told(Language::Chinese, text).map(|section| section.code);
         assert_eq!(code("t/0: C0421: the topic was deleted and created again"), Some("C0421"));
         assert_eq!(code("C0104"), Some("C0104"));
-        assert_eq!([code("Cannot be read"), code("C9999: x"), code("C04"), code("C\u{e9}\u{e9}x"), code("")], [None; 5]);
+        assert_eq!(code("worker one: C0101-x/0: C0421: gone"), Some("C0421"), "a topic's name is none");
+        assert_eq!(code("C9999: C0421: x"), Some("C0421"));
+        assert_eq!([code("Cannot be read"), code("C04215: x"), code("C04"), code("C\u{e9}\u{e9}x"), code("")], [None; 5]);
         assert!(told(Language::English, "C0421: x").is_none());
     }
 }

@@ -146,8 +146,10 @@ impl State {
     /// # Errors
     /// `C0601`.
     pub fn requests(&self, now_ms: i64) -> Result<BTreeMap<String, Requests>> {
-        let since_ms = now_ms.saturating_sub(REQUEST_TOLD_MS);
-        let all = self.select("SELECT rule, number, seal, accept, at_ms FROM request ORDER BY rule, number", params![], |row| {
+        // The last one for its number, whatever its age.
+        let sql = "SELECT rule, number, seal, accept, at_ms FROM request WHERE abs(at_ms - ?1) <= ?2
+            OR number = (SELECT max(number) FROM request AS other WHERE other.rule = request.rule) ORDER BY rule, number";
+        let all = self.select(sql, params![now_ms, REQUEST_TOLD_MS], |row| {
             let accept: String = row.get(3)?;
             let accept = accept.split_whitespace().map(str::to_owned).collect();
             Ok((row.get::<_, String>(0)?, Request { number: row.get(1)?, seal: row.get(2)?, accept }, row.get::<_, i64>(4)?))
@@ -156,7 +158,7 @@ impl State {
         for (rule, request, at_ms) in all {
             let of_rule = requests.entry(rule).or_default();
             of_rule.last = request.number;
-            of_rule.told.extend((at_ms >= since_ms).then_some(request));
+            of_rule.told.extend((now_ms.abs_diff(at_ms) <= REQUEST_TOLD_MS.unsigned_abs()).then_some(request));
         }
         Ok(requests)
     }
