@@ -159,7 +159,7 @@ impl Member {
         self.client().cut_off = cut_off;
     }
 
-    /// Its process is gone: nothing of it is sent any more, and nobody waits for what was under way.
+    /// Its process is gone: nothing of it is sent any more. What is on its way arrives.
     pub fn crash(&self) {
         let leases: Vec<_> = {
             let mut client = self.client();
