@@ -44,6 +44,12 @@ expect(set(allowed) == copied, f".dockerignore and COPY differ: {set(allowed) ^ 
 members = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["members"]
 expect({member.split("/")[0] for member in members} <= copied, f"members of the workspace: {members}")
 
+# What the program has in it of other folders comes along, too.
+for source in (ROOT / "engine/src").rglob("*.rs"):
+    for path in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', source.read_text()) if source.name != "tests.rs" else []:
+        included = (source.parent / path).resolve().relative_to(ROOT.resolve())
+        expect(any(included.is_relative_to(copy) for copy in copied), f"{source}: {included} is not copied")
+
 # Packages to build with: those that the scripts install for the same build.
 needed = re.search(r"missing\(\) \{(.*?)\n  if ", (ROOT / "scripts/toolchain.sh").read_text(), re.S)[1]
 wanted = set(re.findall(r"lacking\+=\(([a-z-]+)\)", needed))
