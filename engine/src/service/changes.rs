@@ -390,7 +390,7 @@ fn are_alike(one: &str, other: &str) -> bool {
 
 /// A directory of a destination as a text that is equal for equal ones.
 fn path_in(to: &Destination, directory: &str) -> String {
-    format!("{}/{directory}", runtime::place_of(to).strip_suffix('/').unwrap_or_default())
+    format!("{}/{directory}", runtime::place_of(to).trim_end_matches('/'))
 }
 
 #[cfg(test)]

@@ -282,7 +282,6 @@ impl Group for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Gate;
     use crate::scripted::group::Fate;
     use crate::scripted::order::Order;
 

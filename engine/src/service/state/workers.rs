@@ -147,9 +147,10 @@ impl State {
     /// `C0601`.
     pub fn requests(&self, now_ms: i64) -> Result<BTreeMap<String, Requests>> {
         // The last one for its number, whatever its age.
-        let sql = "SELECT rule, number, seal, accept, at_ms FROM request WHERE abs(at_ms - ?1) <= ?2
+        let sql = "SELECT rule, number, seal, accept, at_ms FROM request WHERE at_ms BETWEEN ?1 AND ?2
             OR number = (SELECT max(number) FROM request AS other WHERE other.rule = request.rule) ORDER BY rule, number";
-        let all = self.select(sql, params![now_ms, REQUEST_TOLD_MS], |row| {
+        let (from, to) = (now_ms.saturating_sub(REQUEST_TOLD_MS), now_ms.saturating_add(REQUEST_TOLD_MS));
+        let all = self.select(sql, params![from, to], |row| {
             let accept: String = row.get(3)?;
             let accept = accept.split_whitespace().map(str::to_owned).collect();
             Ok((row.get::<_, String>(0)?, Request { number: row.get(1)?, seal: row.get(2)?, accept }, row.get::<_, i64>(4)?))
