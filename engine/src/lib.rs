@@ -31,9 +31,6 @@ pub mod descriptors;
 pub mod error;
 #[cfg(feature = "kafka")]
 mod https;
-pub mod intent;
-pub mod invariants;
-pub mod lane;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
@@ -50,7 +47,6 @@ mod retention;
 pub mod rule;
 #[cfg(all(feature = "kafka", feature = "s3"))]
 pub mod runtime;
-pub mod sabotage;
 pub mod segment;
 #[cfg(all(feature = "kafka", feature = "s3"))]
 pub mod service;
@@ -63,6 +59,6 @@ pub mod threads;
 mod tls;
 pub mod topics;
 pub mod verify;
-pub mod window;
 
+pub use catchment_protocol::{corrupt, decision, faults, intent, invariants, lane, position, proof, sabotage, sights, strays, window};
 pub use error::{Code, Error, ErrorKind, Result};

@@ -60,11 +60,7 @@ pub const BLOCKS_QUEUED_MAX: usize = 4;
 /// does not wait for one lane's store while another lane's windows are due.
 pub const SEGMENT_EVENTS_MAX: usize = 256;
 
-/// Missing ranges an intent can name; one more closes the window before it.
-pub const MISSING_RANGES_MAX: usize = 16;
-
-/// Longest metadata of an OffsetCommit that we send, in bytes. Brokers allow 4,096 by default.
-pub const INTENT_BYTES_MAX: usize = 3_000;
+pub use crate::intent::{INTENT_BYTES_MAX, MISSING_RANGES_MAX};
 
 /// How long an upload may be under way before others may think it dead.
 pub const UPLOAD_DEADLINE_DEFAULT: Duration = Duration::from_secs(3_600);

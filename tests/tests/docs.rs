@@ -294,7 +294,9 @@ fn sources(folder: &Path, all: &mut String) {
 /// The names of all tests.
 fn tests() -> BTreeSet<String> {
     let mut all = String::new();
-    ["engine/src", "formats/src", "tests/src", "tests/tests"].iter().for_each(|folder| sources(&root().join(folder), &mut all));
+    ["engine/src", "engine/protocol/src", "formats/src", "tests/src", "tests/tests"]
+        .iter()
+        .for_each(|folder| sources(&root().join(folder), &mut all));
     let (mut names, mut is_test) = (BTreeSet::new(), false);
     for line in all.lines().map(str::trim_start) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {

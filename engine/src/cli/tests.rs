@@ -74,7 +74,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 /// Where each code is written as a number: once, or what it means would drift apart.
 fn codes_in_source() -> BTreeMap<u16, Vec<String>> {
     let (mut files, mut codes) = (Vec::new(), BTreeMap::new());
-    sources(&root().join("engine/src"), &mut files);
+    ["engine/src", "engine/protocol/src"].iter().for_each(|dir| sources(&root().join(dir), &mut files));
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

@@ -15,7 +15,6 @@ use futures_util::FutureExt as _;
 use crate::clock::Backoff;
 use crate::commit::env::LaneEnv;
 use crate::commit::fault::History;
-use crate::commit::sights::Sights;
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::CommitNote;
@@ -24,6 +23,7 @@ use crate::limits::RECOMMIT_INTERVAL;
 use crate::panics::{self, PanicLog};
 use crate::report::{LaneNote, WindowCommitted};
 use crate::segment::SealedSegment;
+use crate::sights::Sights;
 use crate::source::LastRead;
 use crate::topics::TopicClaim;
 

@@ -29,7 +29,7 @@ use crate::source::LastRead;
 impl Lane {
     /// Waits before a record is asked for that there was no room for. Nothing of the run is held meanwhile, and what is due is seen to.
     pub(super) async fn await_room(&mut self, resume: &Resume) -> Result<(), Exit> {
-        let until = self.env.clock.steady() + self.history.room_wait(resume.position);
+        let until = self.env.clock.steady() + self.history.faults.room_wait(resume.position);
         loop {
             let left = until.saturating_sub(self.env.clock.steady());
             if left.is_zero() {
@@ -73,7 +73,7 @@ impl Lane {
             SegmentEvent::Part(part, directory_ms) => following.assembly.add(self, part, directory_ms).await?,
             SegmentEvent::Sealed(sealed) => {
                 self.history.has_read |= sealed.proof.counts.records > 0;
-                self.history.note_read(sealed.proof.range.end);
+                self.history.faults.note_read(sealed.proof.range.end);
                 let done = std::mem::replace(&mut following.assembly, Assembly::new(None));
                 self.commit_segment(done, *sealed, following.pinned.take()).await?;
                 following.run.sealed.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +121,9 @@ impl Lane {
         });
         let ahead = resume.position..i64::MAX;
         let corrupt_skipped = match self.skips_corrupt(&ahead) {
-            true => Some(CorruptSkip { at: self.history.corrupt_twice(&ahead), log_end: self.env.source.bounds(&tp).await?.stable_end }),
+            true => {
+                Some(CorruptSkip { at: self.history.faults.corrupt_twice(&ahead), log_end: self.env.source.bounds(&tp).await?.stable_end })
+            }
             false => None,
         };
         let last = if removes(Switch::LeaderEpoch) { LastRead::unknown(resume.position) } else { resume.last };
@@ -139,7 +141,7 @@ impl Lane {
             start: resume.start,
             position: resume.position,
             last,
-            patience: SILENCE_MAX * 2_u32.saturating_pow(self.history.silences_from(resume.position)),
+            patience: SILENCE_MAX * 2_u32.saturating_pow(self.history.faults.silences_from(resume.position)),
             written_anew_from: resume.written_anew_from(),
             encoding: self.encoding(),
             missing: resume.missing.clone(),

@@ -7,11 +7,11 @@
 
 use catchment_formats::{GapCause, LaneId, Missing};
 
-use super::Finding;
 use super::driver::{Exit, Lane};
-use super::sights::Sights;
+use crate::decision::Finding;
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, is_same_topic};
+use crate::sights::Sights;
 
 impl Lane {
     /// What the lane of a topic that is gone leaves to this one: the first object lists what no object of the old lane will. A window that was

@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use super::driver::{Exit, Lane};
+use super::proof;
 use super::publish::Body;
 use super::recover::intent_taken;
-use super::{Finding, compare, proof};
 use crate::crash::{self, Point};
+use crate::decision::{Finding, compare};
 use crate::error::Error;
 use crate::intent::{Intent, UploadNote, parts_digest};
 use crate::report::LaneNote;

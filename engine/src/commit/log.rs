@@ -8,9 +8,9 @@ use std::time::Duration;
 use catchment_formats::{GapCause, Missing};
 
 use super::driver::{Exit, Lane};
-use super::truncated_from;
 use crate::clock::Backoff;
 use crate::config::Accept;
+use crate::decision::truncated_from;
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::Intent;
 use crate::limits::LOG_END_WAIT;

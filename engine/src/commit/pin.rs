@@ -3,10 +3,9 @@
 //! Place in the flow: called by [`publish`](super::publish), which goes on only after this has returned. Guarantee: what is pinned is the range, the
 //! missing ranges, the key and the encoding that the object will have; an intent that the group has is never replaced by another one of its start.
 
-use std::time::Duration;
-
 use super::driver::{Exit, Lane};
 use crate::crash::{self, Point};
+use crate::decision::is_young;
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, VERSION};
 use crate::limits::{INTENT_BYTES_MAX, PIN_AGE_MAX};
@@ -97,9 +96,7 @@ impl Lane {
     /// Whether a pin is so young that nobody can have given its requests up. A clock that was set back says nothing of that, nor does a monotonic
     /// one that stood still while the machine slept: both must say so.
     fn is_young(&self, intent: &Intent) -> bool {
-        let age_max = i64::try_from(PIN_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
-        let age = self.env.clock.wall_ms().saturating_sub(intent.at);
-        let is_recent = |at: Duration| self.env.clock.steady().saturating_sub(at) <= PIN_AGE_MAX;
-        self.pinned_at.is_some_and(is_recent) && (0..=age_max).contains(&age)
+        let since_accepted = self.pinned_at.map(|at| self.env.clock.steady().saturating_sub(at));
+        since_accepted.is_some_and(|since| is_young(intent.at, self.env.clock.wall_ms(), since, PIN_AGE_MAX))
     }
 }

@@ -3,82 +3,15 @@
 //! The three places exist because metadata is fixed when a multipart upload is created, files have none, and raw objects have no
 //! footer. Whoever asks gets one answer; none means that the object cannot prove whose it is.
 
+use catchment_formats::Proof;
 use catchment_formats::parquet::{TailProof, read_proof_from_tail};
-use catchment_formats::{Counts, Digest, GapCause, LaneId, Missing, OffsetRange, Proof};
 
-use crate::intent::Intent;
-use crate::store::key::{ControlKeys, Layout};
-use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectInfo, ObjectStore, StoreError, StoreErrorKind, StoreResult};
-
-/// Name of the user metadata that holds a proof.
-pub const PROOF_METADATA: &str = "catchment-proof";
-
-/// Name of the user metadata that holds the CRC-64/XZ of the object's bytes, in decimal digits.
-pub const SUM_METADATA: &str = "catchment-crc64";
+use crate::proof::{PROOF_METADATA, of_size, of_whole, record_key};
+use crate::store::key::Layout;
+use crate::store::{CONTROL_BYTES_MAX, ObjectInfo, ObjectStore, StoreError, StoreErrorKind, StoreResult};
 
 /// Bytes read from the end of a Parquet object for its footer. Enough for a few row groups, so that one request does.
 const FOOTER_BYTES: u64 = 32 << 10;
-
-/// The user metadata of an object that is written in one request: its proof, and the sum of its bytes, which a store that shows one of its own (COS) can
-/// be compared with by who has not sent them.
-pub fn metadata_with_sum(proof: &Proof, crc64: u64) -> Metadata {
-    let mut metadata = metadata(proof);
-    if !metadata.is_empty() {
-        metadata.push((SUM_METADATA.into(), crc64.to_string()));
-    }
-    metadata
-}
-
-/// The proof alone.
-pub fn metadata(proof: &Proof) -> Metadata {
-    let text = serde_json::to_string(proof).expect("a proof holds nothing that JSON cannot");
-    // Stores take 2 KB of metadata. A proof with many missing ranges stays where it always is: footer or record.
-    let mut metadata = Metadata::new();
-    if fits_metadata(&text) {
-        metadata.push((PROOF_METADATA.into(), text));
-    }
-    metadata
-}
-
-fn fits_metadata(text: &str) -> bool {
-    text.len() <= 1_800 && text.bytes().all(|b| (0x20..0x7f).contains(&b))
-}
-
-/// Whether a proof needs a record of its own beside the object.
-pub fn needs_record(proof: &Proof, multipart: bool, store_has_metadata: bool) -> bool {
-    let is_raw = proof.encoding.starts_with("raw.");
-    is_raw && (multipart || !store_has_metadata || metadata(proof).is_empty())
-}
-
-/// Whether somebody who publishes what an intent pins may write a record beside it. What its records are is not known; what is known is the longest
-/// proof that they can give, with one range more for what was lost behind the pin.
-pub fn may_need_record(intent: &Intent, lane: &LaneId, store_has_metadata: bool) -> bool {
-    let lost = Missing(i64::MAX, i64::MAX, GapCause::TopicRecreated);
-    let longest = Proof {
-        lane: lane.clone(),
-        range: OffsetRange::new(intent.start, intent.end),
-        missing: intent.missing.iter().copied().chain([lost]).collect(),
-        counts: Counts {
-            records: u64::MAX,
-            null_values: u64::MAX,
-            value_bytes: u64::MAX,
-            key_bytes: u64::MAX,
-            header_bytes: u64::MAX,
-            timestamp_min: Some(i64::MIN),
-            timestamp_max: Some(i64::MIN),
-        },
-        digest: Digest { values: u64::MAX, rest: u64::MAX },
-        encoding: intent.enc.clone(),
-        size: Some(u64::MAX),
-    };
-    needs_record(&longest, intent.upload.is_some(), store_has_metadata)
-}
-
-/// The key of the record beside an object.
-pub fn record_key(layout: &Layout, object_key: &str) -> Option<String> {
-    let parsed = layout.parse_key(object_key)?;
-    Some(ControlKeys::of_path(&parsed.topic_path).object(parsed.partition, parsed.start))
-}
 
 /// HEADs a key and reads the object's proof. None: no object.
 ///
@@ -98,15 +31,9 @@ pub async fn look(store: &dyn ObjectStore, layout: &Layout, object_key: &str) ->
 pub async fn look_whole(store: &dyn ObjectStore, layout: &Layout, object_key: &str) -> StoreResult<Option<(ObjectInfo, Option<Proof>)>> {
     let found = look(store, layout, object_key).await?;
     Ok(found.map(|(info, proof)| {
-        let whole = proof.filter(|proof| proof.size.is_none_or(|size| size == info.size) && has_sum_of_sent(&info));
+        let whole = of_whole(&info, proof);
         (info, whole)
     }))
-}
-
-/// Whether the bytes that the store has are those that were sent, as far as it and the object's metadata say.
-fn has_sum_of_sent(info: &ObjectInfo) -> bool {
-    let sent = info.metadata.iter().find(|(name, _)| name == SUM_METADATA).and_then(|(_, text)| text.parse().ok());
-    info.crc64.zip(sent).is_none_or(|(stored, sent): (u64, u64)| stored == sent)
 }
 
 async fn read(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> StoreResult<Option<Proof>> {
@@ -152,18 +79,17 @@ async fn record(store: &dyn ObjectStore, layout: &Layout, info: &ObjectInfo) -> 
 pub async fn recorded(store: &dyn ObjectStore, layout: &Layout, object_key: &str, size: u64) -> StoreResult<Option<Proof>> {
     let Some(record_key) = record_key(layout, object_key) else { return Ok(None) };
     let Some(bytes) = store.get(&record_key, Some(0..CONTROL_BYTES_MAX)).await? else { return Ok(None) };
-    let proof: Option<Proof> = serde_json::from_slice(&bytes).ok();
-    Ok(proof.filter(|p| p.size == Some(size)))
+    Ok(of_size(serde_json::from_slice(&bytes).ok(), size))
 }
 
 #[cfg(test)]
 mod tests {
-    use catchment_formats::{Encoding, segment_encoder};
+    use catchment_formats::{Counts, Digest, Encoding, GapCause, LaneId, Missing, OffsetRange, segment_encoder};
 
     use super::*;
-    use crate::intent::{CommitNote, UploadNote};
+    use crate::proof::metadata;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Guard, Payload};
+    use crate::store::{Guard, Metadata, Payload};
 
     const RAW_KEY: &str = "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000010.bin";
     const PARQUET_KEY: &str = "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000010.parquet";
@@ -184,53 +110,12 @@ mod tests {
         }
     }
 
-    fn with_missing(encoding: &str, ranges: usize) -> Proof {
-        Proof { missing: vec![Missing(10, 11, GapCause::Retention); ranges], ..proof(encoding) }
-    }
-
     async fn put(store: &MemoryStore, key: &str, bytes: &[u8], metadata: Metadata) {
         store.put(key, Payload::from_bytes(bytes.to_vec()), &metadata, Guard::Overwrite).await.expect("a store in memory takes it");
     }
 
     async fn found(store: &MemoryStore, key: &str) -> Option<Proof> {
         look(store, &Layout::Hive, key).await.expect("a store in memory answers").and_then(|(_, proof)| proof)
-    }
-
-    #[test]
-    fn metadata_holds_what_every_store_takes() {
-        let small = proof("raw.none.none.v1");
-        assert_eq!(metadata(&small), [(PROOF_METADATA.to_owned(), small.to_json())]);
-        assert_eq!(metadata(&with_missing("raw.none.none.v1", 100)), []);
-        assert_eq!(metadata(&Proof { encoding: "r\u{e9}".into(), ..proof("") }), []);
-        assert!(fits_metadata(&"~".repeat(1_800)) && fits_metadata(" ") && !fits_metadata(&"~".repeat(1_801)));
-        assert!(!fits_metadata("\u{7f}") && !fits_metadata("\u{1f}"));
-    }
-
-    #[test]
-    fn only_a_raw_object_that_cannot_hold_its_proof_needs_a_record() {
-        assert!(!needs_record(&proof("parquet.zstd1.v1"), true, false), "it has a footer");
-        assert!(!needs_record(&proof("raw.none.none.v1"), false, true));
-        assert!(needs_record(&proof("raw.none.none.v1"), true, true), "metadata is fixed before the proof is known");
-        assert!(needs_record(&proof("raw.none.none.v1"), false, false));
-        assert!(needs_record(&with_missing("raw.none.none.v1", 100), false, true), "it does not fit");
-    }
-
-    /// A record that comes late is awaited before another one is written; who has none is not waited for.
-    #[test]
-    fn an_intent_tells_whether_there_may_be_a_record() {
-        let intent = |enc: &str, ranges: usize| {
-            let text = r#"{"v":1,"S":10,"E":20,"key":"k","enc":"ENC","t":"0","d":"0","at":0,"nonce":"n"}"#.replace("ENC", enc);
-            let Ok(CommitNote::Intent(intent)) = CommitNote::parse(&text) else { panic!("an intent") };
-            Intent { missing: vec![Missing(i64::MAX - 1, i64::MAX, GapCause::CorruptBatch); ranges], ..*intent }
-        };
-        let raw = intent("raw.none.none.v1", 0);
-        assert!(!may_need_record(&raw, &lane(), true) && may_need_record(&raw, &lane(), false));
-        assert!(!may_need_record(&intent("parquet.zstd1.v1", 16), &lane(), false), "it has a footer");
-        let upload = Some(UploadNote { id: "u".into(), parts: 2, bytes: 9, digest: "d".into() });
-        assert!(may_need_record(&Intent { upload, ..raw }, &lane(), true), "metadata is fixed before the proof is known");
-        let long = LaneId { topic: "t".repeat(249), ..lane() };
-        assert!(!may_need_record(&intent("raw.none.none.v1", 8), &long, true));
-        assert!(may_need_record(&intent("raw.none.none.v1", 40), &long, true), "what it lists may not fit");
     }
 
     #[tokio::test]

@@ -13,13 +13,13 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 
 use super::assembly::{Assembly, Upload};
 use super::driver::{Exit, Lane};
-use super::proof::{metadata_with_sum, needs_record, record_key};
-use super::{Finding, Next, after_look, after_publish};
 use crate::budget::Reservation;
 use crate::clock::Backoff;
 use crate::crash::{self, Point};
+use crate::decision::{Finding, Next, after_look, after_publish};
 use crate::error::{Error, ErrorKind, codes};
 use crate::intent::{Intent, UploadNote, parts_digest};
+use crate::proof::{metadata_with_sum, needs_record, record_key};
 use crate::sabotage::{Switch, removes};
 use crate::segment::{BuiltPart, SealedSegment};
 use crate::store::{Guard, Metadata, Part, Payload, RequestObserver as _, StoreErrorKind, StoreResult};

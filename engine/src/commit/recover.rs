@@ -8,14 +8,14 @@ use std::time::Duration;
 use catchment_formats::{Encoding, GapCause, Missing};
 
 use super::driver::{Exit, Lane};
-use super::proof;
-use super::{Finding, lost_since_pin, truncated_from, with_gap};
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::crash::{self, Point};
+use crate::decision::{Finding, lost_since_pin, on_its_way_for, with_gap, written_anew_from};
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::intent::{CommitNote, Intent, NoteError, UploadNote, is_same_topic};
 use crate::limits::CLOCKS_APART_MAX;
+use crate::proof::may_need_record;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
@@ -43,7 +43,7 @@ impl Resume {
     /// The lowest offset below the position whose record is known to be another one than was read, and listed as missing; the position if
     /// there is none.
     pub(super) fn written_anew_from(&self) -> i64 {
-        truncated_from(&self.missing, self.position).min(truncated_from(&self.pending, self.position))
+        written_anew_from(&self.missing, &self.pending, self.position)
     }
 
     /// The intent's range, as a reader wants it.
@@ -270,7 +270,7 @@ impl Lane {
 
     /// Whether whoever pinned an intent may have written a record beside its object, or may still do so.
     fn may_have_record(&self, intent: &Intent) -> bool {
-        proof::may_need_record(intent, &self.lane_of(intent), self.env.store.limits().metadata)
+        may_need_record(intent, &self.lane_of(intent), self.env.store.limits().metadata)
     }
 
     /// Whether that record may be another one than the range gives now. Compaction takes records between two readings, and nothing guards a record: one
@@ -286,9 +286,7 @@ impl Lane {
 
     /// How long a request of an intent's pin may still be on its way, by the wall clocks of this machine and of the one that has pinned it.
     fn young_for(&self, intent: &Intent) -> Duration {
-        let apart = i64::try_from(CLOCKS_APART_MAX.as_millis()).unwrap_or(i64::MAX);
-        let until = intent.at.saturating_add(self.env.rule.upload_deadline_ms()).saturating_add(apart);
-        Duration::from_millis(u64::try_from(until.saturating_sub(self.env.clock.wall_ms())).unwrap_or(0))
+        on_its_way_for(intent.at, self.env.clock.wall_ms(), self.env.rule.upload_deadline, CLOCKS_APART_MAX)
     }
 }
 
@@ -318,22 +316,6 @@ pub(super) fn intent_taken(intent: &Intent, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_intent_lists_and_what_is_pending_say_from_where_the_log_was_written_anew() {
-        let cut = |from, to| Missing(from, to, GapCause::Truncation);
-        let resume = |missing: &[Missing], pending: &[Missing]| Resume {
-            position: 20,
-            last: LastRead::unknown(20),
-            start: 5,
-            missing: missing.to_vec(),
-            pending: pending.to_vec(),
-            intent: None,
-            encoding: None,
-        };
-        assert_eq!(resume(&[cut(9, 20)], &[cut(7, 20)]).written_anew_from(), 7);
-        assert_eq!(resume(&[cut(6, 20)], &[]).written_anew_from(), 6);
-    }
 
     #[test]
     fn a_commit_without_metadata_is_told_from_one_of_somebody_else() {

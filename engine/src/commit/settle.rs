@@ -3,14 +3,15 @@
 //! Place in the flow: behind every request of a lane whose outcome counts: [`publish`](super::publish), recovery and the first look ask here. Guarantee: an outcome
 //! that is not known is looked up, and what cannot be looked up is asked for until it can; only an answer that cannot change ends that.
 //!
-//! Not done here: judging. [`compare`] says what an object is to an intent, and [`after_look`](super::after_look) what follows.
+//! Not done here: judging. [`compare`] says what an object is to an intent, and [`after_look`](crate::decision::after_look) what follows.
 
 use std::time::Duration;
 
 use super::driver::{Exit, Lane};
+use super::proof;
 use super::publish::{Body, STORE_PAUSE_MAX};
-use super::{Finding, compare, proof};
 use crate::clock::Backoff;
+use crate::decision::{Finding, compare};
 use crate::error::Error;
 use crate::intent::Intent;
 use crate::report::LaneNote;

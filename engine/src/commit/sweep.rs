@@ -18,10 +18,10 @@
 use std::time::Duration;
 
 use super::driver::{Exit, Lane};
-use super::strays::{Fate, Stray};
 use crate::clock::{self, Backoff};
 use crate::crash::{self, Point};
 use crate::store::{OpenUpload, StoreErrorKind};
+use crate::strays::{Fate, Stray};
 
 /// How often the uploads of a key that stands are asked for. Fewer would leave uploads behind a short refusal, more would ask for ever
 /// where listing is not permitted, or where an upload never ages.

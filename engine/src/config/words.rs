@@ -1,66 +1,9 @@
 //! Settings that take one of a few words: one list each, for the file, the flags, the schema and the messages.
 
-use std::fmt;
-use std::str::FromStr;
+use catchment_protocol::words;
+pub use catchment_protocol::words::Words;
 
-use crate::error::nearest;
-
-/// A setting that takes one of a few words.
-pub trait Words: Copy + FromStr<Err = String> + 'static {
-    /// The words, in the order in which they are shown.
-    const WORDS: &'static [&'static str];
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
-
-        impl $name {
-            /// The word that stands for it.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-
-        impl Words for $name {
-            const WORDS: &'static [&'static str] = &[$($word),+];
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(one_of(text, Self::WORDS)),
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-fn one_of(text: &str, words: &[&str]) -> String {
-    let hint = nearest(text, words).map(|w| format!("; did you mean {w:?}?")).unwrap_or_default();
-    format!("{text:?} is not one of {}{hint}", words.join(", "))
-}
-
-words! {
-    /// Which clock closes a window.
-    WindowBy {
-        /// The timestamps of the records.
-        RecordTime = "record-time",
-        /// The wall clock alone.
-        Arrival = "arrival",
-    }
-}
+pub use crate::window::WindowBy;
 
 words! {
     /// The file format.

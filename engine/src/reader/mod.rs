@@ -14,6 +14,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consumer::ConsumerShared;
+use crate::corrupt::CorruptSearch;
 use crate::lane::LaneLease;
 use crate::limits::SEALED_WINDOWS_MAX;
 use crate::segment::{BuilderMessage, Run, SegmentEvent};
@@ -25,7 +26,6 @@ mod filling;
 mod taken;
 mod timers;
 
-use corrupt::CorruptSearch;
 pub use corrupt::CorruptSkip;
 use filling::{Filling, Stage, Step};
 use taken::{Taken, TakenRecord};

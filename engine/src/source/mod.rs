@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use catchment_formats::RecordView;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::lane::LaneLease;
@@ -17,28 +16,9 @@ use crate::store::BoxFuture;
 pub mod kafka;
 mod version;
 
+pub use crate::faults::QueueFault;
+pub use crate::position::{Committed, LastRead, TopicPartition};
 pub use version::client_version;
-
-/// One partition of a topic.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicPartition {
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// The partition's number.
-    pub partition: i32,
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
-impl fmt::Debug for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// What a partition's queue yields.
 #[derive(Debug)]
@@ -50,41 +30,6 @@ pub enum QueueEvent<'a> {
     End(i64),
     /// Anything else. The lane that reads this queue must be dropped.
     Fault(QueueFault),
-}
-
-/// Why a queue cannot go on as if nothing had happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueueFault {
-    /// The position is outside the log (retention, truncation, another topic).
-    OutOfRange(String),
-    /// A batch whose checksum or structure is wrong.
-    Corrupt(String),
-    /// The log was truncated below the position (by leader epoch).
-    Truncated {
-        /// What the client says.
-        cause: String,
-        /// The last record that both logs have, as far as it is known: where it ends, and its epoch.
-        cut: Option<LastRead>,
-    },
-    /// A record that the memory budget cannot hold.
-    TooLarge {
-        /// Bytes of its key, value and headers.
-        bytes: usize,
-        /// Bytes that there are for it.
-        limit: usize,
-        /// Bytes that there would be if no other rule were there.
-        ever: usize,
-    },
-    /// A message of a format before Kafka 0.11, which the client misreads.
-    OldFormat(String),
-    /// The client gives nothing although it was asked to read.
-    Silent(String),
-    /// Reading is not permitted.
-    Denied(String),
-    /// The topic or partition is gone.
-    Gone(String),
-    /// Anything else that the client reports.
-    Other(String),
 }
 
 /// The fetch queue of one partition from one position on. Owned by one consumer thread. Dropping it stops the fetching.
@@ -164,76 +109,6 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// The names of all topics that match `pattern` (a name, or a regular expression that starts with `^`).
     fn topics<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<Vec<String>, Error>>;
-}
-
-/// The last record that was read before a position: what tells whether the log behind the position is still the one that was read.
-///
-/// The record's leader epoch is that of the position only right behind the record: what lies between, control records and holes of
-/// compaction, may be of a later epoch. So a fetch is opened at the record's end, and a record that shows between there and the position has
-/// been written since. As JSON `[end, epoch]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(i64, i32)", into = "(i64, i32)")]
-pub struct LastRead {
-    /// The offset behind it.
-    pub end: i64,
-    /// Its leader epoch, -1 if not known.
-    pub epoch: i32,
-}
-
-impl LastRead {
-    /// The record at `offset`.
-    pub fn of(offset: i64, epoch: i32) -> Self {
-        Self { end: offset + 1, epoch }
-    }
-
-    /// Nothing is known of what was read before `position`.
-    pub fn unknown(position: i64) -> Self {
-        Self { end: position, epoch: -1 }
-    }
-
-    /// The epoch to commit with a position, -1 if it is not known.
-    pub fn epoch_at(self, position: i64) -> i32 {
-        if self.end == position { self.epoch } else { -1 }
-    }
-
-    /// Itself, if its epoch is known.
-    pub fn known(self) -> Option<Self> {
-        (self.epoch >= 0).then_some(self)
-    }
-
-    /// What a note must say, because the commit's own leader epoch cannot.
-    pub fn before(self, position: i64) -> Option<Self> {
-        self.known().filter(|last| last.end < position)
-    }
-
-    /// The same, if it is of use to who reads from `position` on in a log that starts at `log_start`.
-    #[must_use]
-    pub fn within(self, log_start: i64, position: i64) -> Self {
-        self.known().filter(|last| (log_start..=position).contains(&last.end)).unwrap_or(Self::unknown(position))
-    }
-}
-
-impl From<(i64, i32)> for LastRead {
-    fn from((end, epoch): (i64, i32)) -> Self {
-        Self { end, epoch }
-    }
-}
-
-impl From<LastRead> for (i64, i32) {
-    fn from(last: LastRead) -> Self {
-        (last.end, last.epoch)
-    }
-}
-
-/// What the group knows of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The next offset to read.
-    pub offset: i64,
-    /// Leader epoch of the record before it, -1 if not known.
-    pub leader_epoch: i32,
-    /// The commit's metadata string; bytes that are not UTF-8 come replaced.
-    pub metadata: String,
 }
 
 /// What became of an OffsetCommit.

@@ -10,8 +10,8 @@ use super::control::Control;
 use super::listing::{Listed, Listing};
 use super::place::Place;
 use crate::blocking::blocking;
-use crate::commit::proof::PROOF_METADATA;
 use crate::error::Result;
+use crate::proof::PROOF_METADATA;
 use crate::store::{CONTROL_BYTES_MAX, Metadata, ObjectStore, StoreErrorKind};
 
 /// Bytes fetched from an object's end for its footer. A footer takes about 2 KB for each row group of 64 MiB, so this is one

@@ -138,7 +138,7 @@ impl Backup {
     async fn put(&self, key: &str, bytes: &[u8], proof: &Proof) {
         let mut metadata = Metadata::new();
         if self.store.limits().metadata {
-            metadata.push((crate::commit::proof::PROOF_METADATA.to_owned(), proof.to_json()));
+            metadata.push((crate::proof::PROOF_METADATA.to_owned(), proof.to_json()));
         } else if self.encoding.format != Format::Parquet {
             let record = ControlKeys::of_path("orders").object(proof.lane.partition, proof.range.start);
             self.write(&record, proof.to_json().as_bytes(), &Metadata::new()).await;

@@ -1,6 +1,6 @@
 //! From the model's small numbers to the engine's types: what the model asks here is decided by the code that runs in production.
 
-use catchment::commit::{self, Finding, Next};
+use catchment::decision::{self, Finding, Next};
 use catchment::intent::{CommitNote, Intent as RealIntent, Tidy, UploadNote, VERSION};
 use catchment::store::StoreErrorKind;
 use catchment_formats::{Counts, Digest, GapCause, LaneId, Missing, OffsetRange, Proof};
@@ -100,24 +100,24 @@ fn proof(l: usize, key: Key, content: &Content) -> Proof {
 /// What a HEAD of the intent's key finds.
 pub(super) fn look(lane: &Lane, l: usize, intent: &Intent) -> Finding {
     let Some(object) = lane.object(intent.key) else { return Finding::Absent };
-    commit::compare(&real_intent(intent), &lane_id(l), Some(&proof(l, object.key, &object.now)))
+    decision::compare(&real_intent(intent), &lane_id(l), Some(&proof(l, object.key, &object.now)))
 }
 
 /// What follows an answer to a publishing request.
 pub(super) fn after_publish(answer: Result<(), Failure>, end: Offset) -> Next {
-    commit::after_publish(answer.map_err(kind), end.into())
+    decision::after_publish(answer.map_err(kind), end.into())
 }
 
 /// What follows a HEAD after a request that did not succeed.
 pub(super) fn after_look(failure: Failure, finding: &Finding, intent: &Intent) -> Next {
-    commit::after_look(kind(failure), finding, &real_intent(intent))
+    decision::after_look(kind(failure), finding, &real_intent(intent))
 }
 
 /// What Kafka has lost of an intent's range since it was pinned: the gap as it is now, if it is larger than the intent's.
 pub(super) fn lost_since_pin(intent: &Intent, position: Offset, log_start: Offset) -> Option<(Offset, Offset)> {
     let real = real_intent(intent);
-    let gap = commit::lost_since_pin(&real, position.into(), log_start.into())?;
-    gap_of(&commit::with_gap(&real.missing, gap))
+    let gap = decision::lost_since_pin(&real, position.into(), log_start.into())?;
+    gap_of(&decision::with_gap(&real.missing, gap))
 }
 
 /// The end of a settled range.

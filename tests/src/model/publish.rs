@@ -1,6 +1,6 @@
 //! A lane's windows in the model: steps 1 to 6, move by move as `catchment::commit::publish` makes them.
 
-use catchment::commit::{Finding, Next};
+use catchment::decision::{Finding, Next};
 
 use super::action::{Answer, Event, Move};
 use super::bridge;

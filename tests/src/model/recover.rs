@@ -1,6 +1,6 @@
 //! A lane's start in the model: rules R1 to R7, move by move as `catchment::commit::recover` makes them.
 
-use catchment::commit::Finding;
+use catchment::decision::Finding;
 
 use super::action::{Action, Event, Move};
 use super::bridge;

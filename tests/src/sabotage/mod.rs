@@ -4,7 +4,7 @@
 //!   table: guard -> layers --> `sabotaged` (the harness, built with the feature) with CATCHMENT_SABOTAGE=guard --> caught by, in seconds
 //! ```
 //!
-//! The build is another one than that of the tests: its engine has the switches (`engine/src/sabotage.rs`) and the crash points, that of the tests and of
+//! The build is another one than that of the tests: its engine has the switches (`engine/protocol/src/sabotage.rs`) and the crash points, that of the tests and of
 //! the shipped program has neither. Each layer must first pass without a switch; else finding something would mean nothing. A guard's absence is caught when a layer ends by
 //! saying what it has found, and that is what the table expects of it: a harness that panics, runs out of memory or finds something else has caught nothing.
 //! What is not shown: that one guard's absence is seen by every layer.

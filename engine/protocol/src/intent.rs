@@ -7,10 +7,17 @@
 use catchment_formats::Missing;
 use serde::{Deserialize, Serialize};
 
-use crate::source::LastRead;
+use crate::position::LastRead;
+use crate::store::Part;
 
 /// The version that this build writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
+
+/// Missing ranges an intent can name; one more closes the window before it.
+pub const MISSING_RANGES_MAX: usize = 16;
+
+/// Longest metadata of an OffsetCommit that we send, in bytes. Brokers allow 4,096 by default.
+pub const INTENT_BYTES_MAX: usize = 3_000;
 
 /// What a committed offset's metadata says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +213,7 @@ pub fn note_hash(text: &str) -> String {
 }
 
 /// The digest of an upload's parts.
-pub fn parts_digest(parts: &[crate::store::Part]) -> String {
+pub fn parts_digest(parts: &[Part]) -> String {
     let mut lines: Vec<_> = parts.iter().map(|p| (p.number, format!("{}:{}:{}\n", p.number, p.size, p.etag))).collect();
     lines.sort();
     note_hash(&lines.into_iter().map(|(_, line)| line).collect::<String>())
@@ -240,8 +247,8 @@ mod tests {
 
     #[test]
     fn the_largest_intent_without_an_upload_fits() {
-        let note = CommitNote::Intent(Box::new(intent(crate::limits::MISSING_RANGES_MAX, "k".repeat(1024))));
-        assert!(note.print().len() <= crate::limits::INTENT_BYTES_MAX, "{}", note.print().len());
+        let note = CommitNote::Intent(Box::new(intent(MISSING_RANGES_MAX, "k".repeat(1024))));
+        assert!(note.print().len() <= INTENT_BYTES_MAX, "{}", note.print().len());
     }
 
     #[test]
@@ -317,7 +324,7 @@ mod tests {
     #[test]
     fn hashes_stay_what_committed_notes_hold() {
         assert_eq!(note_hash("123456789"), "995dc9bbdf1939fa", "the check value of CRC-64/XZ");
-        let part = |number, size, etag: &str| crate::store::Part { number, size, etag: etag.into() };
+        let part = |number, size, etag: &str| Part { number, size, etag: etag.into() };
         let parts = [part(2, 20, "b"), part(1, 10, "a")];
         assert_eq!(parts_digest(&parts), note_hash("1:10:a\n2:20:b\n"), "in the order of their numbers");
     }

@@ -1,6 +1,6 @@
 //! Keys under which multipart uploads may be open that nobody will complete: which they are, and when to look at them.
 //!
-//! Place in the flow: what a [`sweep`](super::sweep) works off, remembered by a lane from one recovery to the next. Guarantee: bounded; a key is not due before an
+//! Place in the flow: what a sweep works off, remembered by a lane from one recovery to the next. Guarantee: bounded; a key is not due before an
 //! object stands under it. It asks the store nothing; what it forgets, with its process or because there are too many, is left to rule R7 or to a lifecycle rule of
 //! the bucket.
 
@@ -16,31 +16,35 @@ const REPLACED_MAX: usize = 16;
 
 /// Keys under which uploads may be open that are of no use.
 #[derive(Debug, Default)]
-pub(super) struct Strays(Vec<Stray>);
+pub struct Strays(Vec<Stray>);
 
+/// One of them.
 #[derive(Debug)]
-pub(super) struct Stray {
-    pub(super) key: String,
+pub struct Stray {
+    /// The key.
+    pub key: String,
     /// Uploads that intents named, and that nobody will complete.
-    pub(super) replaced: Vec<String>,
+    pub replaced: Vec<String>,
     /// Whether an object stands under the key.
     stands: bool,
     /// When it is to be looked at next, on the steady clock.
-    pub(super) due: Duration,
+    pub due: Duration,
     /// Attempts that were made.
-    pub(super) sweeps: u32,
+    pub sweeps: u32,
 }
 
 /// What is to be done with an upload of a key that stands.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub enum Fate {
+    /// It is aborted.
     Abort,
+    /// It may be alive: it is aborted only if it has no part.
     AbortWithoutParts,
 }
 
 impl Strays {
     /// Uploads may be left open under this key.
-    pub(super) fn expect(&mut self, object_key: &str, replaced: Option<String>) {
+    pub fn expect(&mut self, object_key: &str, replaced: Option<String>) {
         if let Some(stray) = self.0.iter_mut().find(|stray| stray.key == object_key) {
             stray.note_replaced(replaced);
             return;
@@ -49,7 +53,8 @@ impl Strays {
         self.keep(Stray { key, replaced, stands: false, due: Duration::ZERO, sweeps: 0 });
     }
 
-    pub(super) fn keep(&mut self, stray: Stray) {
+    /// Remembers one; the oldest is forgotten for it if there are too many.
+    pub fn keep(&mut self, stray: Stray) {
         if self.0.len() == STRAYS_MAX {
             self.0.remove(0);
         }
@@ -57,38 +62,40 @@ impl Strays {
     }
 
     /// An object stands under this key.
-    pub(super) fn note_standing(&mut self, object_key: &str) {
+    pub fn note_standing(&mut self, object_key: &str) {
         self.0.iter_mut().filter(|stray| stray.key == object_key).for_each(|stray| stray.stands = true);
     }
 
     /// Whether an upload that an intent named is of no use any more, and known to this process alone.
-    pub(super) fn have_replaced(&self) -> bool {
+    pub fn have_replaced(&self) -> bool {
         self.replaced().next().is_some()
     }
 
     /// Whether some would soon be forgotten: a backlog of small windows leaves no time between two tidies.
-    pub(super) fn are_many(&self) -> bool {
+    pub fn are_many(&self) -> bool {
         2 * self.0.len() >= STRAYS_MAX
     }
 
     /// Uploads of keys that stand which intents named.
-    pub(super) fn replaced(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn replaced(&self) -> impl Iterator<Item = (&str, &str)> {
         let standing = self.0.iter().filter(|stray| stray.stands);
         standing.flat_map(|stray| stray.replaced.iter().map(|id| (stray.key.as_str(), id.as_str())))
     }
 
-    pub(super) fn forget_replaced(&mut self, object_key: &str, id: &str) {
+    /// This upload is gone.
+    pub fn forget_replaced(&mut self, object_key: &str, id: &str) {
         for stray in self.0.iter_mut().filter(|stray| stray.key == object_key) {
             stray.replaced.retain(|replaced| replaced != id);
         }
     }
 
-    pub(super) fn are_due(&self, now: Duration) -> bool {
+    /// Whether any key that stands is to be looked at.
+    pub fn are_due(&self, now: Duration) -> bool {
         self.0.iter().any(|stray| stray.is_due(now))
     }
 
     /// Takes those out whose keys stand.
-    pub(super) fn take_due(&mut self, now: Duration) -> Vec<Stray> {
+    pub fn take_due(&mut self, now: Duration) -> Vec<Stray> {
         self.0.extract_if(.., |stray| stray.is_due(now)).collect()
     }
 }
@@ -106,7 +113,8 @@ impl Stray {
         self.stands && self.due <= now
     }
 
-    pub(super) fn fate(&self, upload: &OpenUpload, age_max: u64) -> Fate {
+    /// What becomes of an upload of this key, once the key stands: `age_max` is the age, in milliseconds, of one that cannot be alive any more.
+    pub fn fate(&self, upload: &OpenUpload, age_max: u64) -> Fate {
         if self.replaced.contains(&upload.id) || upload.age_ms > age_max { Fate::Abort } else { Fate::AbortWithoutParts }
     }
 }

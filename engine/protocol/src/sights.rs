@@ -1,6 +1,6 @@
 //! What a lane has seen of its current window, held against the [invariants](crate::invariants) while it runs.
 //!
-//! Place in the flow: told by [`pin`](super::pin), [`publish`](super::publish) and [`recover`](super::recover). The invariants of the protocol that one
+//! Place in the flow: told by the engine's `pin`, `publish` and `recover`. The invariants of the protocol that one
 //! lane can see for itself are asserted where they would break first: at most one intent is accepted for a start, and nothing is visible before its
 //! intent was. A lane that breaks one panics; recovery then decides by what the group and the store have. Builds without
 //! debug assertions keep and ask nothing; what ships has them.
@@ -13,18 +13,18 @@ use crate::sabotage;
 
 /// Steps of the current window, in the order in which they took effect. Repetitions are one.
 #[derive(Debug, Default)]
-pub(super) struct Sights(Vec<Sight>);
+pub struct Sights(Vec<Sight>);
 
 impl Sights {
     /// The group has accepted an intent, now or before this lane began.
-    pub(super) fn pinned(&mut self, intent: &Intent) {
+    pub fn pinned(&mut self, intent: &Intent) {
         let range = OffsetRange::new(intent.start, intent.end);
         self.0.retain(|sight| start_of(sight) == intent.start);
         self.see(Sight::Pinned { range, key: intent.key.clone() });
     }
 
     /// The object of an intent stands, with the intent's end.
-    pub(super) fn visible(&mut self, intent: &Intent) {
+    pub fn visible(&mut self, intent: &Intent) {
         self.see(Sight::Visible { range: OffsetRange::new(intent.start, intent.end), key: intent.key.clone() });
     }
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use catchment_formats::{RecordView, TimestampType};
 
-use crate::config::WindowBy;
+use crate::words;
 
 /// 2000-01-01T00:00:00Z. Nothing before it is taken for a real timestamp.
 pub const PLAUSIBLE_FROM_MS: i64 = 946_684_800_000;
 
-/// 2100-01-01T00:00:00Z, for directories.
+/// 2100-01-01T00:00:00Z, for directories. A constant and not the clock, so that a range that is read again finds the same directory.
 pub const PLAUSIBLE_UNTIL_MS: i64 = 4_102_444_800_000;
 
 /// How far ahead of the clock a timestamp may be and still say where a window lies. Clocks of producers differ by minutes.
@@ -22,6 +22,16 @@ const AHEAD_MAX_MS: i64 = 600_000;
 
 /// How long after its slot an idle window stays open: records that are on their way still go in.
 const IDLE_GRACE_MS: i64 = 2_000;
+
+words! {
+    /// Which clock closes a window.
+    WindowBy {
+        /// The timestamps of the records.
+        RecordTime = "record-time",
+        /// The wall clock alone.
+        Arrival = "arrival",
+    }
+}
 
 /// The rule's window settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +89,16 @@ impl CloseReason {
     }
 }
 
+/// Whether a timestamp may name a directory.
+#[inline]
+pub fn is_plausible(timestamp_ms: i64) -> bool {
+    (PLAUSIBLE_FROM_MS..PLAUSIBLE_UNTIL_MS).contains(&timestamp_ms)
+}
+
 /// A record's timestamp, if it is one that a directory may be named after.
+#[inline]
 pub fn directory_timestamp(record: &RecordView<'_>) -> Option<i64> {
-    let plausible = record.timestamp_type != TimestampType::None && (PLAUSIBLE_FROM_MS..PLAUSIBLE_UNTIL_MS).contains(&record.timestamp);
+    let plausible = record.timestamp_type != TimestampType::None && is_plausible(record.timestamp);
     plausible.then_some(record.timestamp)
 }
 
@@ -109,11 +126,13 @@ impl OpenWindow {
     }
 
     /// Whether `record` belongs to a later window.
+    #[inline]
     pub fn ends_before(&self, policy: &WindowPolicy, record: &RecordView<'_>, wall_ms: i64) -> bool {
         policy.by == WindowBy::RecordTime && self.slot_end_ms.is_some_and(|end| record.timestamp >= end) && says_where(record, wall_ms)
     }
 
     /// Takes a record in.
+    #[inline]
     pub fn add(&mut self, policy: &WindowPolicy, record: &RecordView<'_>, wall_ms: i64) {
         self.records += 1;
         self.bytes += record_bytes(record);
@@ -130,11 +149,13 @@ impl OpenWindow {
     }
 
     /// Whether the size limit is reached.
+    #[inline]
     pub fn is_full(&self, policy: &WindowPolicy) -> bool {
         self.bytes >= policy.bytes_max
     }
 
     /// Whether the clock closes the window; `at_end` says that the reader has everything the partition holds.
+    #[inline]
     pub fn due(&self, policy: &WindowPolicy, wall_ms: i64, steady: Duration, at_end: bool) -> Option<CloseReason> {
         let over = self.slot_end_ms.is_some_and(|end| match policy.by {
             WindowBy::Arrival => wall_ms >= end,
@@ -154,15 +175,18 @@ impl OpenWindow {
 }
 
 /// Uncompressed bytes of a record's key, value and headers.
+#[inline]
 pub fn record_bytes(record: &RecordView<'_>) -> u64 {
     let len = |b: Option<&[u8]>| b.map_or(0, <[u8]>::len);
     (len(record.key) + len(record.value) + record.headers.as_bytes().len()) as u64
 }
 
+#[inline]
 fn says_where(record: &RecordView<'_>, wall_ms: i64) -> bool {
     record.timestamp_type != TimestampType::None && (PLAUSIBLE_FROM_MS..=wall_ms.saturating_add(AHEAD_MAX_MS)).contains(&record.timestamp)
 }
 
+#[inline]
 fn slot_end(at_ms: i64, every_ms: i64) -> i64 {
     (at_ms.div_euclid(every_ms) + 1) * every_ms
 }

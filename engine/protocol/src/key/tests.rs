@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::window::PLAUSIBLE_UNTIL_MS;
 
 /// 2026-11-22 05:07:09 UTC.
 const AT: i64 = 1_795_324_029_000;
@@ -34,7 +35,7 @@ fn each_layout_writes_its_directory() {
 #[test]
 fn without_a_plausible_timestamp_the_date_is_unknown() {
     let topic = TopicName::new("orders");
-    for at in [None, Some(-1), Some(0), Some(PLAUSIBLE_FROM_MS - 1), Some(PLAUSIBLE_TO_MS), Some(i64::MAX), Some(i64::MIN)] {
+    for at in [None, Some(-1), Some(0), Some(PLAUSIBLE_FROM_MS - 1), Some(PLAUSIBLE_UNTIL_MS), Some(i64::MAX), Some(i64::MIN)] {
         let directory = |layout: &Layout| layout.directory(&parts(&topic, at));
         assert_eq!(directory(&Layout::Hive), "orders/dt=unknown/hour=0/");
         assert_eq!(directory(&tencent()), "ckafka-1/topic-2/unknown/");
@@ -42,7 +43,7 @@ fn without_a_plausible_timestamp_the_date_is_unknown() {
     }
     let first = |at| Layout::Hive.directory(&parts(&topic, Some(at)));
     assert_eq!(first(PLAUSIBLE_FROM_MS), "orders/dt=2000-01-01/hour=0/");
-    assert_eq!(first(PLAUSIBLE_TO_MS - 1), "orders/dt=2099-12-31/hour=23/");
+    assert_eq!(first(PLAUSIBLE_UNTIL_MS - 1), "orders/dt=2099-12-31/hour=23/");
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn bad_layouts_and_templates_say_what_would_be_right() {
 #[test]
 fn long_topics_are_refused_before_the_first_write() {
     let limits = |key_bytes_max, segment_bytes_max| StoreLimits {
-        part_bytes: crate::store::parts::PART_BYTES,
+        part_bytes: 16 << 20,
         part_bytes_min: 1,
         parts_max: 10_000,
         equal_parts: false,
@@ -169,6 +170,16 @@ fn layouts() -> impl Strategy<Value = Layout> {
     ]
 }
 
+#[test]
+fn a_key_is_a_path_of_plain_names() {
+    for key in ["a", "a/b.c", "a b/\u{e9}"] {
+        assert!(check_key(key).is_ok(), "{key}");
+    }
+    for key in ["", "/a", "a/", "a//b", "./a", "a/..", "a\nb", "a/\u{7f}"] {
+        assert!(check_key(key).is_err(), "{key:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn keys_round_trip_and_stay_below_the_prefix(
@@ -182,7 +193,7 @@ proptest! {
     ) {
         let parts = KeyParts { topic: &topic, partition, timestamp_ms, window_ms };
         let key = layout.object_key(&parts, start, extension);
-        prop_assert!(crate::store::check_key(&key).is_ok(), "{}", key);
+        prop_assert!(check_key(&key).is_ok(), "{}", key);
         prop_assert!(!key.split('/').any(|segment| segment.starts_with(['.', '_'])), "{}", key);
         prop_assert!(key.starts_with(&layout.topic_directory(&topic)));
         let parsed = layout.parse_key(&key).unwrap();
@@ -202,7 +213,7 @@ proptest! {
         if let Ok(template) = Template::parse(&text) {
             let topic = TopicName::new("t");
             let key = Layout::Template(template).object_key(&parts(&topic, Some(AT)), 0, "bin");
-            prop_assert!(crate::store::check_key(&key).is_ok(), "{}", key);
+            prop_assert!(check_key(&key).is_ok(), "{}", key);
             prop_assert!(!key.starts_with("_catchment"));
         }
     }

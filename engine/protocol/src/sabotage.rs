@@ -73,13 +73,13 @@ impl Switch {
 
 /// Whether this guard is taken out of this process.
 #[inline(always)]
-pub(crate) fn removes(switch: Switch) -> bool {
+pub fn removes(switch: Switch) -> bool {
     chosen() == Some(switch)
 }
 
 /// Whether any guard is.
 #[inline(always)]
-pub(crate) fn is_on() -> bool {
+pub fn is_on() -> bool {
     chosen().is_some()
 }
 

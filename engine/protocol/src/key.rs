@@ -19,8 +19,9 @@ use jiff::tz::TimeZone;
 
 pub use template::Template;
 
-use super::StoreLimits;
 use crate::error::{Code, Error, ErrorKind, nearest};
+use crate::store::StoreLimits;
+use crate::window::{PLAUSIBLE_FROM_MS, is_plausible};
 
 /// Where the guard's probe writes.
 pub const PROBES: &str = "_catchment/probes/";
@@ -28,22 +29,11 @@ pub const PROBES: &str = "_catchment/probes/";
 /// What the guard's probe found.
 pub const PROBE_RESULT: &str = "_catchment/probes/class.json";
 
-/// First plausible timestamp: 2000-01-01. Constants, not the clock, so that a repeat finds the same directory.
-pub const PLAUSIBLE_FROM_MS: i64 = 946_684_800_000;
-
-/// First timestamp that is not plausible any more: 2100-01-01.
-pub const PLAUSIBLE_TO_MS: i64 = 4_102_444_800_000;
-
 /// What stands for a date when no record has a plausible timestamp.
 const UNKNOWN: &str = "unknown";
 
 /// Longest extension that is in use: `.bin.zst`, `.parquet`.
 const EXTENSION_BYTES_MAX: usize = 8;
-
-/// Whether a record's timestamp may name a directory.
-pub fn is_plausible(timestamp_ms: i64) -> bool {
-    (PLAUSIBLE_FROM_MS..PLAUSIBLE_TO_MS).contains(&timestamp_ms)
-}
 
 /// A topic as keys name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -258,6 +248,17 @@ pub fn parse_file_name(file: &str) -> Option<(String, i32, i64, String)> {
     Some((unescape(topic)?, partition.parse().ok()?, start.parse().ok()?, extension.to_owned()))
 }
 
+/// Checks a key: relative, no empty, `.` or `..` segment, no control character.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_key(key: &str) -> Result<(), String> {
+    if key.is_empty() || key.split('/').any(|s| s.is_empty() || s == "." || s == "..") || key.chars().any(char::is_control) {
+        return Err(format!("key {key:?} has an empty, \".\" or \"..\" segment or a control character"));
+    }
+    Ok(())
+}
+
 /// Names of control objects, all below `_catchment/`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ControlKeys {
@@ -344,7 +345,7 @@ fn unescape(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// C0315 for one that cannot be a directory in every store.
-pub(crate) fn checked_id(what: &str, id: &str) -> Result<String, Error> {
+pub fn checked_id(what: &str, id: &str) -> Result<String, Error> {
     let is_id = !id.is_empty() && id.len() <= 100 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     let why = || format!("{what} {id:?} has characters outside [A-Za-z0-9._-], or none, or more than 100");
     if is_id { Ok(id.to_owned()) } else { Err(invalid(why()).help("write the id as the console of the instance shows it")) }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::position::TopicPartition;
 use crate::sabotage::{Switch, removes};
-use crate::source::TopicPartition;
 
 /// A lane's right to commit. Made at an assignment, dead for good after the revocation.
 #[derive(Debug)]
