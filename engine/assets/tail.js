@@ -6,13 +6,16 @@
   if (!table || !tail || !window.EventSource) return;
   const body = table.tBodies[0];
   const LINES_MAX = 1000;
-  const cell = (row, tag, text, attributes) => {
-    const td = row.insertCell();
-    if (text === null || text === undefined || text === "") return;
+  const put = (parent, tag, text, attributes) => {
     const inner = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) inner.setAttribute(name, value);
     inner.textContent = text;
-    td.append(inner);
+    parent.append(inner);
+    return inner;
+  };
+  const cell = (row, tag, text, attributes) => {
+    const td = row.insertCell();
+    if (text !== null && text !== undefined && text !== "") put(td, tag, text, attributes);
   };
   const say = text => { tail.hidden = false; tail.textContent = text; };
   const events = new EventSource(table.dataset.follow);
@@ -26,7 +29,8 @@
     cell(row, "time", at.slice(0, 19).replace("T", " "), { datetime: at });
     row.insertCell().textContent = table.dataset[row.className];
     cell(row, "code", line.topic && (line.partition === null ? line.topic : line.topic + "/" + line.partition));
-    cell(row, "code", line.code);
+    const code = row.insertCell();
+    if (line.code) put(put(code, "a", "", { href: "/console/errors#" + line.code }), "code", line.code);
     cell(row, "samp", line.text, { lang: "en" });
     while (body.rows.length > LINES_MAX) body.deleteRow(0);
   };

@@ -45,7 +45,7 @@ pub fn check_words(browser: &Browser, what: &str, own: &str) {
     let texts = browser.run(
         "const texts = []; const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);\
          while (walker.nextNode()) { const node = walker.currentNode;\
-           if (!node.parentElement.closest('code, pre, samp, script, noscript, svg, textarea, [lang=en]')) texts.push(node.data); } return texts;",
+           if (!node.parentElement.closest('code, pre, q, samp, script, noscript, svg, textarea, [lang=en]')) texts.push(node.data); } return texts;",
     );
     let names: Vec<&str> = NAMES.split_whitespace().collect();
     for text in texts.as_array().into_iter().flatten().filter_map(Value::as_str).map(|text| text.replace(own, "")) {

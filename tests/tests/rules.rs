@@ -2,6 +2,9 @@
 //!
 //! The real binary, a real Kafka, the S3 server of the tests; every action by the command line, which uses the API.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::process::Program;
 use catchment_tests::rules_service::{PATIENCE, RulesService};
@@ -48,6 +51,59 @@ fn a_rule_goes_on_over_edits_pauses_seals_and_kills_without_losing_or_repeating_
     let windows = service.done(&["windows", &topic]);
     assert!(!windows.as_array().expect("a list").is_empty());
     assert_eq!(service.done(&["gaps", &topic]), json!([]));
+    service.stop().assert_code(0);
+}
+
+struct WhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for WhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a script does to a rule while records come all the time: nothing waits until the step before it has come to rest.
+#[test]
+fn edits_pauses_seals_and_kills_on_top_of_each_other_under_a_steady_load_lose_and_repeat_nothing() {
+    const ROUNDS: usize = 4;
+    let mut bed = bed();
+    bed.fill(100);
+    let mut service = RulesService::start(&bed);
+    let topic = bed.topic.clone();
+    let file = service.rule(&bed, WINDOW);
+    service.done(&["create", &topic, &file]);
+    service.await_state(&topic, "running");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Also when a step fails: the load would be waited for without end.
+        let over = WhenDropped(&is_over);
+        let load = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                bed.fill(20);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        for (step, act) in ["edit", "kill", "pause", "kill", "resume", "seal", "kill"].repeat(ROUNDS).into_iter().enumerate() {
+            match act {
+                "edit" => {
+                    let seconds = 2 + step % 3;
+                    let file = service.rule_named(&topic, &topic, &format!("window = {{ every = \"{seconds}s\" }}"));
+                    service.done(&["edit", &topic, &file]);
+                }
+                "kill" => service.kill_and_start(),
+                act => drop(service.done(&[act, &topic])),
+            }
+            // Some windows are pinned then, some are open, and some acts meet one that is not done.
+            std::thread::sleep(Duration::from_millis(150 * (step as u64 % 5)));
+        }
+        drop(over);
+        load.join().expect("the load");
+    });
+    service.await_state(&topic, "running");
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    bed.assert_complete("by a rule that was never left alone");
+    assert_eq!(service.done(&["gaps", &topic]), json!([]));
+    assert!(service.done(&["show", &topic])["version"].as_u64() > Some(ROUNDS as u64), "each edit is a version");
     service.stop().assert_code(0);
 }
 

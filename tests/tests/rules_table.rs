@@ -213,7 +213,7 @@ impl Attempt<'_> {
         let rule = self.scene.await_state(name, state);
         let versions = self.ways().ask(&format!("GET /rules/{name}/versions"), "").json();
         let versions: Vec<Value> = list(&versions).iter().map(|version| without(version.clone(), &["at_ms"])).collect();
-        let rule = without(rule, &["since_ms", "created_ms", "lag_records", "lag_seconds"]);
+        let rule = without(rule, &["since_ms", "created_ms", "lag_records", "lag_seconds", "time_to_loss_seconds"]);
         json!({ "rule": rule, "versions": versions, "audit": self.audit(name) })
     }
 

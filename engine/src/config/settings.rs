@@ -380,9 +380,19 @@ impl SaslSettings {
             (None, Some(_)) if self.client_id.is_none() || self.client_secret.is_none() => {
                 Some("token_endpoint needs client_id and client_secret".to_owned())
             }
+            // It is shown wherever the connection is, and would be a secret then.
+            (None, Some(endpoint)) if has_user(endpoint) => {
+                Some("token_endpoint names a user before its host; write client_id and client_secret instead".to_owned())
+            }
             _ => None,
         }
     }
+}
+
+/// Whether a URL has a user's name, or a name and a password, before its host.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 fn tls(section: &Section<'_>) -> TlsSettings {

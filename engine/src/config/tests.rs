@@ -159,11 +159,17 @@ fn logins_are_checked_for_what_their_mechanism_needs() {
         ("mechanism = \"OAUTHBEARER\"", "needs token_file, or token_endpoint"),
         ("mechanism = \"OAUTHBEARER\", token_endpoint = \"http://x\"", "needs client_id and client_secret"),
         ("mechanism = \"OAUTHBEARER\", token_endpoint = \"http://x\", token_file = \"y\"", "exclude each other"),
+        (
+            "mechanism = \"OAUTHBEARER\", token_endpoint = \"https://me:secret@x/t\", client_id = \"i\", client_secret = \"s\"",
+            "names a user before its host",
+        ),
         ("mechanism = \"PLAIN\", username = \"u\", password = \"p\", token_file = \"y\"", "mean nothing"),
     ] {
         let found = problems(&file(sasl));
         assert!(found.iter().any(|(_, text)| text.contains(part)), "{sasl}: {found:?}");
     }
+    let endpoint = "mechanism = \"OAUTHBEARER\", token_endpoint = \"https://x/t?at=me@here\", client_id = \"i\", client_secret = \"s\"";
+    assert!(Config::parse(&file(endpoint), "f.toml").is_ok(), "behind the host it is no user");
     let tls = problems("[kafka.k]\nbrokers = \"a:1\"\ntls = { key = \"k.pem\" }\n");
     assert!(tls[0].1.contains("certificate and key need each other"), "{tls:?}");
 }

@@ -49,6 +49,21 @@ pub struct Lag {
     pub records: i64,
     /// Age of the last record read by the lane that is furthest behind, in seconds.
     pub seconds: f64,
+    /// Until retention takes a record of the lane that is nearest to it, if that lane reads no more, in seconds; none where the topics keep their records for ever
+    /// or nobody knows.
+    pub loss_seconds: Option<f64>,
+}
+
+impl Lag {
+    /// How far two processes together are behind.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_add(other.records),
+            seconds: self.seconds.max(other.seconds),
+            loss_seconds: self.loss_seconds.into_iter().chain(other.loss_seconds).reduce(f64::min),
+        }
+    }
 }
 
 /// What was read so far, and how much is left.
@@ -130,7 +145,8 @@ impl Runs {
     /// What all lanes have read, and how far they are behind.
     pub(super) fn progress(&self, now_ms: i64) -> Progress {
         let sums = self.sums(now_ms);
-        let lag = Lag { records: sums.lag_records, seconds: sums.lag_ms as f64 / 1000.0 };
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let lag = Lag { records: sums.lag_records, seconds: seconds(sums.lag_ms), loss_seconds: sums.loss_ms.map(seconds) };
         Progress { records: sums.records, bytes: sums.bytes, lag }
     }
 

@@ -13,9 +13,10 @@ use super::observer::RuleState;
 use super::state::{Edit, Origin, State, StoredRule, Wanted, check_origin};
 use super::supervisor::Supervisor;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Accept, BackupPlan, Config, Destination};
+use crate::config::{Accept, BackupPlan, Config, Destination, LayoutSettings};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::runtime;
+use crate::store::key::TopicName;
 
 /// Another rule writes one of the topics into the same directory.
 pub const DIRECTORY_TAKEN: Code = Code(615);
@@ -68,17 +69,19 @@ impl Supervisor {
     /// # Errors
     /// Every problem of the body; `C0601`, `C0603`, `C0615`.
     pub async fn create(self: &Arc<Self>, name: &str, body: &str, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let alone = self.writing().await;
         let config = self.config().await?;
         let plans = self.plans_of(&config, self.rules().await?.iter());
         let (body, _) = self.checked(&config, &plans, name, body)?;
-        self.write_new(name, body, by).await
-    }
-
-    async fn write_new(self: &Arc<Self>, name: &str, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
-        let (new, by, needs) = (name.to_owned(), by.clone(), self.needs_of(&body));
-        let rule = self.state().ask(move |state| state.create_naming(&new, &body, &needs, by.origin, &by.who, now_ms())).await?;
+        let rule = self.write_new(name, body, by).await?;
+        drop(alone);
         self.apply(name, Vec::new(), false).await?;
         Ok(rule)
+    }
+
+    async fn write_new(&self, name: &str, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let (new, by, needs) = (name.to_owned(), by.clone(), self.needs_of(&body));
+        Ok(self.state().ask(move |state| state.create_naming(&new, &body, &needs, by.origin, &by.who, now_ms())).await?)
     }
 
     /// Gives a rule a new version, from which on windows are written. The open ones finish under the old one.
@@ -86,12 +89,16 @@ impl Supervisor {
     /// # Errors
     /// Every problem of the body; `C0106` for another group or cluster; `C0601`, `C0602`, `C0604`, `C0614`, `C0615`.
     pub async fn edit(self: &Arc<Self>, name: &str, version: Option<i64>, body: &str, by: &By) -> Result<StoredRule, Vec<Error>> {
+        let alone = self.writing().await;
         let before = self.rule(name).await?;
         let config = self.config().await?;
         let plans = self.plans_of(&config, self.rules().await?.iter());
         let (body, plan) = self.checked(&config, &plans, name, body)?;
         self.check_edit(&config, &before, &plan)?;
-        self.write_edit(&config, name, version, body, by).await
+        let rule = self.write_edit(&config, name, version, body, by).await?;
+        drop(alone);
+        self.apply(name, Vec::new(), false).await?;
+        Ok(rule)
     }
 
     /// Refuses an edit that would read on elsewhere. What a body names that is not there any more is not known.
@@ -102,27 +109,16 @@ impl Supervisor {
         }
     }
 
-    async fn write_edit(
-        self: &Arc<Self>,
-        config: &Config,
-        name: &str,
-        version: Option<i64>,
-        body: String,
-        by: &By,
-    ) -> Result<StoredRule, Vec<Error>> {
+    async fn write_edit(&self, config: &Config, name: &str, version: Option<i64>, body: String, by: &By) -> Result<StoredRule, Vec<Error>> {
         let before = self.rule(name).await?;
         let to = |body: &str| self.plan_in(config, name, body, Vec::new()).ok().map(|plan| plan.to);
         let (from, to, needs) = (to(&before.body), to(&body), self.needs_of(&body));
         let (edited, by) = (name.to_owned(), by.clone());
-        let rule = self
-            .state()
-            .ask(move |state| {
-                let leaves = from.zip(to).and_then(|(from, to)| left(&from, &to)).map(|hash| (before.version, hash));
-                state.edit_to(&edited, &Edit { version, body: &body, leaves, needs }, by.origin, &by.who, now_ms())
-            })
-            .await?;
-        self.apply(name, Vec::new(), false).await?;
-        Ok(rule)
+        let rule = self.state().ask(move |state| {
+            let leaves = from.zip(to).and_then(|(from, to)| left(&from, &to)).map(|hash| (before.version, hash));
+            state.edit_to(&edited, &Edit { version, body: &body, leaves, needs }, by.origin, &by.who, now_ms())
+        });
+        Ok(rule.await?)
     }
 
     /// The connections and stores that a body names and no file defines: those that may be gone when it is written down.
@@ -245,17 +241,37 @@ impl Supervisor {
     /// # Errors
     /// As [`changes`](Self::changes), then nothing is done; and as the single changes.
     pub async fn make_so(self: &Arc<Self>, wanted: &BTreeMap<String, String>, prune: bool, by: &By) -> Result<Vec<Change>, Vec<Error>> {
+        let alone = self.writing().await;
         let (changes, config) = (self.changes(wanted, prune, by).await?, self.config().await?);
+        let (mut written, mut problems) = (Vec::new(), Vec::new());
         for change in &changes {
-            let (name, body) = (&change.rule, wanted.get(&change.rule));
-            match (change.action, body) {
-                (Action::Create, Some(body)) => drop(self.write_new(name, definition::resolved(&config, body)?, by).await?),
-                (Action::Edit, Some(body)) => drop(self.write_edit(&config, name, None, definition::resolved(&config, body)?, by).await?),
-                (Action::Delete, _) => drop(self.remove(name, by.origin, &by.who, now_ms()).await?),
-                (Action::Keep | Action::Create | Action::Edit, _) => {}
+            if let Err(found) = self.write_down(&config, change, wanted.get(&change.rule), by).await {
+                problems.extend(found);
+                break;
             }
+            written.push(change);
         }
-        Ok(changes)
+        // From here on it takes as long as a rule takes to end. What is written down is made so, whatever becomes of another one.
+        drop(alone);
+        for change in written {
+            let done = match change.action {
+                Action::Create | Action::Edit => self.apply(&change.rule, Vec::new(), false).await,
+                Action::Delete => self.remove(&change.rule, by.origin, &by.who, now_ms()).await.map(drop),
+                Action::Keep => Ok(()),
+            };
+            problems.extend(done.err());
+        }
+        if problems.is_empty() { Ok(changes) } else { Err(problems) }
+    }
+
+    async fn write_down(&self, config: &Config, change: &Change, body: Option<&String>, by: &By) -> Result<(), Vec<Error>> {
+        match (change.action, body) {
+            (Action::Create, Some(body)) => self.write_new(&change.rule, definition::resolved(config, body)?, by).await.map(drop),
+            (Action::Edit, Some(body)) => {
+                self.write_edit(config, &change.rule, None, definition::resolved(config, body)?, by).await.map(drop)
+            }
+            (Action::Delete | Action::Keep | Action::Create | Action::Edit, _) => Ok(()),
+        }
     }
 
     /// A body as it is kept, and its plan, after a look at what other rules write.
@@ -332,16 +348,49 @@ fn left(from: &Destination, to: &Destination) -> Option<String> {
     (runtime::destination_hash(to).ok()? != from).then_some(from)
 }
 
-/// Refuses a rule that writes a topic where another one does, however the place is spelt. Topics that only an expression names are claimed when they are met, and refused then.
+/// Refuses a rule that writes a topic where another one does, however the place and the layout are spelt. Topics that expressions of both rules match are claimed when they
+/// are met, and refused then.
 fn check_directories(plan: &BackupPlan, other: &BackupPlan) -> Result<()> {
-    let Some(topic) = plan.topics.iter().find(|topic| !topic.starts_with('^') && other.topics.contains(topic)) else { return Ok(()) };
-    if plan.to.layout != other.to.layout || runtime::place_of(&plan.to) != runtime::place_of(&other.to) {
-        return Ok(());
-    }
+    let (mine, theirs) = (directories(plan, other), directories(other, plan));
+    let is_taken = |directory: &str| {
+        // A prefix of one may stand in the template of the other. Only then is it asked what the places really are.
+        let alike: Vec<&str> = theirs.iter().map(|(_, theirs)| theirs.as_str()).filter(|theirs| are_alike(theirs, directory)).collect();
+        let place = (!alike.is_empty()).then(|| path_in(&plan.to, directory));
+        place.is_some_and(|place| alike.iter().any(|theirs| path_in(&other.to, theirs) == place))
+    };
+    let Some((topic, _)) = mine.into_iter().find(|(_, directory)| is_taken(directory)) else { return Ok(()) };
     Err(Error::new(DIRECTORY_TAKEN, ErrorKind::Invalid, "another rule writes this topic into the same directory")
         .with("topic", topic)
         .with("owner", &other.rule)
         .help("give this rule another prefix, or edit that one"))
+}
+
+/// The topics of a plan that `other` may write, too, each with its directory below the plan's prefix: those of both, and all where a layout names the directory.
+fn directories<'a>(plan: &'a BackupPlan, other: &'a BackupPlan) -> Vec<(&'a str, String)> {
+    let is_fixed = |plan: &BackupPlan| matches!(plan.to.layout, LayoutSettings::Tencent { topic_id: Some(_), .. });
+    let any = is_fixed(plan) || is_fixed(other);
+    let topics = plan.topics.iter().chain(&other.topics).filter(|topic| !topic.starts_with('^'));
+    let both = topics.filter(|topic| reads(plan, topic) && (any || reads(other, topic)));
+    let Some(layout) = both.clone().next().and_then(|_| plan.to.layout.to_layout().ok()) else { return Vec::new() };
+    both.map(|topic| (topic.as_str(), layout.topic_directory(&TopicName::new(topic)))).collect()
+}
+
+/// Whether a plan reads a topic, by its name or by an expression.
+fn reads(plan: &BackupPlan, topic: &str) -> bool {
+    plan.topics.iter().any(|of| match of.strip_prefix('^') {
+        Some(_) => regex::Regex::new(of).is_ok_and(|of| of.is_match(topic)),
+        None => of == topic,
+    })
+}
+
+/// Whether two directories can be one below two prefixes.
+fn are_alike(one: &str, other: &str) -> bool {
+    one.ends_with(other) || other.ends_with(one)
+}
+
+/// A directory of a destination as a text that is equal for equal ones.
+fn path_in(to: &Destination, directory: &str) -> String {
+    format!("{}/{directory}", runtime::place_of(to).trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -364,7 +413,8 @@ mod tests {
         assert_eq!(code(&of("b", &["clicks"], "x")), Some(DIRECTORY_TAKEN), "a prefix is the same with and without its slash");
         assert_eq!(code(&of("b", &["clicks"], "y/")), None);
         assert_eq!(code(&of("b", &["views"], "x/")), None);
-        assert_eq!(code(&of("b", &["^cl.*"], "x/")), None, "not known before it is met");
+        assert_eq!(code(&of("b", &["^cl.*"], "x/")), Some(DIRECTORY_TAKEN), "the expression matches a topic that the other one names");
+        assert_eq!(code(&of("b", &["^v.*"], "x/")), None, "not known before it is met");
         let elsewhere = definition::plan(
             &Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///./x//x\"\n", "base").unwrap(),
             "b",
@@ -373,9 +423,36 @@ mod tests {
             RunOptions::default(),
         );
         assert_eq!(code(&elsewhere.unwrap()), Some(DIRECTORY_TAKEN), "another spelling of the same directory");
+        let below = |name: &str, to: Value| plan(name, &serde_json::json!({ "source": { "topics": ["clicks"] }, "to": to }));
+        let template = |text: &str| below("b", serde_json::json!({ "path": text }));
+        assert_eq!(
+            code(&template("x/{topic}/p{partition}")),
+            Some(DIRECTORY_TAKEN),
+            "the prefix of one stands in the template of the other"
+        );
+        assert_eq!(code(&template("y/{topic}/p{partition}")), None);
+        assert_eq!(code(&below("b", serde_json::json!({ "prefix": "x/", "layout": "confluent" }))), None, "a directory of its own");
         let grouped = |group: &str| plan("b", &serde_json::json!({ "source": { "topics": ["t"] }, "group": group }));
         assert_eq!(check_groups(&grouped("catchment-a"), &standing).unwrap_err().code, GROUP_TAKEN);
         check_groups(&grouped("another"), &standing).unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_two_changes_at_once_that_would_share_a_directory_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.db")).unwrap();
+        let base = Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///x/\"\n", "base").unwrap();
+        let service = Supervisor::new(Arc::new(state), base, "128MiB".parse().unwrap()).unwrap();
+        let by = By { who: "me".to_owned(), origin: Origin::Api };
+        let body = |prefix: &str| serde_json::json!({ "source": { "topics": ["t"] }, "to": { "prefix": prefix } }).to_string();
+        let (shared, own) = (body("shared/"), body("own/"));
+        let (one, other) = tokio::join!(service.create("one", &shared, &by), service.create("other", &shared, &by));
+        let refused: Vec<_> = [one, other].into_iter().filter_map(Result::err).map(|problems| problems[0].code).collect();
+        assert_eq!(refused, [DIRECTORY_TAKEN]);
+        service.create("third", &own, &by).await.unwrap();
+        let (edited, set) = (body("place/"), BTreeMap::from([("fourth".to_owned(), body("place/"))]));
+        let (edit, applied) = tokio::join!(service.edit("third", None, &edited, &by), service.make_so(&set, false, &by));
+        assert!(edit.is_ok() != applied.is_ok(), "{edit:?} {applied:?}");
     }
 
     #[test]

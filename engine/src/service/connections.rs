@@ -52,6 +52,15 @@ pub(super) fn brokers_of(given: &Value) -> Vec<&str> {
     addresses.map(str::trim).filter(|address| !address.is_empty()).collect()
 }
 
+/// The addresses of a body, whatever else is wrong with it.
+fn named_in(body: &str) -> Vec<String> {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    match body["url"].as_str() {
+        Some(url) => vec![url.to_owned()],
+        None => brokers_of(&body["brokers"]).into_iter().map(str::to_owned).collect(),
+    }
+}
+
 /// Where a connection's secrets go, and under what cover: whoever may not see them must not have them sent elsewhere. The same way is equal however it is
 /// written.
 fn way(body: &Value) -> Vec<Value> {
@@ -126,6 +135,8 @@ impl Supervisor {
         body: Value,
         who: &str,
     ) -> Result<Connection, Vec<Error>> {
+        // A rule that is created meanwhile would find the connection moved under it.
+        let _alone = self.writing().await;
         let body = self.edited(kind, name, body).await?;
         let (edited, who) = (name.to_owned(), who.to_owned());
         let edit = move |state: &State| state.edit_connection((kind.section(), &edited), version, &body, &who, now_ms());
@@ -152,7 +163,9 @@ impl Supervisor {
         let keeps = full != body;
         let body = definition::body_of(name, full.clone())?;
         let place = |body: &str| place(kind, name, body, self.own_files());
-        let moves = place(&body)? != place(&before.body).unwrap_or_default();
+        // One that an earlier version took, and this one does not, must be mended where it stands.
+        let was = place(&before.body).unwrap_or_else(|_| named_in(&before.body));
+        let moves = place(&body)? != was;
         if let Some(rule) = self.rule_that_names(kind, name).await?.filter(|_| moves) {
             return Err(vec![in_use(name, &rule, "create another one for the other address, and edit the rules that should use it")]);
         }

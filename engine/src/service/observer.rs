@@ -91,7 +91,7 @@ impl Status {
     pub fn lag(&self, now_ms: i64) -> Option<Lag> {
         let own = self.metrics.as_ref().map(|metrics| metrics.lag(now_ms));
         let all = own.into_iter().chain(self.elsewhere.values().filter_map(RuleAtWorker::lag));
-        all.reduce(|one, other| Lag { records: one.records.saturating_add(other.records), seconds: one.seconds.max(other.seconds) })
+        all.reduce(Lag::and)
     }
 }
 

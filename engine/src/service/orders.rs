@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::changes::now_ms;
 use super::definition::Kind;
 use super::portable;
-use super::state::{Request, State, StoredRule, Wanted};
+use super::state::{Request, Requests, State, StoredRule, Wanted};
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::error::Result;
@@ -46,9 +47,12 @@ pub struct RuleOrder {
     pub moved_from: Vec<String>,
     /// The number of the last request to begin anew; 0 if there was none.
     pub request: i64,
-    /// Whether that wanted the open windows closed.
+    /// The requests of the last minutes. Each is for who has not heard of it.
+    #[serde(default)]
+    pub requests: Vec<Request>,
+    /// Whether the last of them wants the open windows closed: for workers of a version that knows one request alone.
     pub seal: bool,
-    /// Its answers to the questions of stopped lanes.
+    /// Its answers to the questions of stopped lanes: for the same.
     pub accept: Vec<String>,
 }
 
@@ -80,15 +84,15 @@ impl Supervisor {
     /// `C0601`.
     pub(super) async fn rule_set(&self) -> Result<RuleSet> {
         let config = self.config().await?;
-        let ask = |state: &State| Ok((state.rules()?, state.requests()?, state.all_left_destinations()?));
+        let ask = |state: &State| Ok((state.rules()?, state.requests(now_ms())?, state.all_left_destinations()?));
         let (rules, mut requests, mut left) = self.state().ask(ask).await?;
         let (mut set, mut connections) = (RuleSet::default(), BTreeMap::new());
         for rule in rules {
             match named_in(&config, &rule) {
                 Ok(named) => {
                     connections.extend(named);
-                    let request = requests.remove(&rule.name).unwrap_or_default();
-                    set.rules.push(order(&rule, request, left.remove(&rule.name).unwrap_or_default()));
+                    let requests = requests.remove(&rule.name).unwrap_or_default();
+                    set.rules.push(order(&rule, requests, left.remove(&rule.name).unwrap_or_default()));
                 }
                 Err(error) => set.withheld.push(Withheld { rule: rule.name, reason: error.to_string() }),
             }
@@ -99,7 +103,7 @@ impl Supervisor {
     }
 }
 
-fn order(rule: &StoredRule, request: Request, moved_from: Vec<String>) -> RuleOrder {
+fn order(rule: &StoredRule, requests: Requests, moved_from: Vec<String>) -> RuleOrder {
     RuleOrder {
         name: rule.name.clone(),
         version: rule.version,
@@ -107,9 +111,10 @@ fn order(rule: &StoredRule, request: Request, moved_from: Vec<String>) -> RuleOr
         wanted: rule.runs(),
         body: serde_json::from_str(&rule.body).unwrap_or_default(),
         moved_from,
-        request: request.number,
-        seal: request.seal,
-        accept: request.accept,
+        request: requests.last,
+        seal: requests.told.last().is_some_and(|last| last.seal),
+        accept: requests.told.last().map(|last| last.accept.clone()).unwrap_or_default(),
+        requests: requests.told,
     }
 }
 
@@ -131,10 +136,12 @@ fn named_in(config: &Config, rule: &StoredRule) -> Result<Vec<((&'static str, St
     Ok(named)
 }
 
-/// A text that is the same for the same set, also in the next process.
+/// A text that is the same for the same set, also in the next process. That a request is not told any more is no change of it.
 pub(super) fn revision_of(set: &RuleSet) -> String {
     let mut hash = DefaultHasher::new();
-    serde_json::to_string(set).unwrap_or_default().hash(&mut hash);
+    let without_requests = |rule: &RuleOrder| RuleOrder { requests: Vec::new(), seal: false, accept: Vec::new(), ..rule.clone() };
+    let set = RuleSet { rules: set.rules.iter().map(without_requests).collect(), ..set.clone() };
+    serde_json::to_string(&set).unwrap_or_default().hash(&mut hash);
     format!("{:016x}", hash.finish())
 }
 

@@ -72,6 +72,8 @@ pub struct Supervisor {
     rooms: Arc<Rooms>,
     own: OwnFiles,
     slots: std::sync::Mutex<BTreeMap<String, Arc<Slot>>>,
+    /// Held from the look at what other rules write until a rule is written down: of two that would share a directory one must see the other.
+    writing: Mutex<()>,
     /// Other processes that run rules of this one.
     workers: Workers,
     /// Whether everything is to end.
@@ -98,6 +100,7 @@ impl Supervisor {
             rooms,
             own,
             slots,
+            writing: Mutex::default(),
             workers,
             ended: watch::Sender::new(false),
             open: AtomicBool::new(false),
@@ -214,6 +217,11 @@ impl Supervisor {
         if turn.is_none() {
             self.forget_slot(name);
         }
+    }
+
+    /// Lets nobody else write a rule down for as long as it is held.
+    pub(super) async fn writing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writing.lock().await
     }
 
     /// Makes a rule what it is wanted to be: if something else runs, or if it is to run `anew`, that is ended with its windows closed. Goes on to its end

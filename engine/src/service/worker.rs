@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::observer::{RuleState, Status};
 use super::orders::{ConnectionOrder, RuleOrder, RuleSet};
-use super::state::{Origin, State, StoredConnection, StoredRule, Taken};
+use super::state::{Origin, Request, State, StoredConnection, StoredRule, Taken};
 use super::supervisor::Supervisor;
 use super::workers::{Contact, Delivered, Delivery, Orders, RuleAtWorker};
 use crate::config::Accept;
@@ -205,12 +205,15 @@ fn changes(before: &BTreeMap<String, Taken>, rules: &[RuleOrder]) -> Vec<Change>
     let now = rules.iter().filter_map(|rule| {
         let Some(known) = before.get(&rule.name) else { return Some(plain(&rule.name)) };
         let after = taken(rule.clone());
-        let requested = after.request > known.request;
+        // One does not hide another: who was away for a moment may have missed several. Another rule of the name counts from the beginning.
+        let heard = if known.rule.created_ms == after.rule.created_ms { known.request } else { 0 };
+        let missed: Vec<&Request> = rule.requests.iter().filter(|request| request.number > heard).collect();
         // Another rule of its name, or another history of it: its version alone does not tell.
         let other = known.rule.created_ms != after.rule.created_ms
             || known.rule.version == after.rule.version && known.rule.body != after.rule.body;
-        let accept = rule.accept.iter().filter(|_| requested && !rule.seal).filter_map(|word| word.parse().ok()).collect();
-        let change = Change { anew: other || requested && rule.seal, resumed: requested && !rule.seal, accept, ..plain(&rule.name) };
+        let accept = missed.iter().flat_map(|request| &request.accept).filter_map(|word| word.parse().ok()).collect();
+        let anew = other || missed.iter().any(|request| request.seal);
+        let change = Change { anew, resumed: missed.iter().any(|request| !request.seal), accept, ..plain(&rule.name) };
         (*known != after).then_some(change)
     });
     gone.chain(now).collect()
@@ -242,6 +245,7 @@ fn said(statuses: BTreeMap<String, Status>, now_ms: i64) -> BTreeMap<String, Rul
             lanes: lanes.into_iter().take(LANES_MAX).map_while(|lane| fitting(lane.tp.to_string())).collect(),
             lag_records: lag.map(|lag| lag.records),
             lag_seconds: lag.map(|lag| lag.seconds),
+            time_to_loss_seconds: lag.and_then(|lag| lag.loss_seconds),
         };
         (name, rule)
     };

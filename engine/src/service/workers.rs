@@ -55,11 +55,14 @@ pub struct RuleAtWorker {
     pub lag_records: Option<i64>,
     /// Age of the last record read by its partition that is furthest behind, in seconds; null while it does not run.
     pub lag_seconds: Option<f64>,
+    /// Until retention takes a record that it has not read, in seconds, if it reads no more; none where nobody knows.
+    #[serde(default)]
+    pub time_to_loss_seconds: Option<f64>,
 }
 
 impl RuleAtWorker {
     pub(super) fn lag(&self) -> Option<Lag> {
-        Some(Lag { records: self.lag_records?, seconds: self.lag_seconds? })
+        Some(Lag { records: self.lag_records?, seconds: self.lag_seconds?, loss_seconds: self.time_to_loss_seconds })
     }
 
     /// Whether it only starts.
@@ -232,6 +235,7 @@ fn join(mut own: Status, counts: bool, elsewhere: BTreeMap<String, RuleAtWorker>
         lanes: Vec::new(),
         lag_records: None,
         lag_seconds: None,
+        time_to_loss_seconds: None,
     };
     let here = counts.then_some((None, &here));
     let all: Vec<(Option<&String>, &RuleAtWorker)> =
@@ -312,7 +316,7 @@ impl Supervisor {
     /// Asks workers to begin a rule anew: see [`State::request_anew`].
     pub(super) async fn ask_workers(&self, rule: &str, seal: bool, accept: &[Accept]) -> Result<()> {
         let (rule, accept) = (rule.to_owned(), accept.iter().map(ToString::to_string).collect::<Vec<_>>());
-        self.state().ask(move |state| state.request_anew(&rule, seal, &accept)).await
+        self.state().ask(move |state| state.request_anew(&rule, seal, &accept, now_ms())).await
     }
 }
 
@@ -330,7 +334,17 @@ mod tests {
 
     fn at_worker(state: RuleState, reason: Option<&str>) -> RuleAtWorker {
         let reason = reason.map(str::to_owned);
-        RuleAtWorker { version: 1, state, reason, help: None, since_ms: 5, lanes: Vec::new(), lag_records: Some(3), lag_seconds: Some(0.5) }
+        RuleAtWorker {
+            version: 1,
+            state,
+            reason,
+            help: None,
+            since_ms: 5,
+            lanes: Vec::new(),
+            lag_records: Some(3),
+            lag_seconds: Some(0.5),
+            time_to_loss_seconds: Some(60.0),
+        }
     }
 
     fn workers(rules: &[(&str, RuleState, Option<&str>)]) -> Workers {

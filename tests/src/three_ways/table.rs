@@ -272,7 +272,8 @@ const LOOKS: &[Row] = &[
         Standing(""),
         &["audit", "{name}", "--limit", "3"],
         ("GET /audit?rule={name}&limit=3", ""),
-        Shows("/console/health?rule={name}", "<code>{action}</code>"),
+        // In the page's own words, which begin as the names of these actions do: paused, edited, resumed.
+        Shows("/console/health?rule={name}", "<td>{action}"),
         &[Answer(&[])],
     ),
 ];

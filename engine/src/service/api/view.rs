@@ -44,6 +44,8 @@ pub(super) struct RuleView {
     lag_records: Option<i64>,
     /// Age of the last record read by the partition that is furthest behind, in seconds; null while it does not run.
     lag_seconds: Option<f64>,
+    /// Until retention takes a record that was not read, in seconds, if nothing more is read; null where the topics keep their records for ever, or nobody knows.
+    time_to_loss_seconds: Option<f64>,
     /// What it is doing at workers that are present, by their names.
     workers: BTreeMap<String, RuleAtWorker>,
     /// Its current version.
@@ -104,6 +106,7 @@ pub(super) fn shown(rule: StoredRule, status: Option<&Status>) -> RuleView {
         since_ms: status.map_or(rule.created_ms, |status| status.since_ms),
         lag_records: lag.map(|lag| lag.records),
         lag_seconds: lag.map(|lag| lag.seconds),
+        time_to_loss_seconds: lag.and_then(|lag| lag.loss_seconds),
         workers: status.map(|status| status.elsewhere.clone()).unwrap_or_default(),
         body: json(&rule.body),
         name: rule.name,

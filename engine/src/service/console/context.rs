@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::assets;
 use super::catalogue::{Language, Texts};
+use super::reference::{self, Section};
 use super::refusal::Refusal;
 use super::session::{Session, cookie};
 use crate::https::escaped;
@@ -53,6 +54,11 @@ impl Page {
         let scheme = if session.is_some_and(|session| session.over_tls) { "https" } else { "http" };
         let origin = format!("{scheme}://{host}");
         Self { language, t: language.texts(), csrf, logged_in: session.is_some(), here: here.to_owned(), origin, nav }
+    }
+
+    /// What the book says of what the engine says, where the reader's language is not the engine's.
+    pub(super) fn told(&self, text: &str) -> Option<&'static Section> {
+        reference::told(self.language, text)
     }
 
     pub(super) fn asset(&self, name: &str) -> String {

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::actions::notice;
+use super::catalogue::Texts;
 use super::context::Page;
 use super::elsewhere::{self, Elsewhere};
 use super::refusal::{Refusal, shown};
@@ -43,9 +44,10 @@ struct Entry {
     detail: Option<String>,
 }
 
-impl From<Audited> for Entry {
-    fn from(entry: Audited) -> Self {
-        Self { at: show::moment(entry.at_ms), who: entry.who, action: entry.action, rule: entry.rule, detail: entry.detail }
+impl Entry {
+    fn of(t: &Texts, entry: Audited) -> Self {
+        let (at, action) = (show::moment(entry.at_ms), words::action(t, &entry.action));
+        Self { at, who: entry.who, action, rule: entry.rule, detail: entry.detail }
     }
 }
 
@@ -76,7 +78,7 @@ pub(super) async fn page(State(service): State<Service>, p: Page, OfQuery(which)
         show_values: service.show_values,
         older: last.map(|id| format!("/console/health?rule={}&before={id}", escaped(&rule))),
         rule,
-        entries: entries.into_iter().map(Entry::from).collect(),
+        entries: entries.into_iter().map(|entry| Entry::of(p.t, entry)).collect(),
         elsewhere: elsewhere::of(&p, &["audit"], "GET", "/audit", None),
         p,
     }))

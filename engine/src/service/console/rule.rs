@@ -55,6 +55,8 @@ struct RulePage {
     asks: bool,
     answers: Vec<(&'static str, &'static str)>,
     lag: Option<String>,
+    /// Until retention takes what was not read.
+    loss: Option<String>,
     source: String,
     topics: Vec<String>,
     store: String,
@@ -176,6 +178,7 @@ pub(super) async fn page(
         asks: matches!(state, RuleState::Degraded | RuleState::Failed),
         answers: answers(t),
         lag: lag.map(|lag| show::lag(t, lag.records, lag.seconds)),
+        loss: lag.and_then(|lag| lag.loss_seconds).map(|seconds| show::span(t, seconds)),
         verification: kept.verification.map(|v| verification(t, &v)),
         partitions: partitions(status),
         timeline: timeline::draw(t, &kept.windows, &kept.gaps),

@@ -90,3 +90,30 @@ pub(super) fn level(t: &Texts, level: &str) -> &'static str {
         _ => t.level_info,
     }
 }
+
+/// What somebody did; what is not known here as it is written down.
+pub(super) fn action(t: &Texts, action: &str) -> String {
+    let of = &t.of_service;
+    let word = match action {
+        "create" => of.did_create,
+        "edit" => of.did_edit,
+        "delete" => of.did_delete,
+        "pause" => of.did_pause,
+        "resume" => of.did_resume,
+        "seal" => of.did_seal,
+        "orphan" => of.did_orphan,
+        "take over" => of.did_take_over,
+        "release" => of.did_release,
+        "copy the state" => of.did_copy_state,
+        "make token" => of.did_make_token,
+        "remove token" => of.did_remove_token,
+        "define kafka" => of.did_define_source,
+        "redefine kafka" => of.did_redefine_source,
+        "forget kafka" => of.did_forget_source,
+        "define store" => of.did_define_store,
+        "redefine store" => of.did_redefine_store,
+        "forget store" => of.did_forget_store,
+        other => return other.to_owned(),
+    };
+    word.to_owned()
+}

@@ -176,6 +176,7 @@ mod tests {
             lanes: (0..12).map(|partition| format!("orders/{partition}")).collect(),
             lag_records: Some(1_000),
             lag_seconds: Some(2.0),
+            time_to_loss_seconds: Some(7_200.0),
         };
         let row = rule_row(&ENGLISH, "orders".to_owned(), rule.clone());
         assert_eq!(

@@ -84,7 +84,7 @@ mod tests {
             state.create(rule, r#"{"source":{"topics":["t"]}}"#, Origin::Api, "me", 1).unwrap();
             state.edit(rule, Some(1), r#"{"source":{"topics":["u"]}}"#, Origin::Api, "me", 2).unwrap();
             state.put_verification(rule, &StoredVerification::queued(3)).unwrap();
-            state.request_anew(rule, true, &["t/0".to_owned()]).unwrap();
+            state.request_anew(rule, true, &["t/0".to_owned()], 1).unwrap();
         }
         let window = |n: i64| StoredWindow { start: n, end: n + 1, key: format!("t/dt=2026-11-29/{n}.parquet"), ..window() };
         let windows = (0..WINDOWS).map(|n| Entry::Window(rules[(n % 3) as usize].into(), window(n)));
@@ -102,7 +102,7 @@ mod tests {
     fn read_all(state: &State) -> Vec<Error> {
         let all = i64::MAX;
         let rules = state.rules();
-        let mut found = vec![state.connections().err(), state.tokens().err(), state.workers().err(), state.requests().err()];
+        let mut found = vec![state.connections().err(), state.tokens().err(), state.workers().err(), state.requests(1).err()];
         found.extend([state.audited(None, all, 100_000).err(), state.taken().err(), state.all_left_destinations().err()]);
         found.extend([state.undelivered(1 << 20, 1_000).err(), state.identity().err()]);
         for rule in ["a", "b", "c"] {
@@ -185,7 +185,7 @@ mod tests {
         let state = State::open(&file).unwrap();
         assert!(read_all(&state).is_empty());
         assert!(change_all(&state).iter().all(|e| e.code == STATE_FAILED), "only what has no number left is refused");
-        assert!(state.request_anew("a", true, &[]).err().is_none_or(|e| e.code == STATE_FAILED));
+        assert!(state.request_anew("a", true, &[], 1).err().is_none_or(|e| e.code == STATE_FAILED));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use rules::{
 };
 pub use tokens::{StoredToken, TOKEN_EXISTS, TOKEN_UNKNOWN};
 pub use verifications::{StoredVerification, VerificationState};
-pub use workers::{REPORTS_WITHOUT_NUMBERS, Request, StoredWorker, WORKER_UNKNOWN, worker_unknown};
+pub use workers::{REPORTS_WITHOUT_NUMBERS, Request, Requests, StoredWorker, WORKER_UNKNOWN, worker_unknown};
 
 /// The state cannot be opened, read or written.
 pub const STATE_FAILED: Code = Code(601);
@@ -86,6 +86,13 @@ const MIGRATIONS: &[&str] = &[
 ",
     "
     CREATE TABLE release (rule TEXT NOT NULL, created_ms INTEGER NOT NULL, body TEXT NOT NULL, who TEXT NOT NULL, PRIMARY KEY (rule, created_ms)) STRICT;
+",
+    "
+    CREATE TABLE request_kept (rule TEXT NOT NULL, number INTEGER NOT NULL, seal INTEGER NOT NULL, accept TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        PRIMARY KEY (rule, number)) STRICT;
+    INSERT INTO request_kept SELECT rule, number, seal, accept, 0 FROM request;
+    DROP TABLE request;
+    ALTER TABLE request_kept RENAME TO request;
 ",
 ];
 

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Entry, LogLine, Report, State, StoredWindow, Whose, failed, history};
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -39,8 +41,15 @@ pub struct StoredWorker {
     pub seen_ms: i64,
 }
 
+/// For how long a request is told, in milliseconds: a worker that asks every other second and was away for longer was not meant. An answer to a question of last
+/// week would else be given to the question of today.
+const REQUEST_TOLD_MS: i64 = 600_000;
+
+/// Requests to one rule that are remembered.
+const REQUESTS_KEPT: u32 = 16;
+
 /// A request to workers to begin a rule anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Request {
     /// Its number; later ones are larger.
     pub number: i64,
@@ -48,6 +57,15 @@ pub struct Request {
     pub seal: bool,
     /// Answers to the questions of stopped lanes.
     pub accept: Vec<String>,
+}
+
+/// The requests to one rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// The number of the last one; 0 if there was none.
+    pub last: i64,
+    /// Those that are young enough to be told, in order.
+    pub told: Vec<Request>,
 }
 
 impl State {
@@ -113,23 +131,37 @@ impl State {
     ///
     /// # Errors
     /// `C0601`.
-    pub fn request_anew(&self, rule: &str, seal: bool, accept: &[String]) -> Result<()> {
-        let sql = "INSERT INTO request SELECT ?1, 1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1)
-            ON CONFLICT (rule) DO UPDATE SET number = number + 1, seal = ?2, accept = ?3";
-        self.change(|db| db.execute(sql, params![rule, seal, accept.join(" ")]).map(drop).map_err(failed))
+    pub fn request_anew(&self, rule: &str, seal: bool, accept: &[String], at_ms: i64) -> Result<()> {
+        self.change(|db| {
+            let sql = "INSERT INTO request SELECT ?1, 1 + coalesce((SELECT max(number) FROM request WHERE rule = ?1), 0), ?2, ?3, ?4
+                WHERE EXISTS (SELECT 1 FROM rule WHERE name = ?1)";
+            db.execute(sql, params![rule, seal, accept.join(" "), at_ms]).map_err(failed)?;
+            let sql = "DELETE FROM request WHERE rule = ?1 AND number NOT IN (SELECT number FROM request WHERE rule = ?1 ORDER BY number DESC LIMIT ?2)";
+            db.execute(sql, params![rule, REQUESTS_KEPT]).map(drop).map_err(failed)
+        })
     }
 
-    /// The last request to each rule that had one.
+    /// The requests to each rule that had one, as they are told now.
     ///
     /// # Errors
     /// `C0601`.
-    pub fn requests(&self) -> Result<BTreeMap<String, Request>> {
-        let all = self.select("SELECT rule, number, seal, accept FROM request", params![], |row| {
+    pub fn requests(&self, now_ms: i64) -> Result<BTreeMap<String, Requests>> {
+        // The last one for its number, whatever its age.
+        let sql = "SELECT rule, number, seal, accept, at_ms FROM request WHERE at_ms BETWEEN ?1 AND ?2
+            OR number = (SELECT max(number) FROM request AS other WHERE other.rule = request.rule) ORDER BY rule, number";
+        let (from, to) = (now_ms.saturating_sub(REQUEST_TOLD_MS), now_ms.saturating_add(REQUEST_TOLD_MS));
+        let all = self.select(sql, params![from, to], |row| {
             let accept: String = row.get(3)?;
             let accept = accept.split_whitespace().map(str::to_owned).collect();
-            Ok((row.get(0)?, Request { number: row.get(1)?, seal: row.get(2)?, accept }))
+            Ok((row.get::<_, String>(0)?, Request { number: row.get(1)?, seal: row.get(2)?, accept }, row.get::<_, i64>(4)?))
         })?;
-        Ok(all.into_iter().collect())
+        let mut requests: BTreeMap<String, Requests> = BTreeMap::new();
+        for (rule, request, at_ms) in all {
+            let of_rule = requests.entry(rule).or_default();
+            of_rule.last = request.number;
+            of_rule.told.extend((now_ms.abs_diff(at_ms) <= REQUEST_TOLD_MS.unsigned_abs()).then_some(request));
+        }
+        Ok(requests)
     }
 
     /// The places that current versions of rules have left, by their hashes, rule by rule.
@@ -260,13 +292,21 @@ mod tests {
     #[test]
     fn requests_are_numbered_rule_by_rule_and_go_with_the_rule() {
         let state = server();
-        state.request_anew("none", true, &[]).unwrap();
-        state.request_anew("a", true, &[]).unwrap();
-        state.request_anew("a", false, &["destination".into(), "truncation".into()]).unwrap();
-        let request = Request { number: 2, seal: false, accept: vec!["destination".into(), "truncation".into()] };
-        assert_eq!(state.requests().unwrap(), BTreeMap::from([("a".to_owned(), request)]));
+        state.request_anew("none", true, &[], 5).unwrap();
+        state.request_anew("a", true, &[], 5).unwrap();
+        state.request_anew("a", false, &["destination".into(), "truncation".into()], 6).unwrap();
+        let seal = Request { number: 1, seal: true, accept: Vec::new() };
+        let answer = Request { number: 2, seal: false, accept: vec!["destination".into(), "truncation".into()] };
+        let told = |now_ms| state.requests(now_ms).unwrap().remove("a").unwrap_or_default();
+        assert_eq!(state.requests(6).unwrap().len(), 1);
+        assert_eq!(told(6), Requests { last: 2, told: vec![seal.clone(), answer.clone()] }, "neither hides the other");
+        assert_eq!(told(5 + REQUEST_TOLD_MS), Requests { last: 2, told: vec![seal, answer.clone()] });
+        assert_eq!(told(6 + REQUEST_TOLD_MS), Requests { last: 2, told: vec![answer] });
+        assert_eq!(told(7 + REQUEST_TOLD_MS), Requests { last: 2, told: Vec::new() }, "an answer is no answer to a later question");
+        (0..2 * i64::from(REQUESTS_KEPT)).for_each(|_| state.request_anew("a", true, &[], 7).unwrap());
+        assert_eq!((told(7).last, told(7).told.len()), (2 + 2 * i64::from(REQUESTS_KEPT), REQUESTS_KEPT as usize));
         state.delete("a", Origin::Api, "me", 2).unwrap();
-        assert_eq!(state.requests().unwrap(), BTreeMap::new());
+        assert_eq!(state.requests(7).unwrap(), BTreeMap::new());
     }
 
     #[test]

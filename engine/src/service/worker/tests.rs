@@ -143,6 +143,19 @@ async fn a_seal_and_an_answer_are_heard_once_by_each_worker() {
 }
 
 #[tokio::test]
+async fn of_two_requests_between_two_contacts_neither_hides_the_other() {
+    let mut scene = scene();
+    scene.create("a").await;
+    scene.worker.join().await.unwrap();
+    scene.link.server.seal("a", &by()).await.unwrap();
+    scene.link.server.want("a", Wanted::Running, vec![Accept::Truncation], &by()).await.unwrap();
+    scene.link.server.seal("a", &by()).await.unwrap();
+    let both = Change { anew: true, resumed: true, accept: vec![Accept::Truncation], ..change("a") };
+    assert_eq!(scene.worker.ask().await.unwrap(), [both]);
+    assert_eq!(scene.worker.ask().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn another_rule_of_a_name_is_another_rule() {
     let mut scene = scene();
     scene.create("a").await;

@@ -108,7 +108,7 @@ async fn a_token_is_made_on_a_page_that_says_it_once_and_removed_by_whoever_may(
     assert_eq!((entry.who.as_str(), entry.action.as_str(), entry.detail.as_deref()), ("console", "make token", Some("ci")));
     let again = bench.post("/console/tokens", "name=ci").await.body;
     let (listed, audit) = (bench.get("/console/tokens", "en").await.body, bench.get("/console/health", "en").await.body);
-    assert!(again.contains("C0654") && listed.contains("<code>ci</code>") && audit.contains("make token"), "{again} {listed}");
+    assert!(again.contains("C0654") && listed.contains("<code>ci</code>") && audit.contains("made a token"), "{again} {listed}");
     assert!([&again, &listed, &audit].iter().all(|page| !page.contains(&text)), "nobody is told again");
 
     let cookie = bench.enter(&text).await;

@@ -69,6 +69,7 @@ impl Bench {
             lanes: (0..20).map(|partition| format!("orders/{partition}")).collect(),
             lag_records: Some(5),
             lag_seconds: Some(1.0),
+            time_to_loss_seconds: Some(7_200.0),
         };
         let contact = Contact { id: "a1".to_owned(), revision: None, rules: [("orders".to_owned(), rule)].into() };
         self.service.supervisor.meet("helper", contact).await.unwrap();

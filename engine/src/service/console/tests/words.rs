@@ -5,7 +5,8 @@ use super::*;
 
 /// A page's texts that are its own: neither names nor the output of programs.
 fn texts(page: &str) -> Vec<String> {
-    const FOREIGN: [&str; 6] = ["code", "pre", "samp", "script", "style", "textarea"];
+    // What the book says of a code is looked at where it is read.
+    const FOREIGN: [&str; 7] = ["code", "pre", "q", "samp", "script", "style", "textarea"];
     let (mut texts, mut foreign) = (Vec::new(), Vec::<String>::new());
     for piece in page.split('<').skip(1) {
         let (tag, text) = piece.split_once('>').unwrap();
