@@ -53,6 +53,8 @@ pub struct CommitRequest {
 pub struct Fate {
     /// The client holds it until this opens, and sends it with the generation that it has by then.
     pub held: Option<Gate>,
+    /// It arrives when this opens, whatever has become of its sender by then; what the member sends later arrives behind it.
+    pub travels: Option<Gate>,
     /// Whether the coordinator gets it.
     pub arrives: bool,
     /// The answer comes when this opens.
@@ -63,7 +65,7 @@ pub struct Fate {
 
 impl Default for Fate {
     fn default() -> Self {
-        Self { held: None, arrives: true, answered: None, answer: None }
+        Self { held: None, travels: None, arrives: true, answered: None, answer: None }
     }
 }
 
@@ -81,6 +83,7 @@ impl Fate {
 
 type CommitPlan = Arc<dyn Fn(&CommitRequest) -> Fate + Send + Sync>;
 type FetchPlan = Arc<dyn Fn(&TopicPartition) -> Option<Error> + Send + Sync>;
+type ArrivalWatch = Arc<dyn Fn(&CommitRequest, &Result<(), CommitError>, bool) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -99,6 +102,7 @@ pub struct ScriptedGroup {
     order: Order,
     commits: RwLock<CommitPlan>,
     fetches: RwLock<FetchPlan>,
+    arrivals: RwLock<ArrivalWatch>,
 }
 
 impl fmt::Debug for ScriptedGroup {
@@ -112,7 +116,14 @@ impl ScriptedGroup {
     /// An empty group whose commits are numbered by `order`.
     pub fn new(order: Order) -> Arc<Self> {
         let (commits, fetches): (CommitPlan, FetchPlan) = (Arc::new(|_| Fate::default()), Arc::new(|_| None));
-        Arc::new(Self { state: Mutex::default(), order, commits: RwLock::new(commits), fetches: RwLock::new(fetches) })
+        let arrivals: ArrivalWatch = Arc::new(|_, _, _| {});
+        Arc::new(Self {
+            state: Mutex::default(),
+            order,
+            commits: RwLock::new(commits),
+            fetches: RwLock::new(fetches),
+            arrivals: RwLock::new(arrivals),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -178,6 +189,16 @@ impl ScriptedGroup {
     /// Decides which look-ups of an offset fail from now on.
     pub fn set_fetches(&self, plan: impl Fn(&TopicPartition) -> Option<Error> + Send + Sync + 'static) {
         *self.fetches.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+    }
+
+    /// Tells of each commit that was on its way when it arrives: what the coordinator answers, and whether anybody waits for it.
+    pub fn set_arrivals(&self, watch: impl Fn(&CommitRequest, &Result<(), CommitError>, bool) + Send + Sync + 'static) {
+        *self.arrivals.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(watch);
+    }
+
+    pub(super) fn arrived(&self, request: &CommitRequest, answer: &Result<(), CommitError>, is_awaited: bool) {
+        let watch = Arc::clone(&self.arrivals.read().unwrap_or_else(PoisonError::into_inner));
+        watch(request, answer, is_awaited);
     }
 
     pub(super) fn fate(&self, request: &CommitRequest) -> Fate {

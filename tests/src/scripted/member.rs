@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catchment::Error;
-use catchment::lane::LaneLease;
+use catchment::lane::{AliveGuard, LaneLease};
 use catchment::source::{CommitError, Committed, Group, GroupEvent, TopicPartition};
 use catchment::store::BoxFuture;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::group::{CommitRequest, MemberId, ScriptedGroup};
+use crate::gate::Gate;
 
 /// What a commit is answered that does not reach the coordinator.
 pub const OUT_OF_REACH: &str = "the coordinator is out of reach";
@@ -29,11 +30,20 @@ struct Client {
     leases: BTreeMap<TopicPartition, Arc<LaneLease>>,
     /// Since when it has each partition, among all events of the test.
     leased_at: BTreeMap<TopicPartition, u64>,
-    /// Partitions whose commits are under way. One at a time: the engine's lanes ask for one after the other.
+    /// Partitions whose commits are under way: of the engine's lanes one after the other, and what a lane that is gone has sent beside it.
     under_way: BTreeMap<TopicPartition, u32>,
     /// Whether it reaches the coordinator.
     cut_off: bool,
     crashed: bool,
+}
+
+/// What a commit on its way holds on to, whatever becomes of who has sent it.
+#[derive(Debug, Default)]
+struct Shared {
+    client: Mutex<Client>,
+    commit_ended: Notify,
+    /// Its connection to the coordinator: requests arrive in the order in which they were sent.
+    connection: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A member of a [`ScriptedGroup`].
@@ -41,8 +51,7 @@ pub struct Member {
     id: MemberId,
     instance: Option<String>,
     group: Arc<ScriptedGroup>,
-    client: Mutex<Client>,
-    commit_ended: Notify,
+    shared: Arc<Shared>,
     events: mpsc::Sender<GroupEvent>,
 }
 
@@ -52,15 +61,22 @@ impl fmt::Debug for Member {
     }
 }
 
+impl Shared {
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Member {
     pub(super) fn new(id: MemberId, group: Arc<ScriptedGroup>, instance: Option<&str>, events: mpsc::Sender<GroupEvent>) -> Self {
         let client = Mutex::new(Client { generation: -1, ..Client::default() });
-        Self { id, instance: instance.map(str::to_owned), group, client, commit_ended: Notify::new(), events }
+        let shared = Arc::new(Shared { client, ..Shared::default() });
+        Self { id, instance: instance.map(str::to_owned), group, shared, events }
     }
 
     /// Locked after a lane, never before one.
     fn client(&self) -> MutexGuard<'_, Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.client()
     }
 
     /// Its id.
@@ -117,7 +133,7 @@ impl Member {
         let gone = std::mem::take(&mut self.client().leases);
         for lease in gone.values() {
             loop {
-                let ended = self.commit_ended.notified();
+                let ended = self.shared.commit_ended.notified();
                 if !self.client().under_way.contains_key(&lease.tp) {
                     break;
                 }
@@ -143,7 +159,7 @@ impl Member {
         self.client().cut_off = cut_off;
     }
 
-    /// Its process is gone: nothing of it is sent any more, and nobody waits for what was under way.
+    /// Its process is gone: nothing of it is sent any more. What is on its way arrives.
     pub fn crash(&self) {
         let leases: Vec<_> = {
             let mut client = self.client();
@@ -168,16 +184,16 @@ impl Member {
     }
 
     /// Counts a commit as under way, if its lane lives. As the engine's committer it goes by the lane's lock alone.
-    fn begin(&self, lane: &Arc<LaneLease>) -> Option<UnderWay<'_>> {
+    fn begin(&self, lane: &Arc<LaneLease>) -> Option<UnderWay> {
         let _alive = lane.lock()?;
         let mut client = self.client();
         *client.under_way.entry(lane.tp.clone()).or_default() += 1;
-        Some(UnderWay { member: self, tp: lane.tp.clone() })
+        Some(UnderWay { shared: Arc::clone(&self.shared), tp: lane.tp.clone() })
     }
 
-    /// Sends a commit now.
-    fn send(&self, lane: &Arc<LaneLease>, request: &CommitRequest) -> Result<(), CommitError> {
-        let Some(_alive) = lane.lock() else { return Err(CommitError::LaneDead) };
+    /// Sends a commit now: the generation with which it arrives, if it gets away, and the lane's lock, under which it does.
+    fn send<'a>(&self, lane: &'a Arc<LaneLease>) -> Result<(AliveGuard<'a>, i32), CommitError> {
+        let Some(alive) = lane.lock() else { return Err(CommitError::LaneDead) };
         let (generation, reaches) = {
             let client = self.client();
             (client.generation, !client.cut_off && !client.crashed)
@@ -189,19 +205,36 @@ impl Member {
             // A coordinator takes a commit without a generation from anybody while its group is empty.
             return Err(CommitError::StaleMember("the client is not a member of the group".into()));
         }
-        self.group.commit(request, generation)
+        Ok((alive, generation))
+    }
+
+    /// A commit that was sent: a task of its own, which nobody can call back. It is under way until it has arrived.
+    async fn deliver(&self, request: CommitRequest, generation: i32, travels: Gate, under_way: Arc<UnderWay>) -> Result<(), CommitError> {
+        let (answers, answer) = oneshot::channel();
+        let (group, connection) = (Arc::clone(&self.group), Arc::clone(&self.shared.connection));
+        tokio::spawn(async move {
+            let _turn = connection.lock().await;
+            travels.opened().await;
+            let answer = group.commit(&request, generation);
+            // A sender that is gone gets no answer.
+            let is_awaited = answers.send(answer.clone()).is_ok();
+            group.arrived(&request, &answer, is_awaited);
+            drop(under_way);
+        });
+        answer.await.expect("what is on its way arrives")
     }
 }
 
 /// A commit that has begun and not ended.
-struct UnderWay<'a> {
-    member: &'a Member,
+#[derive(Debug)]
+struct UnderWay {
+    shared: Arc<Shared>,
     tp: TopicPartition,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut client = self.member.client();
+        let mut client = self.shared.client();
         if let Some(count) = client.under_way.get_mut(&self.tp) {
             *count -= 1;
             if *count == 0 {
@@ -209,7 +242,7 @@ impl Drop for UnderWay<'_> {
             }
         }
         drop(client);
-        self.member.commit_ended.notify_waiters();
+        self.shared.commit_ended.notify_waiters();
     }
 }
 
@@ -221,12 +254,19 @@ impl Group for Member {
     fn commit<'a>(&'a self, lane: &'a Arc<LaneLease>, commit: Committed) -> BoxFuture<'a, Result<(), CommitError>> {
         Box::pin(async move {
             let request = CommitRequest { member: self.id, tp: lane.tp.clone(), commit };
-            let Some(_under_way) = self.begin(lane) else { return Err(CommitError::LaneDead) };
+            let Some(under_way) = self.begin(lane).map(Arc::new) else { return Err(CommitError::LaneDead) };
             let fate = self.group.fate(&request);
             if let Some(held) = &fate.held {
                 held.opened().await;
             }
-            let sent = if fate.arrives { self.send(lane, &request) } else { Ok(()) };
+            let sent = match fate.travels {
+                _ if !fate.arrives => Ok(()),
+                None => self.send(lane).and_then(|(_alive, generation)| self.group.commit(&request, generation)),
+                Some(travels) => match self.send(lane).map(|(_alive, generation)| generation) {
+                    Ok(generation) => self.deliver(request, generation, travels, Arc::clone(&under_way)).await,
+                    Err(e) => Err(e),
+                },
+            };
             if let Some(answered) = &fate.answered {
                 answered.opened().await;
             }
@@ -242,7 +282,6 @@ impl Group for Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Gate;
     use crate::scripted::group::Fate;
     use crate::scripted::order::Order;
 
@@ -310,6 +349,30 @@ mod tests {
         let request = CommitRequest { member: one.id(), tp: tp(0), commit: at(3) };
         assert_eq!(group.commit(&request, 2), Ok(()));
         assert!(matches!(group.commit(&request, 1), Err(CommitError::StaleMember(_))));
+    }
+
+    /// As a request on a socket: whoever sent it may be dead when it arrives, and what it sent first arrives first.
+    #[tokio::test]
+    async fn a_commit_that_was_sent_arrives_whatever_becomes_of_its_sender() {
+        let (group, [one, _], [mut events, _]) = two_members().await;
+        let (lanes, gates) = (leases(&mut events), [Gate::default(), Gate::default()]);
+        for (lane, gate) in lanes.iter().zip(&gates) {
+            let travels = gate.clone();
+            group.set_commits(move |_| Fate { travels: Some(travels.clone()), ..Fate::default() });
+            let (member, lane) = (Arc::clone(&one), Arc::clone(lane));
+            let asked = tokio::spawn(async move { member.commit(&lane, at(4)).await });
+            tokio::task::yield_now().await;
+            asked.abort();
+        }
+        one.crash();
+        gates[1].open();
+        tokio::task::yield_now().await;
+        assert!(group.accepted().is_empty(), "the second one is behind the first");
+        gates[0].open();
+        while group.accepted().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(group.accepted().iter().map(|a| a.tp.partition).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use super::plan::Event;
 use super::process::TOPIC;
 use super::story::Story;
 use super::vitals::DOOMS;
+use super::world::HOUR;
 
 /// How far the wall clock may be off while the store goes on to believe it, in milliseconds: S3 puts up with a quarter of an hour.
 const CLOCK_NEAR_MS: u64 = 14 * 60_000;
@@ -37,7 +38,7 @@ impl Story {
             Event::Compaction => self.compaction(),
             Event::Truncation => self.truncation(),
             Event::Corruption => self.corruption(),
-            Event::Weather => self.store_weather(),
+            Event::Weather => self.store_weather().await,
             Event::Jump => self.clock_jump(),
             Event::Lifecycle => self.lifecycle().await,
             Event::Recreation => self.recreation().await,
@@ -171,11 +172,21 @@ impl Story {
         self.shared.cluster.change(&tp, |log| log.corrupt(from..to, if for_good { u32::MAX } else { 1 }));
     }
 
-    fn store_weather(&mut self) {
-        let hour = Duration::from_secs(3600);
-        match self.world().below(2) {
-            0 => self.world().deny(self.world().between(Duration::from_secs(5), Duration::from_secs(300))),
-            _ => self.world().take_store_down(self.world().between(Duration::from_secs(10), hour)),
+    async fn store_weather(&mut self) {
+        match self.world().below(4) {
+            0 | 1 => self.world().deny(self.world().between(Duration::from_secs(5), Duration::from_secs(300))),
+            2 => self.world().take_store_down(self.world().between(Duration::from_secs(10), HOUR)),
+            _ => self.hour_without_store().await,
+        }
+    }
+
+    /// For an hour nobody can store anything, and everybody goes on trying. Nothing else happens meanwhile.
+    async fn hour_without_store(&mut self) {
+        self.world().take_store_down(HOUR);
+        let until = Instant::now() + HOUR;
+        while Instant::now() < until {
+            tokio::time::sleep(self.world().between(Duration::from_secs(5), Duration::from_secs(20))).await;
+            self.see_to_processes().await;
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Fault {
     Denied,
     /// The store is down for up to an hour; felt once by each operation.
     StoreDown,
+    /// The store is down for a whole hour; felt once by each operation that is refused in its last minute.
+    StoreDownAnHour,
     /// A lifecycle rule aborts every open upload.
     UploadsAborted,
     /// An OffsetCommit is lost on its way.
@@ -43,6 +45,10 @@ pub enum Fault {
     CommitAnswerLost,
     /// The client holds an OffsetCommit while it looks for the coordinator.
     CommitHeld,
+    /// An OffsetCommit is on its way for seconds, and what its process sends later is behind it.
+    CommitDelayed,
+    /// An OffsetCommit is accepted after its process has died.
+    CommitOfTheDead,
     /// An OffsetCommit is refused while the group rebalances.
     RebalanceInProgress,
     /// An OffsetFetch fails.
@@ -80,7 +86,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::Throttled,
         Self::ServerError,
         Self::ServerErrorAfter,
@@ -92,10 +98,13 @@ impl Fault {
         Self::ErrorBody,
         Self::Denied,
         Self::StoreDown,
+        Self::StoreDownAnHour,
         Self::UploadsAborted,
         Self::CommitLost,
         Self::CommitAnswerLost,
         Self::CommitHeld,
+        Self::CommitDelayed,
+        Self::CommitOfTheDead,
         Self::RebalanceInProgress,
         Self::FetchFailed,
         Self::QuestionFailed,

@@ -20,7 +20,7 @@ use crate::scripted::group::{Fate, MemberId, ScriptedGroup};
 use crate::scripted::log::Met;
 use crate::scripted::member::{Member, OUT_OF_REACH};
 
-/// Faults of commits that their senders have not felt yet. A lane has one commit under way at a time.
+/// Faults of commits that their senders have not felt yet. A lane waits for one commit at a time.
 pub type Pending = Arc<Mutex<BTreeMap<(MemberId, TopicPartition), Fault>>>;
 
 /// What tells an error of the simulation's from all others.
@@ -46,6 +46,13 @@ pub fn trouble(world: &Arc<World>, group: &Arc<ScriptedGroup>, cluster: &Arc<Scr
             None => noted.remove(&(request.member, request.tp.clone())),
         };
         fate
+    });
+    let of = Arc::clone(world);
+    group.set_arrivals(move |request, answer, is_awaited| {
+        of.trace(format_args!("m{} commit of {} arrived: {answer:?}", request.member, request.tp));
+        if answer.is_ok() && !is_awaited {
+            of.feel(Fault::CommitOfTheDead);
+        }
     });
     let of = Arc::clone(world);
     group.set_fetches(move |_| {
@@ -78,16 +85,30 @@ fn opens_after(span: Duration) -> Gate {
 }
 
 fn fate(world: &World) -> (Fate, Option<Fault>) {
-    let quick = opens_after(world.between(Duration::from_millis(1), Duration::from_millis(30)));
+    let between = |low, high| world.between(Duration::from_millis(low), Duration::from_millis(high));
+    // The way there, and the way back behind it.
+    let by = |way: Duration, back: Duration| (Some(opens_after(way)), Some(opens_after(way + back)));
+    let (way, back) = (between(1, 30), between(1, 30));
     if !world.strikes(world.plan.kafka_faults) {
-        return (Fate { answered: Some(quick), ..Fate::default() }, None);
+        let (travels, answered) = by(way, back);
+        return (Fate { travels, answered, ..Fate::default() }, None);
     }
-    let slow = || opens_after(world.between(Duration::from_millis(500), Duration::from_secs(20)));
-    match world.below(4) {
-        0 => (Fate { answered: Some(slow()), ..Fate::lost(false) }, Some(Fault::CommitLost)),
-        1 => (Fate { answered: Some(slow()), ..Fate::lost(true) }, Some(Fault::CommitAnswerLost)),
-        2 => (Fate { held: Some(slow()), ..Fate::default() }, Some(Fault::CommitHeld)),
-        _ => (Fate { answered: Some(quick), ..Fate::refused(CommitError::RebalanceInProgress) }, Some(Fault::RebalanceInProgress)),
+    let slow = || between(500, 20_000);
+    match world.below(5) {
+        0 => (Fate { answered: Some(opens_after(slow())), ..Fate::lost(false) }, Some(Fault::CommitLost)),
+        1 => {
+            let (travels, answered) = by(way, slow());
+            (Fate { travels, answered, ..Fate::lost(true) }, Some(Fault::CommitAnswerLost))
+        }
+        2 => (Fate { held: Some(opens_after(slow())), ..Fate::default() }, Some(Fault::CommitHeld)),
+        3 => {
+            let (travels, answered) = by(slow(), back);
+            (Fate { travels, answered, ..Fate::default() }, Some(Fault::CommitDelayed))
+        }
+        _ => (
+            Fate { answered: Some(opens_after(back)), ..Fate::refused(CommitError::RebalanceInProgress) },
+            Some(Fault::RebalanceInProgress),
+        ),
     }
 }
 
@@ -160,7 +181,8 @@ impl Group for SimulatedGroup {
                 self.world.note_commit(note.topic_hash());
             }
             let fault = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.member.id(), lane.tp.clone()));
-            if let Some(fault) = fault {
+            // What never got away was not delayed.
+            if let Some(fault) = fault.filter(|fault| *fault != Fault::CommitDelayed || result.is_ok()) {
                 self.world.feel(fault);
             }
             self.notice_absence(&result);

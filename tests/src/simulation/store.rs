@@ -85,7 +85,9 @@ impl FaultyStore {
             None | Some(Fault::Late | Fault::Twice) => {}
             // A request that was refused, or changed no data, has no effect for its sender to be wrong about.
             Some(Fault::ServerErrorAfter | Fault::ResetAfter) if !has_changed_data => {}
-            Some(fault @ (Fault::StoreDown | Fault::Denied | Fault::ClockJumped)) => self.world.feel_weather(fault, op),
+            Some(fault @ (Fault::StoreDown | Fault::StoreDownAnHour | Fault::Denied | Fault::ClockJumped)) => {
+                self.world.feel_weather(fault, op)
+            }
             Some(fault) => self.world.feel(fault),
         }
         if let (Ok(_), Some(asked)) = (&result, asked) {

@@ -33,9 +33,11 @@ pub const OPERATIONS: [&str; 12] = [
     "AbortMultipartUpload",
 ];
 
-/// What a process is doomed to die in: what it asks for rarely, and only in a recovery, stands more often.
-pub const DOOMS: [&str; 16] = [
+/// What a process is doomed to die in: what it asks for rarely, and only in a recovery, stands more often, and so do commits, which may arrive after it.
+pub const DOOMS: [&str; 18] = [
     "OffsetFetch",
+    "OffsetCommit",
+    "OffsetCommit",
     "OffsetCommit",
     "PutObject",
     "CreateMultipartUpload",

@@ -19,6 +19,12 @@ use super::uploads::UploadBook;
 use crate::generate::Rng;
 use crate::scripted::order::Order;
 
+/// How long a store is down at most.
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Who asks in this last part of an hour's outage has gone on asking: no back-off is as long.
+const LAST_OF_AN_OUTAGE: Duration = Duration::from_secs(60);
+
 /// A visible object's bytes, as they were once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writing {
@@ -54,7 +60,8 @@ struct Inner {
     writings: BTreeMap<String, Vec<Writing>>,
     uploads: UploadBook,
     denied_until: Instant,
-    down_until: Instant,
+    /// Since when the store is down, and until when.
+    down: (Instant, Instant),
     /// How often the store has begun to refuse everything, by what it does so for.
     outages: BTreeMap<Fault, u64>,
     /// Which operations have felt which outage.
@@ -105,7 +112,7 @@ impl World {
             writings: BTreeMap::new(),
             uploads: UploadBook::default(),
             denied_until: now,
-            down_until: now,
+            down: (now, now),
             outages: BTreeMap::new(),
             outages_felt: BTreeSet::new(),
             broken: BTreeSet::new(),
@@ -145,7 +152,7 @@ impl World {
     pub fn calm_down(&self) {
         self.calm.store(true, std::sync::atomic::Ordering::Relaxed);
         let mut inner = self.inner();
-        (inner.denied_until, inner.down_until, inner.leap.0) = (self.began, self.began, self.began);
+        (inner.denied_until, inner.down, inner.leap.0) = (self.began, (self.began, self.began), self.began);
     }
 
     /// Whether faults have stopped.
@@ -314,15 +321,19 @@ impl World {
     /// The store is down for this long.
     pub fn take_store_down(&self, span: Duration) {
         let mut inner = self.inner();
-        inner.down_until = Instant::now() + span;
-        *inner.outages.entry(Fault::StoreDown).or_default() += 1;
+        let now = Instant::now();
+        inner.down = (now, now + span);
+        for fault in [Fault::StoreDown, Fault::StoreDownAnHour] {
+            *inner.outages.entry(fault).or_default() += 1;
+        }
     }
 
     /// What the store refuses everything for now.
     pub fn weather(&self) -> Option<Fault> {
         let (now, inner) = (Instant::now(), self.inner());
         match () {
-            () if now < inner.down_until => Some(Fault::StoreDown),
+            () if now < inner.down.1 && now.duration_since(inner.down.0) >= HOUR - LAST_OF_AN_OUTAGE => Some(Fault::StoreDownAnHour),
+            () if now < inner.down.1 => Some(Fault::StoreDown),
             () if now < inner.denied_until => Some(Fault::Denied),
             () if now < inner.leap.0 => Some(Fault::ClockJumped),
             () => None,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use catchment::commit::proof::metadata;
 use catchment::intent::{CommitNote, Intent};
+use catchment::proof::metadata;
 use catchment::source::Source as _;
 use catchment::store::memory::MemoryStore;
 use catchment::store::{Guard, Metadata, ObjectStore, Payload};
