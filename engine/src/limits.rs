@@ -91,7 +91,7 @@ pub const SILENCES_MAX: usize = 4;
 pub const TOPIC_ABSENT_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a stop waits for windows that are pinned. With the anchors and the leaving of the group a stop takes less than 10 s.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(4);
 
 /// How long the anchors may take at a stop.
 pub const STOP_ANCHORS_DEADLINE: Duration = Duration::from_millis(1_500);

@@ -1,7 +1,9 @@
 """deploy/container: without an engine, what can be held against the repository, and the health check against a running service."""
 
+import contextlib
 import fnmatch
 import json
+import random
 import re
 import socket
 import subprocess
@@ -66,10 +68,22 @@ understood(json.loads(of("CMD")[0]) + ["--state", "/var/lib/catchment"], "CMD")
 # The health check, in the words that the engine would run, on a port of this test's.
 check = json.loads(re.search(r"CMD (\[.*\])", of("HEALTHCHECK")[0])[1])
 with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = str(free.getsockname()[1])
+    # Not one of those that the system hands out to whoever connects.
+    for port in random.sample(range(20000, 32000), 100):
+        with contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            break
+port = str(port)
 check = [word.replace("8520", port) for word in check]
-healthy = lambda: subprocess.run(check, capture_output=True, timeout=10).returncode == 0
+
+
+def healthy():
+    try:
+        return subprocess.run(check, capture_output=True, timeout=30).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
 with tempfile.TemporaryDirectory() as directory:
     expect(not healthy(), "healthy without a service")
     service = subprocess.Popen([binary(), "serve", "--state", directory, "--listen", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)

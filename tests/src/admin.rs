@@ -103,9 +103,17 @@ impl Admin {
         }
     }
 
-    /// First and next offset of a partition's log.
+    /// First and next offset of a partition's log. Waits for a leader, up to 30 s.
     pub fn log_range(&self, topic: &str, partition: i32) -> (i64, i64) {
-        self.client.inner().fetch_watermarks(topic, partition, PATIENCE).expect("the broker answers")
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // A broker that stood still is without its leaders for a moment.
+            match self.client.inner().fetch_watermarks(topic, partition, PATIENCE) {
+                Ok(range) => return range,
+                Err(e) => assert!(Instant::now() < deadline, "the broker does not answer: {e}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Deletes a group with all its offsets. Waits for members to leave, up to 30 s.

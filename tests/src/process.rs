@@ -19,6 +19,9 @@ use crate::stopwatch::Stopwatch;
 /// How often a wait looks again.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How long a stopwatch's witness may take to note what it overslept.
+const WITNESSED: Duration = Duration::from_millis(100);
+
 /// The features of the engine that is built for tests alone: one build for both of its binaries, each of which uses its half.
 const ARMED: &str = "catchment/crash-points,catchment-tests/sabotage";
 
@@ -200,7 +203,7 @@ impl Process {
     /// SIGKILL, waited for.
     pub fn kill(mut self) -> Exit {
         self.signal(Signal::SIGKILL);
-        self.wait(Duration::from_secs(10))
+        self.wait(Duration::from_secs(60))
     }
 
     /// SIGTERM, waited for up to `limit`.
@@ -237,7 +240,11 @@ impl Process {
             if let Some(status) = self.poll() {
                 return Exit { status, stdout: self.stdout.finish(), stderr: self.stderr.finish() };
             }
-            assert!(watch.elapsed() < limit, "{:?} did not end within {limit:?}{}", self.line, self.said());
+            if watch.elapsed() >= limit {
+                // After a standstill the watch's witness may not have noted yet what it overslept.
+                std::thread::sleep(WITNESSED);
+                assert!(watch.elapsed() < limit + WITNESSED, "{:?} did not end within {limit:?}{}", self.line, self.said());
+            }
             std::thread::sleep(TICK);
         }
     }

@@ -109,7 +109,7 @@ fn an_interrupt_before_and_after_the_kill_leaves_nothing_behind() {
         }
         assert_eq!(directories(&temporary).len(), 1, "the demo works in a directory of its own");
         process.signal(Signal::SIGINT);
-        let exit = process.wait(Duration::from_secs(10));
+        let exit = process.wait(LIMIT);
         exit.assert_code(1);
         assert!(exit.stderr.contains("interrupted"), "{moment}: {}", exit.stderr);
         assert_eq!(directories(&temporary), [] as [PathBuf; 0], "{moment}: a directory is left");

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use catchment::service::state::State;
@@ -17,8 +18,8 @@ use nix::sys::signal::Signal;
 /// How long a process may take for what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a stop may take.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a stop may take on a machine that has other things to do. `outages` shows that it takes less than ten seconds.
+const STOP: Duration = Duration::from_secs(60);
 
 /// Of ten restarts the slowest is the 99th percentile.
 const RESTARTS: usize = 10;
@@ -42,6 +43,9 @@ fn bed(partitions: i32, records: u64) -> Bed {
     bed
 }
 
+/// What is measured in seconds does not run beside what takes all of the machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Row P3: the first signal waits for what is pinned, the second waits for nothing.
 #[test]
 fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
@@ -53,7 +57,7 @@ fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
     bed.await_intent(&mut process);
     process.signal(Signal::SIGTERM);
     // Taken one by one: two signals of a kind at the same moment are one.
-    std::thread::sleep(Duration::from_millis(800));
+    process.wait_for_stderr("stopping: finishing what is pinned", PATIENCE);
     assert_eq!(process.poll(), None, "it waits for the store: {}", process.stderr());
     let watch = Stopwatch::start();
     process.signal(Signal::SIGTERM);
@@ -146,6 +150,7 @@ fn last_start(bed: &Bed) -> i64 {
 fn a_member_that_was_killed_stores_new_records_within_five_seconds_of_its_restart() {
     // Windows close by their size, a few records each: what is measured is not how long a window is open.
     const MEMBER: [&str; 4] = ["--instance-id", "member-1", "--max-bytes", "1KiB"];
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bed = bed(2, 400);
     let mut process = bed.backup(&MEMBER).spawn();
     process.wait_for_stdout(&bed.topic, PATIENCE);
@@ -193,6 +198,7 @@ fn trouble(number: u64) -> Fault {
 /// The binary with crash points, for its small parts: so windows of a few kilobytes are uploads.
 #[test]
 fn a_thousand_windows_with_faults_leave_no_upload_no_file_and_no_thread() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let config = Config { part_bytes_min: Some(1), ..Config::new(Personality::Minio) };
     let mut bed = Bed::new(Kafka::shared().bootstrap(), 4, Place::in_process_like(config));

@@ -24,8 +24,8 @@ use serde_json::Value;
 /// How long a running backup may take for what it does by itself: rejoin, catch up, find a stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a stop may take.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a stop may take on a machine that has other things to do. `outages` shows that it takes less than ten seconds.
+const STOP: Duration = Duration::from_secs(60);
 
 /// The same where an upload is gone: for two minutes its object may still appear. Or a log is short: that may pass for one.
 const LONG_WAIT: Duration = Duration::from_secs(240);
@@ -663,7 +663,7 @@ fn a_stop_leaves_nothing_behind_that_the_next_run_would_store_twice() {
     let mut process = bed.backup(&["--window", "1h"]).spawn();
     process.wait_for_stderr("backup runs", Duration::from_secs(60));
     std::thread::sleep(Duration::from_secs(2));
-    process.terminate(Duration::from_secs(10)).assert_code(0);
+    process.terminate(STOP).assert_code(0);
     bed.fill(100);
     bed.backup_all(&[]);
     bed.assert_complete("after a stop with an open window");

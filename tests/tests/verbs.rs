@@ -22,8 +22,8 @@ const SEED: u64 = 7;
 /// Records of each of the two partitions. Nothing else is in the topic, so offsets are sequence numbers.
 const RECORDS: u64 = 300;
 
-/// How long a stop may take.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a stop may take on a machine that has other things to do. `outages` shows that it takes less than ten seconds.
+const STOP: Duration = Duration::from_secs(60);
 
 /// A topic of plain records, backed up into a directory.
 struct Backup {

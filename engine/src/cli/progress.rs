@@ -362,6 +362,8 @@ mod tests {
         assert!((89..=90).contains(&dropped), "ten wait, and one may be on its way: {dropped}");
         drop(open);
         progress.finish();
+        // It waits for the screen for a moment only. This ends when that thread has.
+        let _ended = progress.shown.recv();
         let shown = taken.lock().unwrap().lines().count() as u64;
         assert_eq!(shown + dropped, 100);
         assert_eq!(progress.dropped.load(Ordering::Relaxed), 0, "it was mentioned");

@@ -49,20 +49,17 @@ impl Lane {
         let position = if removes(Switch::OffsetBehind) { (self.position - 1).max(0) } else { self.position };
         let commit = Committed { offset: position, leader_epoch: self.last.epoch_at(self.position), metadata: note.print() };
         let is_pin = matches!(note, CommitNote::Intent(_));
-        if let Err(e) = self.send_commit(&commit, is_pin).await? {
-            return Ok(Err(e));
+        // Once more if it is not there: a process that was frozen in between may have lost the lane, and its next owner has committed. Then it is refused.
+        for _ in 0..2 {
+            if let Err(e) = self.send_commit(&commit, is_pin).await? {
+                return Ok(Err(e));
+            }
+            if self.read_back || self.is_kept(&commit).await? {
+                self.read_back = true;
+                return Ok(Ok(()));
+            }
         }
-        if std::mem::replace(&mut self.read_back, true) || self.is_kept(&commit).await? {
-            return Ok(Ok(()));
-        }
-        // A process that was frozen in between may have lost the lane, and its next owner has committed. Then this one is refused.
-        if let Err(e) = self.send_commit(&commit, is_pin).await? {
-            return Ok(Err(e));
-        }
-        match self.is_kept(&commit).await? {
-            true => Ok(Ok(())),
-            false => Err(not_kept().into()),
-        }
+        Err(not_kept().into())
     }
 
     /// Sends a commit until the coordinator has answered it.

@@ -111,7 +111,7 @@ async fn a_collector_that_does_not_answer_holds_the_end_up_for_as_long_as_is_all
     let began = crate::clock::now();
     pusher.finish().await;
     let took = began.elapsed();
-    assert!(took >= LAST_PUSH && took < LAST_PUSH * 3, "{took:?}");
+    assert!(took >= LAST_PUSH && took < Duration::from_secs(9), "less than a push may take: {took:?}");
 }
 
 #[tokio::test]

@@ -198,6 +198,11 @@ fn record_v2(record: &Record, delta: i64, base_timestamp: i64) -> Vec<u8> {
 /// 128 MiB of zeros in a zstd frame.
 static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| Codec::Zstd.compress(&vec![0; 128 << 20]));
 
+/// Has [`Damage::Bomb`] ready before anybody waits for it.
+pub fn prepare_bomb() {
+    LazyLock::force(&BOMB);
+}
+
 /// The one record of a transaction's marker.
 fn control_record(commit: bool) -> Record {
     let kind = [0, 0, 0, u8::from(commit)];

@@ -36,6 +36,9 @@ const CELLS_AT_ONCE: usize = 32;
 /// [`PIN_AGE_MAX`](catchment::limits::PIN_AGE_MAX), on a machine that has too much to do, renews its pin before it sends anything, and hears what became of it.
 const UNAWARE_AT_ONCE: usize = 6;
 
+/// How often the latter are run again, at most, if none of a class sent anything.
+const AGAIN_MAX: usize = 2;
+
 /// Sleepers: 13 points that single PUTs of Parquet pass between pin and tidy and 19 of multipart uploads of raw values, in classes A, B, C.
 const SLEEPERS: u32 = (13 + 19) * 3;
 
@@ -145,15 +148,41 @@ struct Cell {
 }
 
 impl SleepersReport {
+    /// Runs cells, so many at a time, and adds what they found.
+    fn play(&mut self, at_a_time: usize, cells: &[Cell]) {
+        for (cell, (found, _)) in cells.iter().zip(at_once(at_a_time, cells, run_cell)) {
+            self.add(cell, found);
+        }
+    }
+
+    fn add(&mut self, cell: &Cell, found: Found) {
+        let woken = if cell.waking == Waking::Late { &mut self.late } else { &mut self.unaware };
+        woken.sleepers += u32::from(found.slept);
+        woken.sent[cell.class as usize] += found.sent;
+        woken.rewritten[cell.class as usize] += found.rewritten;
+        woken.fenced += u32::from(found.fenced);
+        self.compared += found.compared.records;
+        self.lost += found.compared.lost;
+        self.duplicated += found.compared.duplicated;
+        self.altered += found.compared.altered;
+        self.aborted += found.aborted;
+        self.failures.extend(found.failure.map(|why| CellFailure { id: cell.id(), why, replay: cell.replay() }));
+    }
+
+    /// Whether a process without its lanes sent what the guard of this class refuses, or what a store without one takes.
+    fn shows(&self, class: GuardClass) -> bool {
+        self.unaware.sent[class as usize] > 0 && (class != GuardClass::C || self.unaware.rewritten[class as usize] > 0)
+    }
+
     /// What a run of all cells met too seldom to show anything.
     pub fn shortfalls(&self) -> Vec<String> {
         let mut short = Vec::new();
         for (name, woken, all) in [("past their session", self.late, SLEEPERS), ("unaware", self.unaware, UNAWARE)] {
-            if woken.sleepers != all {
+            if woken.sleepers < all {
                 short.push(format!("{} of {all} {name} slept and woke", woken.sleepers));
             }
         }
-        if self.unaware.sent.contains(&0) || self.unaware.rewritten[GuardClass::C as usize] == 0 {
+        if !CLASSES.into_iter().all(|class| self.shows(class)) {
             short.push(format!("no request of a process without its lanes came, or none was felt: {}", self.unaware));
         }
         if self.aborted == 0 {
@@ -218,21 +247,18 @@ pub fn run(filter: &str) -> SleepersReport {
     let began = Instant::now();
     let cells: Vec<Cell> = cells().into_iter().filter(|cell| cell.id().contains(filter)).collect();
     let (unaware, late): (Vec<Cell>, Vec<Cell>) = cells.into_iter().partition(|cell| cell.waking == Waking::Unaware);
-    let found = [at_once(UNAWARE_AT_ONCE, &unaware, run_cell), at_once(CELLS_AT_ONCE, &late, run_cell)];
     let mut report = SleepersReport::default();
-    for (cell, (found, _)) in unaware.iter().chain(&late).zip(found.into_iter().flatten()) {
-        let woken = if cell.waking == Waking::Late { &mut report.late } else { &mut report.unaware };
-        woken.sleepers += u32::from(found.slept);
-        woken.sent[cell.class as usize] += found.sent;
-        woken.rewritten[cell.class as usize] += found.rewritten;
-        woken.fenced += u32::from(found.fenced);
-        report.compared += found.compared.records;
-        report.lost += found.compared.lost;
-        report.duplicated += found.compared.duplicated;
-        report.altered += found.compared.altered;
-        report.aborted += found.aborted;
-        report.failures.extend(found.failure.map(|why| CellFailure { id: cell.id(), why, replay: cell.replay() }));
+    report.play(UNAWARE_AT_ONCE, &unaware);
+    // How many are faster than the word that their session is over is chance: on a machine that has too much to do it may be none of a class.
+    for class in CLASSES.into_iter().filter(|_| filter.is_empty()) {
+        let of_class: Vec<Cell> = unaware.iter().filter(|cell| cell.class == class).copied().collect();
+        for _ in 0..AGAIN_MAX {
+            if !report.shows(class) {
+                report.play(UNAWARE_AT_ONCE, &of_class);
+            }
+        }
     }
+    report.play(CELLS_AT_ONCE, &late);
     report.seconds = began.elapsed().as_secs_f64();
     report
 }

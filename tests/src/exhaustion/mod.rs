@@ -19,6 +19,7 @@ pub use memory::{Batches, MemoryReport, stalled_store};
 pub use small_disk::SmallDisk;
 
 use crate::crashes::bench::{Bench, Form, Format, Sending};
+use crate::gate::Gate;
 use crate::process::{Exit, binary};
 
 /// How long a process may take that has what it needs.
@@ -112,10 +113,12 @@ pub fn two_of_one_name() -> Result<[Exit; 2], String> {
     let runtime = runtime();
     let bench = Bench::new(runtime.handle(), SMALL, GuardClass::A);
     let state = bench.store_state();
-    // Slow enough for both to be at work.
-    state.set_faults(|request| {
+    // What the first one stores is not answered before it has ended: only the second one can end it.
+    let answers = Gate::default();
+    let held = answers.clone();
+    state.set_faults(move |request| {
         let is_data = request.key.contains("dt=");
-        crate::s3::Fault { after: if is_data { Duration::from_secs(2) } else { Duration::ZERO }, ..crate::s3::Fault::default() }
+        crate::s3::Fault { held: is_data.then(|| held.clone()), ..crate::s3::Fault::default() }
     });
     let mut first = bench.program_of(binary(), "member-1").spawn();
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -126,7 +129,9 @@ pub fn two_of_one_name() -> Result<[Exit; 2], String> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let second = bench.program_of(binary(), "member-1").spawn();
-    let exits = [first.wait(PATIENCE), second.wait(PATIENCE)];
+    let first = first.wait(PATIENCE);
+    answers.open();
+    let exits = [first, second.wait(PATIENCE)];
     if exits.iter().all(|exit| exit.code() != Some(0)) {
         bench.take_everything();
         bench.finish()?;

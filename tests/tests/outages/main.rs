@@ -18,8 +18,11 @@ const BY_ARRIVAL: [&str; 4] = ["--window", "1s", "--window-by", "arrival"];
 /// How long a backup may take to have everything after a service came back: back-off pauses, sessions, the backlog.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
-/// How long a stop may take.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a stop may take on a machine that has other things to do.
+const STOP: Duration = Duration::from_secs(60);
+
+/// How long a stop takes at most.
+const STOP_PROMISED: Duration = Duration::from_secs(10);
 
 /// How long a service is away: longer than sessions, request time-outs and every pause between two attempts.
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -151,13 +154,13 @@ fn a_stop_during_work_takes_less_than_ten_seconds() {
     bed.fill(20_000);
     let mut process = bed.backup(&[]).spawn();
     process.wait_for_stdout(&bed.topic, CATCH_UP);
-    process.terminate(STOP).assert_code(0);
+    process.terminate(STOP_PROMISED).assert_code(0);
     let mut process = bed.backup(&[]).spawn();
     process.wait_for_stdout(&bed.topic, CATCH_UP);
     proxy.hang();
     bed.fill(2000);
     std::thread::sleep(Duration::from_secs(2));
-    process.terminate(STOP).assert_code(0);
+    process.terminate(STOP_PROMISED).assert_code(0);
     proxy.resume();
     bed.backup_all(&[]);
     bed.assert_complete("after two stops");

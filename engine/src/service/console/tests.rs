@@ -207,7 +207,7 @@ async fn a_session_is_a_cookie_for_no_script_and_no_other_site_and_ends_with_a_w
     assert_eq!(bench.get("/console", "en").await.status, StatusCode::SEE_OTHER);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_guesses_tokens_is_not_heard_any_more() {
     let bench = Bench::new().await;
     let mut statuses = Vec::new();

@@ -207,7 +207,7 @@ fn memory(cells: &mut Cells) {
         |bench| {
             Box::pin(async move {
                 bench.filled(250);
-                bench.event(When::Pin, |c| c.groups.commits_late_by = Duration::from_secs(20));
+                bench.event(When::Pin, |c| c.groups.commits_late_by = Duration::from_secs(3_600));
                 bench.reach_end().await?;
                 bench.script(|c| c.groups.commits_late_by = Duration::ZERO);
                 bench.fill(0, 100);

@@ -15,7 +15,7 @@ const ALWAYS: u32 = u32::MAX;
 const HALTED: u16 = 428;
 
 /// The pipeline's clock where the lane halts at once: no window closes by its age before that.
-const SLOW_CLOCK: u32 = 4;
+const SLOW_CLOCK: u32 = 1;
 
 const CONTINUE: &str = "{ corrupt_batch = \"continue\" }";
 

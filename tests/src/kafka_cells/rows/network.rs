@@ -57,8 +57,8 @@ fn outages(cells: &mut Cells) {
         Box::pin(async move {
             in_steps(bench);
             let down = Duration::from_secs(2);
-            bench.script(move |c| c.stop_for(1, down));
             let began = Instant::now();
+            bench.script(move |c| c.stop_for(1, down));
             bench.reach_end().await?;
             bench.saw("it waited for a broker", began.elapsed() >= down)?;
             bench.compare().await

@@ -95,6 +95,7 @@ fn truncation(cells: &mut Cells) {
                 bench.script(|c| c.batches_per_fetch = Some(1));
                 // No window closes by its age while the reader is told of the cut.
                 bench.settings.clock_factor = 2;
+                bench.settings.window = "5s";
                 bench.filled(400);
                 bench.event(When::FetchFrom(300), |c| {
                     let partition = c.partition(TOPIC, 0);

@@ -138,7 +138,7 @@ async fn a_session_of_a_token_that_is_gone_is_none() {
     assert_eq!(bench.ask("GET", "/console", &[("cookie", &cookie)], "").await.status, StatusCode::SEE_OTHER);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn wrong_further_tokens_are_counted_and_a_known_one_is_always_heard() {
     let bench = Bench::new().await;
     let text = bench.further("ci").await;
