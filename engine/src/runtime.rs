@@ -327,7 +327,11 @@ fn store_error(store: &dyn ObjectStore, e: StoreError) -> Error {
     Error::from(e).with("store", store.url())
 }
 
-async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec<String>> {
+/// The topics of a rule, once each.
+///
+/// # Errors
+/// `C0203` if one that is named does not exist; if the cluster does not answer.
+pub(crate) async fn matching_topics(source: &dyn Source, patterns: &[String]) -> Result<Vec<String>> {
     let mut topics = Vec::new();
     for pattern in patterns {
         let found = source.topics(pattern).await?;

@@ -1,4 +1,4 @@
-//! What `deploy/` holds is kept true: container file, systemd units, Helm chart, Debian package, alerts and dashboard, each by the tool that will read it
+//! What `deploy/` holds is kept true: container file, compose file, systemd units, Helm chart, Debian package, alerts and dashboard, each by the tool that will read it
 //! as far as one can be had here. The checks are programs, `tests/deploy/check_*.py`; a tool that is missing fails them.
 
 use std::path::{Path, PathBuf};
@@ -29,6 +29,11 @@ fn check(name: &str) {
 #[test]
 fn the_container_file_fits_the_repository_and_its_health_check_a_service() {
     check("container");
+}
+
+#[test]
+fn the_compose_file_fits_its_schema_and_its_parts_each_other() {
+    check("compose");
 }
 
 #[test]

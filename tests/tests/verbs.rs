@@ -700,6 +700,39 @@ fn on_stop_says_what_becomes_of_open_windows() {
     assert_eq!((&report["objects"], &report["compared"]), (&json!(2), &json!(2 * RECORDS)), "{report}");
 }
 
+#[test]
+fn a_dry_run_says_what_a_day_costs_and_writes_nothing() {
+    let (topic, kafka) = (unique("dry"), Kafka::shared().bootstrap());
+    let (admin, directory) = (Admin::new(kafka), tempfile::tempdir().expect("a temporary directory"));
+    // By the broker's clock: everything was written in the last hour.
+    admin.create_topic(&topic, 3, &[("message.timestamp.type", "LogAppendTime")]);
+    fill(kafka, &Plan::plain(SEED, &topic, 2, 2 * RECORDS));
+    let url = format!("file://{}/", directory.path().display());
+    let dry_run = |topic: &str, form: &str| {
+        Program::new(["backup", topic, "-b", kafka, "--to", &url, "--window", "5m", "--dry-run", "--log-format", form]).run(RUN_LIMIT)
+    };
+    let exit = dry_run(&topic, "text");
+    exit.assert_code(0);
+    for part in [topic.as_str(), "about 576 a day with windows of 5m", "720 requests", "Nothing was written, and no group was joined"] {
+        assert!(exit.stdout.contains(part), "no {part} in: {}", exit.stdout);
+    }
+    let told = parsed(&dry_run(&topic, "json").stdout);
+    let outlook = &told["outlook"];
+    let traffic = &outlook["topics"][0];
+    assert_eq!((&traffic["partitions"], &traffic["busy"]), (&json!(3), &json!(2)), "{told}");
+    assert_eq!((&traffic["records"], &traffic["records_an_hour"]), (&json!(2 * RECORDS), &json!(2 * RECORDS)), "{told}");
+    assert_eq!((&outlook["objects_a_day"], &outlook["small"]), (&json!(576.0), &json!(true)), "two busy partitions, 288 windows: {told}");
+    let bytes = |of: &Value| of.as_f64().expect("a number");
+    assert!(bytes(&traffic["weight"]["stored_bytes"]) > 0.0 && bytes(&outlook["bytes_a_day"]) > 0.0, "{told}");
+    assert!(told["example_key"].as_str().is_some_and(|key| key.contains(&topic)), "{told}");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it can be listed").count(), 0, "something was written");
+    let group = told["group"].as_str().expect("a group");
+    assert!((0..2).all(|partition| admin.group_offset(group, &topic, partition).is_none()), "something was committed");
+    let exit = dry_run(&unique("none"), "text");
+    exit.assert_code(3);
+    assert!(exit.stderr.contains("error[C0203]"), "{}", exit.stderr);
+}
+
 /// Code 5 takes as long as a broker is waited for: `docs.rs` and `refusals.rs` have it.
 #[test]
 fn every_reading_verb_ends_with_the_code_of_its_failure() {

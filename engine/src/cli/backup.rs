@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::metrics::WithMetrics;
 use super::progress::{Manner, Progress};
-use super::{Outcome, words};
+use super::{Outcome, dry_run, words};
 use crate::config::{
     Accept, BackupPlan, ByteSize, CodecKind, Config, FormatKind, FramingKind, Given, LayoutKind, OnStop, Overrides, Preset, RuleSettings,
     RunOptions, Span, StartPoint, WindowBy,
@@ -51,6 +51,9 @@ pub struct BackupArgs {
     /// Stop once everything that was readable at start is committed
     #[arg(long)]
     until_end: bool,
+    /// Say what it would make of the topics in a day, and write nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Answer the question of a stopped lane; may be repeated
     #[arg(long, value_name = "WHAT", value_parser = words::<Accept>())]
     accept: Vec<Accept>,
@@ -222,6 +225,9 @@ impl BackupArgs {
 }
 
 pub(super) fn main(args: BackupArgs, manner: Manner) -> Outcome {
+    if args.dry_run {
+        return dry_run::main(&args.into_plan()?, manner.form);
+    }
     #[cfg(feature = "crash-points")]
     return run_with_store(args.into_plan()?, manner, crate::crash::store);
     #[cfg(not(feature = "crash-points"))]

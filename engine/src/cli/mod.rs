@@ -17,6 +17,7 @@ pub mod backup;
 mod completions;
 mod config;
 pub mod demo;
+mod dry_run;
 mod held;
 mod logging;
 mod ls;

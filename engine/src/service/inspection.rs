@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catchment_formats::RecordView;
+use futures_util::future::try_join_all;
 use tokio::sync::{Notify, Semaphore};
 
 use super::changes::now_ms;
@@ -15,15 +16,19 @@ use crate::config::{BackupPlan, KafkaSettings, StoreSettings};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::runtime;
 use crate::source::kafka::{KafkaCluster, ReadShare};
-use crate::source::{PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition};
+use crate::source::{LogBounds, PartitionQueue, QueueEvent, QueueFault, Source, TopicPartition};
 use crate::store::key::{KeyParts, PROBES, TopicName};
 use crate::store::{Guard, GuardClass, Metadata, ObjectStore, Payload, StoreResult, probe};
 use crate::verify::Place;
 use crate::verify::rows::{self, FirstRows, text_of};
 
 mod answers;
+mod outlook;
 
 pub use answers::{Explained, PartitionExtent, Permission, Probed, Reached, Sample, TopicExtent, TopicFound};
+pub use outlook::{Obstacle, Outlook, Traffic, Weight};
+
+use outlook::Scale;
 
 /// Questions at a time. Each holds a client with its threads.
 const AT_ONCE: usize = 4;
@@ -37,8 +42,14 @@ const SHARE: ReadShare = ReadShare { bytes: 8 << 20, partitions: 1 };
 /// How long sample records are waited for.
 const SAMPLE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Records of a topic that are weighed: enough for compression to find what they have in common.
+const WEIGHED: usize = 2_000;
+
 /// Topics of a search that are described at most.
 pub const TOPICS_MAX: usize = 100;
+
+/// Partitions that are asked for at the same time.
+const BOUNDS_AT_ONCE: usize = 16;
 
 /// Partitions whose extent is asked for at most: three small requests each.
 const PARTITIONS_MAX: i32 = 256;
@@ -135,12 +146,7 @@ impl Inspector {
     pub async fn explain(&self, plan: &BackupPlan) -> Result<Explained> {
         let _turn = self.turn.acquire().await;
         let cluster = KafkaCluster::connect(plan.kafka.clone(), SHARE).await?;
-        let mut names = Vec::new();
-        for pattern in &plan.topics {
-            names.extend(cluster.topics(pattern).await?);
-        }
-        names.sort();
-        names.dedup();
+        let names = runtime::matching_topics(&*cluster, &plan.topics).await?;
         let all = cluster.catalogue().await?;
         let topics: Vec<TopicFound> = found(all).filter(|topic| names.contains(&topic.name)).collect();
         let partitions: f64 = topics.iter().map(|topic| f64::from(topic.partitions)).sum();
@@ -152,6 +158,21 @@ impl Inspector {
             topics,
             objects_an_hour: partitions * 3_600.0 / every,
         })
+    }
+
+    /// What a rule with this plan makes of its topics in a day, from what so many of them had lately.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or a topic does not exist.
+    pub async fn outlook(&self, plan: &BackupPlan, topics_max: usize) -> Result<Outlook> {
+        let _turn = self.turn.acquire().await;
+        let cluster = KafkaCluster::connect(plan.kafka.clone(), SHARE).await?;
+        let names = runtime::matching_topics(&*cluster, &plan.topics).await?;
+        let mut topics = Vec::new();
+        for name in names.iter().take(topics_max) {
+            topics.push(traffic(&cluster, name, plan).await?);
+        }
+        Ok(Outlook::new(topics, names.len(), plan))
     }
 
     /// What an object says of itself, and its first records.
@@ -206,18 +227,52 @@ fn found(topics: Vec<(String, i32)>) -> impl Iterator<Item = TopicFound> {
 }
 
 async fn extent(cluster: &KafkaCluster, name: &str) -> Result<TopicExtent> {
+    Ok(extent_and_lately(cluster, name).await?.0)
+}
+
+/// What a topic had lately, and what its records weigh: by the partition that had most.
+async fn traffic(cluster: &Arc<KafkaCluster>, name: &str, plan: &BackupPlan) -> Result<Traffic> {
+    let (extent, lately, partitions) = extent_and_lately(cluster, name).await?;
+    let mut scale = Scale::new(plan.encoding);
+    let most = extent.partitions.iter().zip(&lately).max_by_key(|(partition, lately)| (**lately, partition.end - partition.start));
+    if let Some((most, _)) = most {
+        let tp = TopicPartition { topic: Arc::from(name), partition: most.partition };
+        read_last(cluster, &tp, WEIGHED, SAMPLE_PATIENCE, &mut |record| scale.put(record)).await?;
+    }
+    // Partitions that were not asked for are taken to be like the others.
+    let all = f64::from(partitions) / extent.partitions.len().max(1) as f64;
+    let of_all = |n: f64| (n * all).round();
+    Ok(Traffic {
+        topic: extent.name,
+        partitions: usize::try_from(partitions).unwrap_or_default(),
+        busy: of_all(lately.iter().filter(|records| **records > 0).count() as f64) as usize,
+        records: of_all(extent.records as f64) as i64,
+        records_an_hour: of_all(extent.records_last_hour as f64) as i64,
+        weight: scale.weight(),
+    })
+}
+
+/// With the records of the last hour, by partition, and the number of partitions: these are of the first 256 at most.
+async fn extent_and_lately(cluster: &KafkaCluster, name: &str) -> Result<(TopicExtent, Vec<i64>, i32)> {
     let info = described(cluster, name).await?;
     let of = |partition| TopicPartition { topic: Arc::clone(&info.name), partition };
     let all: Vec<TopicPartition> = (0..info.partitions.min(PARTITIONS_MAX)).map(of).collect();
     let mut partitions = Vec::with_capacity(all.len());
-    for tp in &all {
-        let bounds = cluster.bounds(tp).await?;
-        partitions.push(PartitionExtent { partition: tp.partition, start: bounds.start, end: bounds.stable_end });
+    for some in all.chunks(BOUNDS_AT_ONCE) {
+        let bounds = try_join_all(some.iter().map(|tp| cluster.bounds(tp))).await?;
+        let extent_of = |(tp, bounds): (&TopicPartition, LogBounds)| PartitionExtent {
+            partition: tp.partition,
+            start: bounds.start,
+            end: bounds.stable_end,
+        };
+        partitions.extend(some.iter().zip(bounds).map(extent_of));
     }
     let hour_ago = cluster.offsets_for_time(&all, now_ms() - 3_600_000).await?;
-    let lately = partitions.iter().zip(hour_ago).map(|(extent, then)| then.map_or(0, |then| (extent.end - then).max(0))).sum();
+    let since = |(extent, then): (&PartitionExtent, Option<i64>)| then.map_or(0, |then| (extent.end - then).max(0));
+    let lately: Vec<i64> = partitions.iter().zip(hour_ago).map(since).collect();
     let records = partitions.iter().map(|extent| extent.end - extent.start).sum();
-    Ok(TopicExtent { name: name.to_owned(), id: info.id, partitions, records, records_last_hour: lately })
+    let extent = TopicExtent { name: name.to_owned(), id: info.id, partitions, records, records_last_hour: lately.iter().sum() };
+    Ok((extent, lately, info.partitions))
 }
 
 async fn described(cluster: &KafkaCluster, name: &str) -> Result<crate::source::TopicInfo> {
@@ -230,28 +285,45 @@ async fn described(cluster: &KafkaCluster, name: &str) -> Result<crate::source::
 
 /// The last visible records of a partition, as many as there are among its last offsets, or as arrive in time.
 async fn last_records(cluster: &Arc<KafkaCluster>, tp: &TopicPartition, at_most: usize, patience: Duration) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    let mut keep = |record: &RecordView<'_>| {
+        samples.push(shown(tp, record));
+        samples.len() < at_most
+    };
+    read_last(cluster, tp, at_most, patience, &mut keep).await?;
+    Ok(samples)
+}
+
+/// Is shown records one by one, and says whether it wants more.
+type Reader<'a> = &'a mut (dyn FnMut(&RecordView<'_>) -> bool + Send);
+
+/// Reads the visible records among a partition's last offsets, as many as arrive in time.
+async fn read_last(cluster: &Arc<KafkaCluster>, tp: &TopicPartition, at_most: usize, patience: Duration, each: Reader<'_>) -> Result<()> {
     let bounds = cluster.bounds(tp).await?;
     let from = (bounds.stable_end - i64::try_from(at_most).unwrap_or(i64::MAX)).max(bounds.start);
     if from >= bounds.stable_end {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let (began, arrived) = (clock::now(), Arc::new(Notify::new()));
     let wake = Arc::clone(&arrived);
     let mut queue = cluster.open(tp, from, -1, Arc::new(move || wake.notify_one()))?;
-    let mut samples = Vec::new();
-    while !take(&mut *queue, tp, bounds.stable_end, &mut samples)? && samples.len() < at_most {
+    while !take(&mut *queue, tp, bounds.stable_end, each)? {
         if tokio::time::timeout(patience.saturating_sub(began.elapsed()), arrived.notified()).await.is_err() {
             break;
         }
     }
-    Ok(samples)
+    Ok(())
 }
 
-/// Takes what has arrived. True once the end was reached.
-fn take(queue: &mut dyn PartitionQueue, tp: &TopicPartition, end: i64, samples: &mut Vec<Sample>) -> Result<bool> {
+/// Takes what has arrived. True once the end was reached, or no more are wanted.
+fn take(queue: &mut dyn PartitionQueue, tp: &TopicPartition, end: i64, each: Reader<'_>) -> Result<bool> {
     while queue.fill() {
         match queue.peek() {
-            Some(QueueEvent::Record(record, _)) if record.offset < end => samples.push(shown(tp, &record)),
+            Some(QueueEvent::Record(record, _)) if record.offset < end => {
+                if !each(&record) {
+                    return Ok(true);
+                }
+            }
             Some(QueueEvent::End(_) | QueueEvent::Record(..)) => return Ok(true),
             Some(QueueEvent::Fault(fault)) => return Err(unreadable(tp, &fault)),
             None => break,

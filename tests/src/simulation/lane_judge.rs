@@ -77,6 +77,11 @@ impl<'a> LaneJudge<'a> {
         self.notes.first().map(|noted| noted.note.start())
     }
 
+    /// Whether the lane has committed anything before this.
+    pub(super) fn has_begun(&self, until: u64) -> bool {
+        self.notes.first().is_some_and(|noted| noted.order < until)
+    }
+
     /// NoDuplicate, Gapless, and what objects list as missing: within their ranges, pinned, and explained.
     pub(super) fn invariants(&mut self, start: Option<i64>, legacies: &[Legacy]) {
         let extents: Vec<Extent> = self.objects.iter().map(|o| o.proof.range.into()).collect();
@@ -163,8 +168,11 @@ impl<'a> LaneJudge<'a> {
         let (lane, mut violations) = (self.lane, Vec::new());
         for noted in self.notes.iter().filter(|noted| noted.order < until) {
             let by_then = &extents[..orders.partition_point(|order| *order < noted.order)];
-            // A hole that was read before the log was cut, and is committed behind that, has a record now: the next object lists it.
-            let is_listed = |offset| self.lists_cut(offset) && lane.was_cut(offset);
+            // A hole that was read before the log was cut, and is committed behind that, has a record now: the next object lists it. If the topic goes before
+            // there is a next one, what was written anew went with it, and what the lane was to list is judged as what it leaves.
+            let went_first = until < u64::MAX && !orders.iter().any(|order| (noted.order..until).contains(order));
+            let is_listed =
+                |offset| (lane.was_cut(offset) && self.lists_cut(offset)) || (went_first && lane.was_cut_before(offset, noted.order));
             let shows = |offset| !is_listed(offset) && lane.showed(offset..offset + 1, noted.order);
             let showed = |range: OffsetRange| (range.start..range.end).any(shows);
             violations.extend(no_loss(noted.offset, start, by_then, showed).map(|violation| (noted.order, violation)));

@@ -195,6 +195,11 @@ impl Lane {
         self.cuts.iter().any(|cut| cut.offsets.contains(&offset))
     }
 
+    /// Whether one did by then.
+    pub fn was_cut_before(&self, offset: i64, order: u64) -> bool {
+        self.cuts.iter().any(|cut| cut.order < order && cut.offsets.contains(&offset))
+    }
+
     /// Compaction takes the record that stands at an offset.
     pub fn compact(&mut self, offset: i64, order: u64) {
         if self.take(offset, Taken::Compaction, order) {

@@ -170,8 +170,9 @@ impl Court<'_> {
         // way for minutes overwrites the one that stands.
         let first = judge.first_start();
         let start = if self.world.plan.class == GuardClass::C { first.or(owned) } else { owned.or(first) };
-        // A topic that was gone when it was claimed has no lane, and where it began was asked of the next one.
-        if let Some(start) = start.filter(|start| first.is_some() && *start > lane.retained_to()) {
+        // A topic that was gone when it was claimed, or before its first commit came, has no lane, and where it began was asked of the next one.
+        let was_there = judge.has_begun(self.ledger.gone_at(place));
+        if let Some(start) = start.filter(|start| was_there && *start > lane.retained_to()) {
             judge.find(format_args!("the lane starts at {start}, behind the beginning of the log"));
         }
         judge.invariants(start, &all[..place]);

@@ -342,8 +342,9 @@ texts! {
     guard_hint: "A: atomic. B: loses races. C: none. Exactly-once holds with each; B and C cost waiting after a crash." / "A：原子。B：并发时可能失效。C：无。三者都能保证恰好一次；B 和 C 在崩溃后需要等待。",
     estimate: "Estimate" / "估算",
     estimate_files: "At most {} files an hour; the topics have had no records in the last hour." / "每小时最多 {} 个文件；这些主题最近一小时没有记录。",
-    estimate_sizes: "At most {} files an hour, about {} each before compression ({} an hour)." / "每小时最多 {} 个文件，压缩前每个约 {}（每小时 {}）。",
-    small_files: "Small files are slow to read. A longer window makes fewer and larger ones." / "小文件读取较慢。更长的窗口会产生更少、更大的文件。",
+    estimate_sizes: "About {} files an hour, {} each ({} an hour), if it goes on as in the last hour." / "如果保持最近一小时的情况：每小时约 {} 个文件，每个约 {}（每小时 {}）。",
+    window_advised: "They would be large enough with windows of {}." / "使用 {} 的窗口，文件就足够大。",
+    small_files: "Small files are slow to read." / "小文件读取较慢。",
     policy_for: "Least-privilege policy for {}" / "{} 的最小权限策略",
     // Files.
     directories: "Directories" / "目录",

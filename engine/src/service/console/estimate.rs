@@ -1,19 +1,15 @@
-//! How many files a rule will make in an hour, and how large, from what its topics have seen lately.
+//! How many files a rule will make in an hour, and how large, as its review tells it.
 
 use super::catalogue::Texts;
 use super::show;
 use crate::config::BackupPlan;
 use crate::error::Result;
-use crate::service::inspection::{Explained, Inspector, Sample};
+use crate::service::inspection::{Explained, Inspector, Outlook};
 
 /// Topics that are looked at; the others are taken to be like them.
 const TOPICS_MAX: usize = 3;
-/// Records of a topic that are weighed.
-const SAMPLE: usize = 20;
-/// Below this, readers spend their time on opening files.
-const SMALL: f64 = (16 << 20) as f64;
-/// What a record weighs beside its key and value.
-const OVERHEAD: usize = 16;
+
+const HOURS: f64 = 24.0;
 
 /// An estimate as it is shown.
 #[derive(Debug)]
@@ -21,6 +17,8 @@ pub(super) struct Estimate {
     pub(super) text: String,
     /// Whether the files would be small.
     pub(super) small: bool,
+    /// With which window they would not be.
+    pub(super) advice: Option<String>,
 }
 
 /// Looks at some of a rule's topics.
@@ -28,30 +26,19 @@ pub(super) struct Estimate {
 /// # Errors
 /// If the cluster does not answer.
 pub(super) async fn estimate(t: &Texts, inspector: &Inspector, plan: &BackupPlan, explained: &Explained) -> Result<Estimate> {
-    let (mut bytes, mut looked_at) = (0.0, 0);
-    for topic in explained.topics.iter().take(TOPICS_MAX) {
-        let extent = inspector.topic(&plan.kafka, &topic.name).await?;
-        let samples = inspector.sample(&plan.kafka, &topic.name, SAMPLE, false).await?;
-        bytes += extent.records_last_hour as f64 * weight(&samples);
-        looked_at += 1;
-    }
-    let all = bytes * explained.topics.len() as f64 / f64::from(looked_at.max(1));
-    Ok(told(t, explained.objects_an_hour, all))
+    Ok(told(t, explained.objects_an_hour, &inspector.outlook(plan, TOPICS_MAX).await?))
 }
 
-/// Bytes of a record on average.
-fn weight(samples: &[Sample]) -> f64 {
-    let bytes = |sample: &Sample| sample.key_bytes.unwrap_or(0) + sample.value_bytes.unwrap_or(0) + OVERHEAD;
-    if samples.is_empty() { 0.0 } else { samples.iter().map(bytes).sum::<usize>() as f64 / samples.len() as f64 }
-}
-
-fn told(t: &Texts, files: f64, bytes: f64) -> Estimate {
-    let files_text = show::count(files.ceil() as i64);
-    if bytes <= 0.0 || files <= 0.0 {
-        return Estimate { text: t.fill(t.estimate_files, &[&files_text]), small: false };
-    }
-    let each = bytes / files;
-    Estimate { text: t.fill(t.estimate_sizes, &[&files_text, &show::size(each), &show::size(bytes)]), small: each < SMALL }
+fn told(t: &Texts, files_at_most: f64, outlook: &Outlook) -> Estimate {
+    let files = |files: f64| show::count(files.ceil() as i64);
+    let text = if outlook.objects_a_day <= 0.0 {
+        t.fill(t.estimate_files, &[&files(files_at_most)])
+    } else {
+        let sizes = [outlook.object_bytes, outlook.stored_bytes_a_day / HOURS].map(show::size);
+        t.fill(t.estimate_sizes, &[&files(outlook.objects_a_day / HOURS), &sizes[0], &sizes[1]])
+    };
+    let advice = outlook.window_advised.as_ref().map(|window| t.fill(t.window_advised, &[window]));
+    Estimate { text, small: outlook.small, advice }
 }
 
 #[cfg(test)]
@@ -59,13 +46,30 @@ mod tests {
     use super::super::catalogue::ENGLISH;
     use super::*;
 
+    fn outlook(object_bytes: f64, small: bool) -> Outlook {
+        Outlook {
+            topics: Vec::new(),
+            of_topics: 1,
+            objects_a_day: 288.0,
+            requests_a_day: 288.0,
+            bytes_a_day: 1e9,
+            stored_bytes_a_day: 288.0 * object_bytes,
+            object_bytes,
+            small,
+            window_advised: small.then(|| "1h".to_owned()),
+            obstacle: None,
+            held_bytes: None,
+        }
+    }
+
     #[test]
     fn an_estimate_warns_of_small_files() {
-        let small = told(&ENGLISH, 12.0, 12.0 * 1024.0);
+        let small = told(&ENGLISH, 12.0, &outlook(1024.0, true));
         assert!(small.small && small.text.contains("12") && small.text.contains("1.0 KiB"), "{}", small.text);
-        let large = told(&ENGLISH, 12.0, 12.0 * 64.0 * 1024.0 * 1024.0);
-        assert!(!large.small && large.text.contains("64.0 MiB"), "{}", large.text);
-        assert!(!told(&ENGLISH, 12.0, 0.0).small, "nothing is known of an empty topic");
-        assert_eq!(weight(&[]), 0.0);
+        assert!(small.advice.is_some_and(|advice| advice.contains("1h")));
+        let large = told(&ENGLISH, 12.0, &outlook(64.0 * 1024.0 * 1024.0, false));
+        assert!(!large.small && large.text.contains("64.0 MiB") && large.advice.is_none(), "{}", large.text);
+        let nothing = told(&ENGLISH, 12.0, &Outlook { objects_a_day: 0.0, ..outlook(0.0, false) });
+        assert!(!nothing.small && nothing.text.contains("12"), "nothing is known of an empty topic");
     }
 }
