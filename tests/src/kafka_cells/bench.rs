@@ -334,8 +334,13 @@ impl Bench {
 
     /// Waits until the last run has told something.
     pub(crate) async fn await_note(&self, part: &str) -> Check {
+        self.await_note_or(part, |_| false).await
+    }
+
+    /// The same, or until something else has happened that makes it needless.
+    pub(crate) async fn await_note_or(&self, part: &str, mut or: impl FnMut(&mut Cluster) -> bool) -> Check {
         let watcher = self.watchers.last().cloned().unwrap_or_default();
-        let heard = |_: &mut Cluster| watcher.heard().notes.iter().any(|note| note.contains(part));
+        let heard = |cluster: &mut Cluster| watcher.heard().notes.iter().any(|note| note.contains(part)) || or(cluster);
         if self.broker.wait_until(PATIENCE, heard).await { Ok(()) } else { Err(format!("it never told {part}: {}", tail(&watcher))) }
     }
 
