@@ -1,4 +1,4 @@
-//! What a lane has seen of its current window, held against the [invariants](crate::invariants) while it runs.
+//! What a lane has seen of its current window, held against the [`crate::invariants`] while it runs.
 //!
 //! Place in the flow: told by the engine's `pin`, `publish` and `recover`. The invariants of the protocol that one
 //! lane can see for itself are asserted where they would break first: at most one intent is accepted for a start, and nothing is visible before its
