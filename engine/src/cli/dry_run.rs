@@ -110,7 +110,7 @@ mod tests {
 
     fn plan() -> BackupPlan {
         let config = crate::config::Config::parse(
-            "[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///tmp/x/\"\n[rule.orders]\nkafka = \"k\"\nstore = \"s\"\ntopics = [\"orders\"]\n",
+            "[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///tmp/x/\"\n[rule.orders.source]\nkafka = \"k\"\ntopics = [\"orders\"]\n[rule.orders.to]\nstore = \"s\"\n",
             "c.toml",
         );
         BackupPlan::new(&config.unwrap(), crate::config::Overrides::default(), crate::config::RunOptions::default()).unwrap()
