@@ -21,6 +21,7 @@ pub use small_disk::SmallDisk;
 use crate::crashes::bench::{Bench, Form, Format, Sending};
 use crate::gate::Gate;
 use crate::process::{Exit, binary};
+use crate::s3::Op;
 
 /// How long a process may take that has what it needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,7 +118,7 @@ pub fn two_of_one_name() -> Result<[Exit; 2], String> {
     let answers = Gate::default();
     let held = answers.clone();
     state.set_faults(move |request| {
-        let is_data = request.key.contains("dt=");
+        let is_data = request.op == Op::PutObject && request.key.contains("dt=");
         crate::s3::Fault { held: is_data.then(|| held.clone()), ..crate::s3::Fault::default() }
     });
     let mut first = bench.program_of(binary(), "member-1").spawn();

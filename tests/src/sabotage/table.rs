@@ -75,7 +75,7 @@ pub const CASES: [Case; 19] = [
     case("old-pin", &["it was not to be seen that the window was pinned again"], &[Layer::KafkaCells("k19.pin-again")]),
     case("unknown-answer", HOLE, &[SEEDS]),
     case("comparison", HOLE, &[Layer::S3Cells("PutObject/conflict")]),
-    case("tidy-last", HOLE, &[SEEDS]),
+    case("tidy-last", &["no object stands for", "but the objects end at"], &[SEEDS]),
     case("offset-behind", LOST, &[SEEDS]),
     case("leader-epoch", &["not stopped with C0423"], &[Layer::KafkaCells("k5.")]),
     case("topic-identity", &["is lost", "is altered"], &[SEEDS]),

@@ -168,11 +168,15 @@ impl<'a> LaneJudge<'a> {
         let (lane, mut violations) = (self.lane, Vec::new());
         for noted in self.notes.iter().filter(|noted| noted.order < until) {
             let by_then = &extents[..orders.partition_point(|order| *order < noted.order)];
-            // A hole that was read before the log was cut, and is committed behind that, has a record now: the next object lists it. If the topic goes before
-            // there is a next one, what was written anew went with it, and what the lane was to list is judged as what it leaves.
+            // A hole that was read before the log was cut, and is committed behind that, has a record now: the next object lists it, or a later commit
+            // says that one will. If the topic goes before that, what was written anew went with it; what the lane leaves is judged elsewhere.
             let went_first = until < u64::MAX && !orders.iter().any(|order| (noted.order..until).contains(order));
-            let is_listed =
-                |offset| (lane.was_cut(offset) && self.lists_cut(offset)) || (went_first && lane.was_cut_before(offset, noted.order));
+            let is_told =
+                |offset| self.notes.iter().any(|later| later.order > noted.order && later.cuts().iter().any(|gap| gap.covers(offset)));
+            let is_listed = |offset| {
+                (lane.was_cut(offset) && (self.lists_cut(offset) || is_told(offset)))
+                    || (went_first && lane.was_cut_before(offset, noted.order))
+            };
             let shows = |offset| !is_listed(offset) && lane.showed(offset..offset + 1, noted.order);
             let showed = |range: OffsetRange| (range.start..range.end).any(shows);
             violations.extend(no_loss(noted.offset, start, by_then, showed).map(|violation| (noted.order, violation)));
