@@ -95,6 +95,12 @@ fn other_files_are_not_ours() {
 }
 
 #[test]
+fn an_hour_that_is_unknown_stays_a_number() {
+    let topic = TopicName::new("orders");
+    assert!(template("{topic}/{dt}/{hour}").directory(&parts(&topic, None)).ends_with("/0/"));
+}
+
+#[test]
 fn layouts_have_names_and_texts_that_tell_them_apart() {
     let named = |name| Layout::named(name, Some("ckafka-1"), None).unwrap();
     let tencent = Layout::Tencent { instance: "ckafka-1".into(), topic_id: None };
