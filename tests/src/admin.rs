@@ -8,7 +8,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -105,15 +105,7 @@ impl Admin {
 
     /// First and next offset of a partition's log. Waits for a leader, up to 30 s.
     pub fn log_range(&self, topic: &str, partition: i32) -> (i64, i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // A broker that stood still is without its leaders for a moment.
-            match self.client.inner().fetch_watermarks(topic, partition, PATIENCE) {
-                Ok(range) => return range,
-                Err(e) => assert!(Instant::now() < deadline, "the broker does not answer: {e}"),
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        log_range(self.client.inner(), topic, partition)
     }
 
     /// Deletes a group with all its offsets. Waits for members to leave, up to 30 s.
@@ -217,6 +209,18 @@ fn has_no_broker_yet(result: &Result<String, (String, Code)>) -> bool {
 fn each(results: Vec<Result<String, (String, Code)>>, what: &str) {
     for result in results {
         result.unwrap_or_else(|(topic, e)| panic!("cannot {what} topic {topic}: {e}"));
+    }
+}
+
+/// First and next offset of a partition's log, by any client. Waits for a leader, up to 30 s: a broker that stood still is without its leaders for a moment.
+pub(crate) fn log_range<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> (i64, i64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(range) => return range,
+            Err(e) => assert!(Instant::now() < deadline, "the broker does not answer: {e}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

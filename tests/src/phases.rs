@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use crate::admin::GroupOffset;
+use crate::admin::{GroupOffset, log_range};
 use crate::s3::{FaultRule, Op};
 
 /// How long a service may take for one answer before the test fails.
@@ -256,15 +256,7 @@ impl Watch {
 
     /// The next offset of a partition's log.
     pub fn log_end(&self, partition: i32) -> i64 {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // A broker that stood still is without its leaders for a moment.
-            match self.consumer.fetch_watermarks(&self.topic, partition, PATIENCE) {
-                Ok((_, end)) => return end,
-                Err(e) => assert!(Instant::now() < deadline, "the broker does not answer: {e}"),
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        log_range(self.consumer.client(), &self.topic, partition).1
     }
 
     /// Which member has each partition, by the member's id; none while the group changes or its coordinator is not ready.
