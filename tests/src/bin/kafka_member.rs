@@ -1,7 +1,8 @@
 //! A group member in a process of its own, for tests that stop or kill one.
 //!
 //! Arguments: broker, rule, topic, `group.instance.id`. Standard input: `commit PARTITION OFFSET METADATA` a line. Standard output:
-//! `assigned N`, `fatal CODE`, and `ok` or `refused ERROR` for each commit.
+//! `assigned N`, `fatal CODE`, and `ok` or `refused ERROR` for each commit. A commit always names the lease by which its partition was
+//! assigned first: what a member that lost its partition, and perhaps was given it again since, had at hand.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -37,7 +38,9 @@ async fn main() {
             event = joined.events.recv() => match event {
                 Some(GroupEvent::Assigned(new)) => {
                     println!("assigned {}", new.len());
-                    leases.extend(new.into_iter().map(|l| (l.tp.partition, l)));
+                    for lease in new {
+                        leases.entry(lease.tp.partition).or_insert(lease);
+                    }
                 }
                 Some(GroupEvent::Fatal(e)) => println!("fatal {}", e.code),
                 None => return,

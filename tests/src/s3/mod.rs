@@ -18,10 +18,11 @@ mod request;
 mod state;
 mod xml;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catchment::store::GuardClass;
 use catchment::store::open::{Env, GivenCredentials, OpenOptions};
@@ -209,7 +210,15 @@ pub struct StoppedServer {
 
 impl StoppedServer {
     /// Starts it again on the same port with what it held.
+    ///
+    /// Its port is one of those that outgoing connections take theirs from: one of them may have it for a moment.
     pub async fn start(self) -> std::io::Result<S3Server> {
-        S3Server::serve(self.state, Some(self.address)).await
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            match S3Server::serve(Arc::clone(&self.state), Some(self.address)).await {
+                Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
+                started => return started,
+            }
+        }
     }
 }
