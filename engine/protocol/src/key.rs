@@ -200,8 +200,9 @@ impl Layout {
     /// # Errors
     /// C0316 with the longest key.
     pub fn check_length(&self, topic: &TopicName, limits: &StoreLimits) -> Result<(), Error> {
-        // The longest date is a date; partitions and offsets have at most this many digits.
-        let parts = KeyParts { topic, partition: i32::MAX, timestamp_ms: Some(PLAUSIBLE_FROM_MS), window_ms: 1 };
+        // The longest date is a date, and the longest hour has two digits; partitions and offsets have at most this many.
+        let last_hour = PLAUSIBLE_FROM_MS + 23 * 3_600_000;
+        let parts = KeyParts { topic, partition: i32::MAX, timestamp_ms: Some(last_hour), window_ms: 1 };
         let key = self.object_key(&parts, i64::MAX, &"x".repeat(EXTENSION_BYTES_MAX - 1));
         let segment = key.split('/').map(str::len).max().unwrap_or(0);
         if key.len() <= limits.key_bytes_max && segment <= limits.segment_bytes_max {

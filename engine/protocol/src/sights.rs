@@ -88,8 +88,8 @@ mod tests {
     #[should_panic(expected = "two intents were accepted for one start")]
     fn another_end_for_a_start_that_is_pinned_is_noticed() {
         let mut sights = Sights::default();
-        sights.pinned(&intent(0, 5, "k"));
-        sights.pinned(&intent(0, 6, "k"));
+        sights.pinned(&intent(5, 8, "k"));
+        sights.pinned(&intent(5, 9, "k"));
     }
 
     #[test]

@@ -40,6 +40,15 @@ mod tests {
         assert_eq!(nearest("", &keys), None);
     }
 
+    #[test]
+    fn distances_count_letters_and_swapped_neighbours_once() {
+        for (a, b, distance) in [("ab", "ba", 1), ("abcd", "abdc", 1), ("kitten", "sitting", 3), ("", "abc", 3), ("abc", "cba", 2)] {
+            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+        }
+        assert_eq!(nearest("xyzdefgh", &["abcdefgh"]), Some("abcdefgh"), "three of eight letters may differ");
+        assert_eq!(nearest("wxyzefgh", &["abcdefgh"]), None);
+    }
+
     proptest! {
         #[test]
         fn distance_is_symmetric(a in "[a-c]{0,6}", b in "[a-c]{0,6}") {

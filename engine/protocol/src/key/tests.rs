@@ -83,12 +83,30 @@ fn other_files_are_not_ours() {
         "orders/dt=2026-11-22/hour=5/orders+3+99999999999999999999.parquet",
         "orders/dt=2026-11-22/hour=5/_orders+3+00000000000000000042.parquet",
         "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000042",
+        "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000042.",
+        "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000042.par=quet",
+        "orders/dt=2026-11-22/hour=5/or ders+3+00000000000000000042.parquet",
         "orders/dt=2026-11-22/orders+3+00000000000000000042.parquet",
         "orders+3+00000000000000000042.parquet",
         "orders/dt=2026-11-22/hour=5/orders+3+00000000000000000042.parquet+1",
     ] {
         assert_eq!(Layout::Hive.parse_key(key), None, "{key}");
     }
+}
+
+#[test]
+fn an_hour_that_is_unknown_stays_a_number() {
+    let topic = TopicName::new("orders");
+    assert!(template("{topic}/{dt}/{hour}").directory(&parts(&topic, None)).ends_with("/0/"));
+}
+
+#[test]
+fn layouts_have_names_and_texts_that_tell_them_apart() {
+    let named = |name| Layout::named(name, Some("ckafka-1"), None).unwrap();
+    let tencent = Layout::Tencent { instance: "ckafka-1".into(), topic_id: None };
+    assert_eq!(["hive", "confluent", "tencent"].map(named), [Layout::Hive, Layout::Confluent, tencent]);
+    let texts = [Layout::Hive, Layout::Confluent, self::tencent(), template("{topic}/{dt}")].map(|layout| layout.to_string());
+    assert_eq!(texts, ["hive", "confluent", "tencent:ckafka-1/topic-2", "template:{topic}/{dt}"]);
 }
 
 #[test]
@@ -143,6 +161,11 @@ fn long_topics_are_refused_before_the_first_write() {
     assert_eq!(Layout::Hive.check_length(&long, &limits(1024, 255)).unwrap_err().code, Code(316));
     assert!(Layout::Hive.check_length(&TopicName::new(&"t".repeat(200)), &limits(1024, 255)).is_ok());
     assert!(Layout::Hive.check_length(&long, &limits(450, 450)).is_err());
+    // The longest key that there can be just fits: its hour has two digits.
+    let longest = KeyParts { partition: i32::MAX, ..parts(&long, Some(AT + 17 * 3_600_000)) };
+    let bytes = Layout::Hive.object_key(&longest, i64::MAX, "bin.zst").len();
+    assert!(Layout::Hive.check_length(&long, &limits(bytes, bytes)).is_ok());
+    assert!(Layout::Hive.check_length(&long, &limits(bytes - 1, bytes)).is_err());
 }
 
 fn topic_names() -> impl Strategy<Value = TopicName> {
