@@ -2,7 +2,7 @@
 #
 #   need build            C toolchain for librdkafka, OpenSSL, zstd and mimalloc, which are built from source
 #   need services         beside that: Java 17, Maven and openssl for Kafka, Go for MinIO and Helm, Python for the readers, promtool and
-#                         systemd-analyze for deploy/, Chromium for the console
+#                         systemd-analyze for deploy/, Chromium for the console, Valgrind for counts of instructions
 #
 # By the system's package manager as root or with passwordless sudo; else, or for what it does not have (Ubuntu: Chromium), given Docker,
 # the whole script again in a container that is root; else one line that says what to install.
@@ -37,6 +37,7 @@ missing() {
     have python3 && python3 -c 'import ensurepip, venv' 2> /dev/null || lacking+=(python3 python3-venv)
     have flock || lacking+=(util-linux)
     have promtool || lacking+=(prometheus)
+    have valgrind || lacking+=(valgrind)
     have systemd-analyze || lacking+=(systemd)
     have_browser || lacking+=("$(browser_packages)")
   fi

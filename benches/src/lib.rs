@@ -11,6 +11,7 @@
 //! | [`cost`], [`roles`] | what a process cost, and which of its threads |
 //! | [`figures`] | medians of pairs, spread, rounds that do not count |
 //! | [`row`], [`report`] | what is printed |
+//! | [`stages`] | the stages behind the client, for the benches and for counts of instructions |
 //! | [`engine`], [`broker`], [`machine`] | the binary, a broker to throw away, and where it all ran |
 
 pub mod broker;
@@ -24,6 +25,7 @@ pub mod measure;
 pub mod report;
 pub mod roles;
 pub mod row;
+pub mod stages;
 
 use std::fmt;
 use std::process::ExitCode;
