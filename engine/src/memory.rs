@@ -22,7 +22,7 @@ use crate::blocks::{BlockPool, FreeBlocks};
 use crate::budget::{CommonMemory, MemoryBudget};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::limits;
-use crate::pressure::PressureBoard;
+use crate::pressure::{PressureBoard, PressureCalls};
 
 /// The smallest part of the fetches' memory that is dealt out beyond what each partition needs, in bytes. Less would make clients come and go for nothing.
 const FETCH_STEP_MIN: u64 = 64 << 10;
@@ -57,7 +57,7 @@ struct Place {
     partitions: AtomicU32,
     fetch: watch::Sender<u64>,
     fetch_max: u64,
-    pressed: watch::Sender<u64>,
+    pressed: Arc<PressureCalls>,
     board: OnceLock<PressureBoard>,
 }
 
@@ -69,7 +69,7 @@ impl Place {
             partitions: AtomicU32::new(1),
             fetch: watch::Sender::new(fetch),
             fetch_max: fetch,
-            pressed: watch::Sender::new(0),
+            pressed: Arc::default(),
             board: OnceLock::new(),
         })
     }
@@ -115,7 +115,7 @@ impl SharedMemory {
     fn make_room(&self) {
         self.free.clear();
         if let Some(place) = self.by_use().first() {
-            place.pressed.send_modify(|n| *n += 1);
+            place.pressed.call();
         }
         // One whose store is away cannot help; the next one can.
         let _helps = self.by_use().iter().any(|place| place.close_largest());
@@ -322,15 +322,15 @@ impl Seat {
         self.place.board.get().expect("a pipeline seats its consumers before it starts them")
     }
 
-    /// Rises whenever this pipeline should let go of what it can.
-    pub fn pressed(&self) -> watch::Receiver<u64> {
-        self.place.pressed.subscribe()
+    /// Calls to let go of what this pipeline can.
+    pub fn pressed(&self) -> &Arc<PressureCalls> {
+        &self.place.pressed
     }
 
     /// A consumer starves: free blocks go, and whoever should give way begins uploads early.
     pub fn press(&self) {
         self.pool.shrink();
-        let press = |place: &Place| place.pressed.send_modify(|n| *n += 1);
+        let press = |place: &Place| place.pressed.call();
         match self.helpers() {
             None => press(&self.place),
             Some(house) => house.by_use().first().into_iter().for_each(|place| press(place)),

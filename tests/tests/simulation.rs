@@ -29,6 +29,21 @@ fn nothing_is_lost_duplicated_or_altered() {
     assert_eq!(report.shortfalls(), [""; 0], "every fault is felt, every operation killed in and what kills leave cleaned up often enough");
 }
 
+/// Nothing of a process gets into a trace: not its hash seeds, its time zone or where it runs.
+#[test]
+fn a_trace_is_the_same_in_other_processes() {
+    for seed in 1..=3 {
+        let here = run_seed(seed, Scope::Every, true).trace.join("\n") + "\n";
+        for zone in ["Asia/Shanghai", "America/Lima"] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut simulate = std::process::Command::new(env!("CARGO_BIN_EXE_simulate"));
+            let there = simulate.args(["--seed", &seed.to_string()]).env("TZ", zone).current_dir(&dir).output().expect("it runs");
+            assert!(there.status.success(), "{}", replay(seed, Scope::Every));
+            assert!(there.stdout == here.as_bytes(), "another trace in {zone}: {}", replay(seed, Scope::Every));
+        }
+    }
+}
+
 #[test]
 fn a_trace_is_the_same_byte_for_byte() {
     for (seed, scope) in (1..=5).flat_map(|seed| [(seed, Scope::Settled), (seed, Scope::Every)]) {

@@ -43,7 +43,7 @@ impl Lane {
     pub(super) async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
         let (run, mut events) = self.start_run(&resume).await?;
         let mut following = Following::new(Arc::clone(&run.0), resume);
-        let mut pressure = self.env.shared.seat.pressed();
+        let mut pressure = self.env.shared.seat.pressed().listener();
         let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
             let housekeeping = self.env.clock.sleep(house_due.saturating_sub(self.env.clock.steady()));
@@ -55,7 +55,7 @@ impl Lane {
                     continue;
                 }
                 event = events.recv() => event.ok_or_else(|| Exit::Restart("the run ended without a word".into()))?,
-                Ok(()) = pressure.changed() => {
+                () = pressure.called() => {
                     following.assembly.ship_early(self).await?;
                     continue;
                 }

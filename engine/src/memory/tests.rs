@@ -91,7 +91,7 @@ fn one_that_starves_in_its_share_is_helped_by_whoever_holds_most() {
     let (small, _little) = seated(&house, 1 << 20, 9);
     let (of_large, of_small) = (large.pressed(), small.pressed());
     small.press();
-    assert_eq!([&of_large, &of_small].map(|pressed| *pressed.borrow()), [1, 0]);
+    assert_eq!([&of_large, &of_small].map(|pressed| pressed.count()), [1, 0]);
     assert!(small.close_largest());
     assert_eq!([&large, &small].map(|seat| seat.board().take_request(0)), [true, false]);
     // What waits for the store is not helped by more that does.
@@ -108,7 +108,7 @@ fn one_that_starves_beyond_its_share_helps_itself() {
     let (of_large, of_larger) = (large.pressed(), larger.pressed());
     large.press();
     assert!(large.close_largest());
-    assert_eq!([&of_large, &of_larger].map(|pressed| *pressed.borrow()), [1, 0]);
+    assert_eq!([&of_large, &of_larger].map(|pressed| pressed.count()), [1, 0]);
     assert_eq!([&large, &larger].map(|seat| seat.board().take_request(0)), [true, false]);
 }
 
@@ -123,7 +123,7 @@ fn one_that_is_alone_presses_itself_and_waits_for_its_store() {
     assert!(!seat.close_largest() && !seat.board().take_request(0), "a quarter of its memory waits");
     drop(waiting);
     assert!(seat.close_largest() && seat.board().take_request(0));
-    assert_eq!((*pressed.borrow(), fetch(&seat), seat.sharers()), (1, 7, 1));
+    assert_eq!((pressed.count(), fetch(&seat), seat.sharers()), (1, 7, 1));
     seat.set_partitions(1_000).unwrap();
 }
 

@@ -102,7 +102,7 @@ impl Story {
         process.member.set_cut_off(true);
         process.vitals.set_frozen(fault == Fault::Frozen);
         process.vitals.begin_absence(fault, now);
-        slot.heals_at = Some(now + span);
+        (slot.away_since, slot.heals_at) = (Some(now), Some(now + span));
         slot.expires_at = Some(now + session);
         self.shared.world.trace(format_args!("slot {n}: {fault:?} for {span:?}"));
     }
@@ -203,15 +203,14 @@ impl Story {
 
     /// A lifecycle rule, or a person, aborts what uploads there are.
     async fn lifecycle(&mut self) {
-        let mut any = false;
         for key in self.shared.store.open_uploads() {
             for open in self.shared.store.list_uploads(&key).await.unwrap_or_default() {
-                any |= self.shared.store.abort_upload(&key, &open.id).await.is_ok();
+                if self.shared.store.abort_upload(&key, &open.id).await.is_ok() {
+                    self.world().trace(format_args!("a lifecycle rule aborts {} of {key}", open.id));
+                    self.world().unmet(|unmet| unmet.abort(&open.id));
+                }
                 self.world().uploads(|book| book.abort(&open.id, None));
             }
-        }
-        if any {
-            self.world().feel(Fault::UploadsAborted);
         }
     }
 
@@ -234,14 +233,13 @@ impl Story {
         self.stop_all(Duration::from_secs(60)).await;
         self.rebalance().await;
         tokio::time::sleep(Duration::from_secs(7 * 86_400)).await;
-        let had_any = self.partitions().iter().any(|tp| self.group.committed(tp).is_some());
+        let had: Vec<TopicPartition> = self.partitions().into_iter().filter(|tp| self.group.committed(tp).is_some()).collect();
         self.group.forget_offsets();
+        self.world().trace(format_args!("the group forgets its offsets of {had:?}"));
         let order = self.world().order.next();
         self.forgotten_at.push(order);
         self.world().anchors(|book| book.forget(Forgetting { order, stopped_at }));
-        if had_any {
-            self.world().feel(Fault::OffsetsForgotten);
-        }
+        self.world().unmet(|unmet| unmet.forget(had));
         let now = Instant::now();
         for slot in &mut self.slots {
             slot.starts_at = Some(now);

@@ -37,7 +37,7 @@ pub enum Fault {
     StoreDown,
     /// The store is down for a whole hour; felt once by each operation that is refused in its last minute.
     StoreDownAnHour,
-    /// A lifecycle rule aborts every open upload.
+    /// A lifecycle rule aborts an open upload, and a process is told that it is gone.
     UploadsAborted,
     /// An OffsetCommit is lost on its way.
     CommitLost,
@@ -69,7 +69,7 @@ pub enum Fault {
     Truncation,
     /// The topic is deleted and created again, and a lane goes on with the new one.
     Recreated,
-    /// A partition moves to another member while a window is open.
+    /// A partition with records to read moves, and its new owner begins.
     Revoked,
     /// A process is frozen past its session, and hears when it is awake that its lanes are not its own any more: by a commit that is refused, or by the
     /// coordinator.
@@ -80,13 +80,17 @@ pub enum Fault {
     Crashed,
     /// The wall clock jumps, by minutes or by more than a year, and somebody looks at it; where it is far off, also the store, once for each operation.
     ClockJumped,
-    /// The group's offsets expire while nobody runs.
+    /// The group's offsets expire while nobody runs, and a lane is told that there is none.
     OffsetsForgotten,
+    /// A process has so little memory that a window is closed early for want of it.
+    MemoryShort,
+    /// The group's session is so short that a process is given up which the longest would have kept, and it hears of that.
+    SessionShort,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::Throttled,
         Self::ServerError,
         Self::ServerErrorAfter,
@@ -121,6 +125,8 @@ impl Fault {
         Self::Crashed,
         Self::ClockJumped,
         Self::OffsetsForgotten,
+        Self::MemoryShort,
+        Self::SessionShort,
     ];
 }
 
@@ -136,6 +142,7 @@ impl Fault {
                 | Self::Frozen
                 | Self::CutOff
                 | Self::OffsetsForgotten
+                | Self::SessionShort
         )
     }
 

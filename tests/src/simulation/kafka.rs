@@ -160,6 +160,10 @@ impl Group for SimulatedGroup {
             self.travel().await;
             self.vitals.thawed().await;
             self.world.trace(format_args!("m{} fetched {tp}: {found:?}", self.member.id()));
+            if let Ok(found) = &found {
+                let met = self.world.unmet(|unmet| unmet.fetched(tp, found.is_some()));
+                met.into_iter().for_each(|fault| self.world.feel(fault));
+            }
             found
         })
     }

@@ -12,6 +12,7 @@
 //! | [`story`] | the beginning, the ticks, the end |
 //! | `events` | what happens between two ticks |
 //! | `supervisor` | who starts a process again, and who gets which partition |
+//! | [`unmet`] | what has happened and no process has met yet |
 //! | [`uploads`] | multipart uploads that nobody completes |
 //! | [`anchors`] | what anchors said, and when the store refused one |
 //! | [`directed`] | the same without chance, for tests that say what happens |
@@ -44,6 +45,7 @@ mod records;
 pub mod store;
 pub mod story;
 mod supervisor;
+pub mod unmet;
 pub mod uploads;
 pub mod verdict;
 pub mod vitals;

@@ -25,6 +25,9 @@ const PARTS_OF_A_WINDOW_MAX: u64 = 64;
 /// Sessions of a group, in seconds: about the shortest that brokers permit, an old default, and today's.
 const SESSIONS: [u64; 3] = [6, 10, 45];
 
+/// The longest of them.
+pub const SESSION_MAX: Duration = Duration::from_secs(SESSIONS[2]);
+
 /// How long a process may be frozen or cut off, in sessions.
 pub const ABSENCE_SESSIONS_MAX: u32 = 6;
 
@@ -75,12 +78,12 @@ impl Scope {
     /// What may happen; what stands twice is twice as likely.
     pub fn events(self) -> &'static [Event] {
         use Event::*;
-        const EVERY: [Event; 22] = [
-            Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Lifecycle, Stop, Break,
-            Absence, Absence, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
+        const EVERY: [Event; 23] = [
+            Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Lifecycle, Lifecycle, Stop,
+            Break, Absence, Absence, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
         ];
         match self {
-            Self::Settled => &EVERY[..14],
+            Self::Settled => &EVERY[..15],
             Self::Every => &EVERY,
         }
     }
@@ -107,7 +110,7 @@ pub struct Plan {
     pub window_bytes: u64,
     /// Bytes of an upload's first parts: small ones make uploads of small windows.
     pub part_bytes: u64,
-    /// Bytes for blocks, encoders and parts.
+    /// Bytes for blocks, encoders and parts. The least has room for few blocks of the smallest size, so that windows are closed for want of it.
     pub memory: usize,
     /// How objects are encoded.
     pub encoding: Encoding,
@@ -145,7 +148,7 @@ impl Plan {
             window_ms: [1_000, 5_000, 30_000, 120_000][pick(4) as usize],
             window_bytes: [2 << 10, 8 << 10, 64 << 10][pick(3) as usize],
             part_bytes: [256, 1 << 10, 16 << 20][pick(3) as usize],
-            memory: [1 << 20, 32 << 20][pick(2) as usize],
+            memory: [128 << 10, 256 << 10, 1 << 20, 32 << 20][pick(4) as usize],
             encoding: match (raw, pick(2)) {
                 (true, 0) => Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None },
                 (true, _) => Encoding { format: Format::Raw(Framing::Len32), codec: Codec::Zstd(1) },

@@ -23,6 +23,7 @@ use catchment::window::{CloseReason, WindowPolicy};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use super::faults::Fault;
 use super::kafka::{Pending, SimulatedGroup, SimulatedSource};
 use super::store::{FaultyStore, REQUEST_MAX};
 use super::vitals::{SimulatedClock, Vitals};
@@ -250,6 +251,9 @@ struct Notes {
 impl Reporter for Notes {
     fn window(&self, window: &WindowCommitted) {
         let WindowCommitted { tp, range, key, bytes, records, reason, missing, .. } = window;
+        if *reason == CloseReason::Pressure {
+            self.world.feel(Fault::MemoryShort);
+        }
         if *reason != CloseReason::Recovery {
             let order = self.world.order.next();
             self.world.uploads(|book| book.stand(key, self.life, order));

@@ -93,10 +93,21 @@ impl FaultyStore {
         if let (Ok(_), Some(asked)) = (&result, asked) {
             self.world.anchors(|book| book.answer(asked));
         }
-        if let Err(e) = &result {
-            self.world.trace(format_args!("p{} {op} {key} answered {:?} {}", self.process, e.kind, e.detail));
+        match &result {
+            Ok(answer) => self.world.trace(format_args!("p{} {op} {key} answered {}", self.process, brief(answer))),
+            Err(e) => self.world.trace(format_args!("p{} {op} {key} answered {:?} {}", self.process, e.kind, e.detail)),
         }
         result
+    }
+
+    /// Asks for something of an upload. That somebody else has aborted it is felt by the answer.
+    async fn of_upload<T>(&self, upload: String, asked: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+        let answer = asked.await;
+        let is_gone = answer.as_ref().is_err_and(|e| e.kind == StoreErrorKind::NoSuchUpload);
+        if is_gone && self.world.unmet(|unmet| unmet.missed(&upload)) {
+            self.world.feel(Fault::UploadsAborted);
+        }
+        answer
     }
 
     /// The request on its way: a task of its own, which nobody can call back.
@@ -289,37 +300,37 @@ impl StoreLayer for FaultyStore {
 
     fn upload_part<'a>(&'a self, key: &'a str, upload: &'a str, number: u32, body: Payload) -> BoxFuture<'a, StoreResult<Part>> {
         let sent = brief(&(upload, number, body.len(), body.crc64()));
-        let (of, upload) = (key.to_owned(), upload.to_owned());
+        let (of, id) = (key.to_owned(), upload.to_owned());
         let effect = self.effect(move |inner| {
-            let (of, upload, body) = (of.clone(), upload.clone(), body.clone());
-            Box::pin(async move { inner.upload_part(&of, &upload, number, body).await })
+            let (of, id, body) = (of.clone(), id.clone(), body.clone());
+            Box::pin(async move { inner.upload_part(&of, &id, number, body).await })
         });
-        Box::pin(self.call("UploadPart", Kind::Idempotent, key, sent, effect))
+        Box::pin(self.of_upload(upload.to_owned(), self.call("UploadPart", Kind::Idempotent, key, sent, effect)))
     }
 
     fn list_parts<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<Vec<Part>>> {
-        let (of, upload, sent) = (key.to_owned(), upload.to_owned(), upload.to_owned());
+        let (of, id) = (key.to_owned(), upload.to_owned());
         let effect = self.effect(move |inner| {
-            let (of, upload) = (of.clone(), upload.clone());
-            Box::pin(async move { inner.list_parts(&of, &upload).await })
+            let (of, id) = (of.clone(), id.clone());
+            Box::pin(async move { inner.list_parts(&of, &id).await })
         });
-        Box::pin(self.call("ListParts", Kind::Read, key, sent, effect))
+        Box::pin(self.of_upload(upload.to_owned(), self.call("ListParts", Kind::Read, key, upload.to_owned(), effect)))
     }
 
     fn complete_upload<'a>(&'a self, key: &'a str, upload: &'a str, parts: &'a [Part], guard: Guard) -> BoxFuture<'a, StoreResult<String>> {
         const OP: &str = "CompleteMultipartUpload";
         let sent = brief(&(upload, parts));
-        let (of, upload, parts, world) = (key.to_owned(), upload.to_owned(), parts.to_vec(), Arc::clone(&self.world));
+        let (of, id, parts, world) = (key.to_owned(), upload.to_owned(), parts.to_vec(), Arc::clone(&self.world));
         let write = move |inner: Arc<MemoryStore>, guard| -> BoxFuture<'static, StoreResult<String>> {
-            let (of, upload, parts, world) = (of.clone(), upload.clone(), parts.clone(), Arc::clone(&world));
+            let (of, id, parts, world) = (of.clone(), id.clone(), parts.clone(), Arc::clone(&world));
             Box::pin(async move {
-                let etag = inner.complete_upload(&of, &upload, &parts, guard).await?;
-                world.uploads(|book| book.complete(&upload));
+                let etag = inner.complete_upload(&of, &id, &parts, guard).await?;
+                world.uploads(|book| book.complete(&id));
                 Ok(etag)
             })
         };
         let effect = self.publish(key, guard, write, OP);
-        Box::pin(self.call(OP, Kind::Publish, key, sent, effect))
+        Box::pin(self.of_upload(upload.to_owned(), self.call(OP, Kind::Publish, key, sent, effect)))
     }
 
     fn abort_upload<'a>(&'a self, key: &'a str, upload: &'a str) -> BoxFuture<'a, StoreResult<()>> {

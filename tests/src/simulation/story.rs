@@ -35,10 +35,14 @@ pub(super) struct Slot {
     pub(super) starts_at: Option<Instant>,
     /// When the coordinator gives a silent member up.
     pub(super) expires_at: Option<Instant>,
+    /// Since when a process is frozen or cut off.
+    pub(super) away_since: Option<Instant>,
     /// When a frozen or cut-off process is well again.
     pub(super) heals_at: Option<Instant>,
     /// When a member that lost its session notices.
     pub(super) notices_at: Option<Instant>,
+    /// Whether the longest session would have kept it.
+    pub(super) is_gone_early: bool,
     /// The operation that the next process is to die in.
     pub(super) doom: Option<&'static str>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::faults::Fault;
+use super::plan::SESSION_MAX;
 use super::process::{Process, TOPIC};
 use super::story::{Slot, Story};
 
@@ -45,10 +46,15 @@ impl Story {
         }
         if is_due(self.slots[n].notices_at) {
             self.slots[n].notices_at = None;
+            let is_gone_early = std::mem::take(&mut self.slots[n].is_gone_early);
             if let Some(process) = &self.slots[n].process {
+                if is_gone_early && !process.member.assigned().is_empty() {
+                    self.world().feel(Fault::SessionShort);
+                }
                 if let Some(fault) = process.vitals.take_absence().filter(|_| !process.member.assigned().is_empty()) {
                     self.world().feel(fault);
                 }
+                self.world().trace(format_args!("slot {n}: m{} joins again", process.member.id()));
                 self.group.rejoin(&process.member).await;
                 self.unbalanced = true;
             }
@@ -72,12 +78,14 @@ impl Story {
     /// away for longer than a session, and has lanes to lose.
     fn get_well(&mut self, n: usize, now: Instant) {
         (self.slots[n].heals_at, self.slots[n].expires_at) = (None, None);
+        let away_since = self.slots[n].away_since.take();
         let Some(process) = &self.slots[n].process else { return };
         process.vitals.set_frozen(false);
         process.member.set_cut_off(false);
         let session = self.world().plan.session;
         process.vitals.end_absence(|since| self.group.has(process.member.id()) || now.duration_since(since) < session);
         if !self.group.has(process.member.id()) {
+            self.slots[n].is_gone_early = away_since.is_some_and(|since| now.duration_since(since) < SESSION_MAX);
             self.slots[n].notices_at = Some(now + self.world().between(Duration::ZERO, session));
         }
     }
@@ -111,12 +119,15 @@ impl Story {
                 let bounds = self.shared.cluster.look(tp, |log| log.bounds());
                 let had = reached.iter().any(|p| p.member.id() != member.id() && p.member.assigned().contains(tp));
                 if had && self.committed(tp) < bounds.stable_end && !self.world().is_calm() {
-                    self.world().feel(Fault::Revoked);
+                    self.world().unmet(|unmet| unmet.move_lane(tp));
                 }
                 of_member.push(tp.clone());
             }
         }
         self.world().trace(format_args!("rebalance over {} members", assignment.len()));
+        for (member, of_member) in &assignment {
+            self.world().trace(format_args!("m{} has {of_member:?}", member.id()));
+        }
         self.group.rebalance(&assignment).await;
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::anchors::AnchorBook;
 use super::faults::{Fault, Tally};
 use super::plan::Plan;
+use super::unmet::Unmet;
 use super::uploads::UploadBook;
 use crate::generate::Rng;
 use crate::scripted::order::Order;
@@ -59,6 +60,7 @@ struct Inner {
     /// Every content that a key has had, each other than the one before it.
     writings: BTreeMap<String, Vec<Writing>>,
     uploads: UploadBook,
+    unmet: Unmet,
     denied_until: Instant,
     /// Since when the store is down, and until when.
     down: (Instant, Instant),
@@ -111,6 +113,7 @@ impl World {
             anchors: AnchorBook::default(),
             writings: BTreeMap::new(),
             uploads: UploadBook::default(),
+            unmet: Unmet::default(),
             denied_until: now,
             down: (now, now),
             outages: BTreeMap::new(),
@@ -309,6 +312,11 @@ impl World {
     /// Looks up what is known of uploads, or enters it. Not to be called from within.
     pub fn uploads<T>(&self, act: impl FnOnce(&mut UploadBook) -> T) -> T {
         act(&mut self.inner().uploads)
+    }
+
+    /// Looks up what nobody has met yet, or enters it. Not to be called from within.
+    pub fn unmet<T>(&self, act: impl FnOnce(&mut Unmet) -> T) -> T {
+        act(&mut self.inner().unmet)
     }
 
     /// Credentials are refused for this long.
