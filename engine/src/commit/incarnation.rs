@@ -49,7 +49,8 @@ impl Lane {
         if self.has_proof_without_reading(&intent, &upload).await? && self.complete_upload(&mut intent, &upload).await?.is_some() {
             return Ok(true);
         }
-        // What is listed as missing from here on is not to be completed.
+        // What is listed as missing from here on is not to be completed; unless the lane is another's by now, whose upload it is.
+        self.pin(&intent).await?;
         self.give_up(&intent.key, &upload).await?;
         Ok(false)
     }

@@ -20,7 +20,7 @@ use crate::store::parts::fit;
 use crate::store::{Part, StoreErrorKind};
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
-const COMPLETE_WAIT: Duration = Duration::from_secs(120);
+pub(super) const COMPLETE_WAIT: Duration = Duration::from_secs(120);
 
 impl Lane {
     /// Whether an intent's upload would be an object that proves what it is. A raw one does so by its record, which its owner wrote
@@ -54,7 +54,12 @@ impl Lane {
             }
         }
         let began = self.env.clock.steady();
-        self.await_object(intent, || COMPLETE_WAIT.saturating_sub(self.waited_since(began))).await
+        let found = self.await_object(intent, || COMPLETE_WAIT.saturating_sub(self.waited_since(began))).await?;
+        if self.is_kept_by_guard(intent) {
+            // Nothing else is waited for there.
+            self.history.outwaited = Some((intent.at, intent.nonce.clone()));
+        }
+        Ok(found)
     }
 
     /// The parts that the store has of an upload; none if it knows no such upload.

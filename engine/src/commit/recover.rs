@@ -8,6 +8,7 @@ use std::time::Duration;
 use catchment_formats::{Encoding, GapCause, Missing};
 
 use super::driver::{Exit, Lane};
+use super::late_complete::COMPLETE_WAIT;
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::crash::{self, Point};
@@ -243,13 +244,19 @@ impl Lane {
     }
 
     /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published. So must its
-    /// record, where it has one, in every class: nothing guards that.
+    /// record, where it has one, in every class: nothing guards that. Where the guard is atomic, it refuses a full copy that comes behind less: a Complete that
+    /// the store has taken already, and shows late, is waited for.
     pub(super) async fn outwait_full_copy(&mut self, intent: &Intent) -> Result<Option<i64>, Exit> {
         if let Some(upload) = &intent.upload {
+            // Nobody has asked yet whose lane this is: of who was frozen since it read the intent, the upload is another one's now, which may be about to complete it.
+            self.pin(intent).await?;
+            // That pin says no more of when a request may be sent than the one before.
+            self.pinned_at = None;
             // Without this the upload could still be completed behind the smaller object.
             self.give_up(&intent.key, upload).await?;
         }
-        if (self.env.rule.has_atomic_guards() && !self.may_have_record(intent)) || removes(Switch::FullCopy) {
+        let by_guard = self.is_kept_by_guard(intent);
+        if (by_guard && intent.upload.is_none()) || removes(Switch::FullCopy) {
             return Ok(None);
         }
         let pin = (intent.at, intent.nonce.clone());
@@ -258,6 +265,9 @@ impl Lane {
         }
         let began = self.env.clock.steady();
         let left = || {
+            if by_guard {
+                return COMPLETE_WAIT.saturating_sub(self.waited_since(began));
+            }
             // What was sent under a pin that was read before now has landed a deadline from now, by the clock that is never set.
             let by_steady = self.env.rule.upload_deadline.saturating_sub(self.waited_since(began));
             if self.env.pace.is_kept(&*self.env.clock) { by_steady.min(self.young_for(intent)) } else { by_steady }
@@ -266,6 +276,11 @@ impl Lane {
         let found = self.await_object(intent, left).await?;
         self.history.outwaited = Some(pin);
         Ok(found)
+    }
+
+    /// Whether the store itself keeps what comes late from an intent's key, and nothing beside the key is to be kept.
+    pub(super) fn is_kept_by_guard(&self, intent: &Intent) -> bool {
+        self.env.rule.has_atomic_guards() && !self.may_have_record(intent)
     }
 
     /// Whether whoever pinned an intent may have written a record beside its object, or may still do so.
