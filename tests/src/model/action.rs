@@ -86,6 +86,8 @@ pub enum Move {
     Recover,
     /// ListParts.
     Parts,
+    /// ListParts names fewer parts than the store has.
+    PartsShort,
     /// HEAD, once a Complete must have shown its effect.
     LookAgain,
     /// The range is read again, up to this offset.
@@ -259,6 +261,8 @@ events! {
     PartsWhole,
     /// An intent's upload is gone.
     PartsGone,
+    /// An intent's upload seemed to lack parts.
+    PartsShort,
     /// The object of an upload that was gone appeared.
     GoneFound,
     /// It did not.
@@ -267,8 +271,12 @@ events! {
     ReadAgain,
     /// A range was read again from a compacted log.
     ReadAgainCompacted,
+    /// A range was read again in full while the intent's upload could still be completed.
+    ReadAgainBesideUpload,
     /// Kafka had lost a part of a pinned range.
     ReadAgainLess,
+    /// And the intent's upload, which could still be completed, was aborted.
+    UploadGivenUp,
     /// A full copy appeared before less was published.
     OutwaitFound,
     /// None did.

@@ -37,6 +37,10 @@ pub enum Mutant {
     UnknownIsDone,
     /// A Complete of an upload that is gone counts as done.
     GoneIsDone,
+    /// A recovery that finds the intent's upload gone reads the range again at once.
+    NoLookAgain,
+    /// A recovery completes the intent's upload by the parts that are listed, whatever was pinned.
+    AnyParts,
     /// 403 to a HEAD counts as absent.
     DeniedIsAbsent,
     /// The daily commit of an idle lane is made while an intent is open, too.
@@ -69,6 +73,8 @@ impl Mutant {
         Self::AbortYoung,
         Self::UnknownIsDone,
         Self::GoneIsDone,
+        Self::NoLookAgain,
+        Self::AnyParts,
         Self::DeniedIsAbsent,
         Self::RecommitOverIntent,
         Self::StartAtLogStart,
@@ -96,6 +102,8 @@ impl Mutant {
             Self::AbortYoung => "Uploads are aborted however young they are",
             Self::UnknownIsDone => "A request whose answer was lost counts as done",
             Self::GoneIsDone => "A Complete of an upload that is gone counts as done",
+            Self::NoLookAgain => "A pinned upload that is gone is replaced without a wait for its object",
+            Self::AnyParts => "A pinned upload is completed by whatever parts are listed",
             Self::DeniedIsAbsent => "403 to a HEAD counts as absent",
             Self::RecommitOverIntent => "The daily commit of an idle lane is made while an intent is open, too",
             Self::StartAtLogStart => "A lane that the group knows nothing of starts where the log does",

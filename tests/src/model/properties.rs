@@ -8,7 +8,7 @@ use stateright::{Model, Property};
 
 use super::bridge::{key_text, missing, range};
 use super::protocol::Protocol;
-use super::state::{Content, Fate, Lane, Life, Member, Note, Offset, Seen, State};
+use super::state::{Content, Fate, Lane, Life, Member, Note, Object, Offset, Seen, State};
 
 /// A property of every state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +27,8 @@ pub enum Invariant {
     OneIntent,
     /// An object lacks no more than was pinned as missing.
     MissingPinned,
-    /// Nothing is given up that the lane's owner still has: a young upload that the open intent names, or a window in its memory.
+    /// Nothing is given up that somebody still has: the lane's owner a young upload that the open intent names, or a window in its memory; the store a
+    /// copy whose Complete it has taken.
     Kept,
     /// When faults stop, every lane reaches its end: no state is stuck before that.
     Progress,
@@ -91,12 +92,27 @@ fn given_up(state: &State) -> Option<String> {
         return Some("a young upload that the open intent names was aborted by somebody else".into());
     }
     let owners = state.workers.iter().filter(|w| w.life == Life::Live && w.member == Member::Current);
-    owners.flat_map(|w| w.tasks.iter().zip(&state.lanes)).find_map(|(task, lane)| {
+    let held = owners.flat_map(|w| w.tasks.iter().zip(&state.lanes)).find_map(|(task, lane)| {
         let (intent, body) = (task.intent.filter(|_| !task.dead)?, task.body?);
-        let object = lane.object(intent.key).filter(|o| o.now.end == body.end)?;
-        let lacks = object.now.gap.map_or(0, |(from, to)| to - from) > body.gap.map_or(0, |(from, to)| to - from);
-        lacks.then(|| format!("the object of {} lacks records that the lane's owner still has", range(object.key.start, body.end)))
+        let object = lane.object(intent.key).filter(|object| lacks_more(object, &body))?;
+        Some(format!("the object of {} lacks records that the lane's owner still has", range(object.key.start, body.end)))
+    });
+    held.or_else(|| state.lanes.iter().find_map(taken_in_vain))
+}
+
+/// An object that came before a fuller copy which the store had in its hands.
+fn taken_in_vain(lane: &Lane) -> Option<String> {
+    lane.uploads.iter().filter(|upload| upload.fate == Fate::Completing).find_map(|upload| {
+        let content = upload.content?;
+        let object = lane.object(upload.key).filter(|object| lacks_more(object, &content))?;
+        Some(format!("the object of {} lacks records of a copy whose Complete was taken", range(object.key.start, content.end)))
     })
+}
+
+/// Whether an object lacks more than another copy of its range.
+fn lacks_more(object: &Object, copy: &Content) -> bool {
+    let lost = |content: &Content| content.gap.map_or(0, |(from, to)| to - from);
+    object.now.end == copy.end && lost(&object.now) > lost(copy)
 }
 
 /// The properties as stateright checks them. A broken one is reported once, for the first state that breaks it.
@@ -140,7 +156,7 @@ fn final_bytes(model: &Protocol, lane: &Lane) -> Option<invariants::Violation> {
         let reading = if model.setting.has_atomic_guards() { content.reading } else { false };
         format!("{} {:?} {reading}", content.end, content.gap)
     };
-    let prints = |of: fn(&super::state::Object) -> &Content| -> BTreeMap<String, String> {
+    let prints = |of: fn(&Object) -> &Content| -> BTreeMap<String, String> {
         lane.objects.iter().map(|o| (key_text(o.key), print(of(o)))).collect()
     };
     invariants::final_bytes(&prints(|o| &o.first), &prints(|o| &o.now)).into_iter().next()

@@ -148,6 +148,7 @@ impl Protocol {
             Move::DenyHead => self.denied_head(s, w, l),
             Move::Recover => self.recover(s, w, l),
             Move::Parts => self.list_parts(s, w, l),
+            Move::PartsShort => self.list_fewer_parts(s, w, l),
             Move::LookAgain => self.look_again(s, w, l),
             Move::ReadAgain(end) => self.read_again(s, w, l, end),
             Move::Outwait => self.outwait(s, w, l),

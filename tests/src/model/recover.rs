@@ -20,7 +20,7 @@ impl Protocol {
                 out.push(Move::Recover);
                 self.deny_head(s, out);
             }
-            (Step::Parts, _) => out.push(Move::Parts),
+            (Step::Parts, Some(intent)) => parts_moves(s, lane, &intent, out),
             // The wait is longer than a Complete that was taken needs to show its effect.
             (Step::Gone, Some(intent)) if intent.upload.is_none_or(|id| lane.upload(id).fate != Fate::Completing) => {
                 out.push(Move::LookAgain);
@@ -84,15 +84,14 @@ impl Protocol {
         s.workers[w].tasks[l] = Task { position: end, start: end, untidied: true, ..Task::at(Step::Reading) };
     }
 
-    /// R7, R3 and R4.
+    /// R3 and R4, and R7 where nothing stands: what becomes of the uploads of a key that stands is the sweep's, which is not modelled.
     pub(super) fn recover(&self, s: &mut State, w: usize, l: usize) {
-        let task = s.workers[w].tasks[l];
-        let intent = task.intent.expect("an intent was read");
-        let by = s.workers[w].member;
-        self.abort_stale(&mut s.lanes[l], intent.key, intent.upload, by);
+        let intent = s.workers[w].tasks[l].intent.expect("an intent was read");
         match self.finding(&s.lanes[l], l, &intent) {
             Finding::Absent => {
                 self.saw(Event::RecoveredAbsent);
+                let by = s.workers[w].member;
+                self.abort_stale(&mut s.lanes[l], intent.key, intent.upload, by);
                 self.after_absent(s, w, l, &intent);
             }
             Finding::Ours => {
@@ -141,9 +140,20 @@ impl Protocol {
     pub(super) fn list_parts(&self, s: &mut State, w: usize, l: usize) {
         let task = &mut s.workers[w].tasks[l];
         let upload = s.lanes[l].upload(task.intent.and_then(|intent| intent.upload).expect("an upload is named"));
-        let whole = upload.fate == Fate::Open && upload.content.is_some();
+        let whole = upload.is_whole();
         self.saw(if whole { Event::PartsWhole } else { Event::PartsGone });
-        task.step = if whole { Step::Send } else { Step::Gone };
+        let not_whole = if self.is(Mutant::NoLookAgain) { Step::ReadAgain } else { Step::Gone };
+        task.step = if whole { Step::Send } else { not_whole };
+    }
+
+    /// R5a: the parts that are listed are not those of the intent. The upload is there, so that nothing is waited for, and whoever has pinned it may still
+    /// complete it. A raw object whose record is missing is read again by the same steps.
+    pub(super) fn list_fewer_parts(&self, s: &mut State, w: usize, l: usize) {
+        self.saw(Event::PartsShort);
+        s.left.short_lists -= 1;
+        let task = &mut s.workers[w].tasks[l];
+        task.fewer = self.is(Mutant::AnyParts);
+        task.step = if task.fewer { Step::Send } else { Step::ReadAgain };
     }
 
     /// The object of an upload that is gone had time to appear.
@@ -161,34 +171,49 @@ impl Protocol {
         }
     }
 
-    /// R5b, and the first half of R5c.
+    /// The intent's range, as far as Kafka has it.
     pub(super) fn read_again(&self, s: &mut State, w: usize, l: usize, end: Offset) {
-        let by = s.workers[w].member;
-        let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
+        let (lane, task) = (&s.lanes[l], &s.workers[w].tasks[l]);
         let mut intent = task.intent.expect("an intent was read");
         intent.end = end;
         if self.is(Mutant::NewKey) {
             intent.key.directory = lane.directory(intent.key.start);
         }
-        let lost = bridge::lost_since_pin(&intent, task.position, lane.log_start);
-        if lost.is_none() {
-            self.saw(if lane.compacted { Event::ReadAgainCompacted } else { Event::ReadAgain });
-            let content = Content { end, gap: intent.gap, reading: lane.compacted };
-            self.encoded_again(lane, task, by, intent, content);
-            return;
+        if bridge::lost_since_pin(&intent, task.position, lane.log_start).is_none() {
+            self.read_whole(s, w, l, intent);
+        } else {
+            self.read_less(s, w, l, intent);
         }
+    }
+
+    /// R5b.
+    fn read_whole(&self, s: &mut State, w: usize, l: usize, intent: Intent) {
+        let by = s.workers[w].member;
+        let (lane, task) = (&mut s.lanes[l], &mut s.workers[w].tasks[l]);
+        self.saw(if lane.compacted { Event::ReadAgainCompacted } else { Event::ReadAgain });
+        if intent.upload.is_some_and(|id| lane.upload(id).fate == Fate::Open) {
+            self.saw(Event::ReadAgainBesideUpload);
+        }
+        let content = Content { end: intent.end, gap: intent.gap, reading: lane.compacted };
+        self.encoded_again(lane, task, by, intent, content);
+    }
+
+    /// The first half of R5c.
+    fn read_less(&self, s: &mut State, w: usize, l: usize, intent: Intent) {
         self.saw(Event::ReadAgainLess);
+        let by = s.workers[w].member;
+        s.workers[w].tasks[l].intent = Some(intent);
         if let Some(id) = intent.upload
-            && lane.upload(id).fate == Fate::Open
+            && s.lanes[l].upload(id).fate == Fate::Open
         {
-            // Without this the upload could still be completed behind the smaller object.
-            lane.upload_mut(id).end(Fate::Gone);
+            // Without this the upload could still be completed behind the smaller object, by who was frozen between its look at its pin's age and its
+            // request. The model makes these one step, so that no mutant shows it.
+            self.give_up(&mut s.lanes[l], id, by);
         }
-        task.intent = Some(intent);
         if self.setting.has_atomic_guards() {
             self.encode_less(s, w, l);
         } else {
-            task.step = Step::Outwait;
+            s.workers[w].tasks[l].step = Step::Outwait;
         }
     }
 
@@ -257,11 +282,21 @@ impl Protocol {
             Action::DeadlinePasses => self.waits_for_deadline(s),
             Action::Move(_, _, step) => match step {
                 Move::Pin(answer) | Move::Tidy(answer) => *answer == super::action::Answer::Arrives,
-                Move::Anchor | Move::RefuseCommit | Move::LoseAnswer | Move::Deny | Move::Conflict | Move::DenyHead => false,
+                Move::Anchor | Move::RefuseCommit | Move::LoseAnswer | Move::Deny | Move::Conflict | Move::DenyHead | Move::PartsShort => {
+                    false
+                }
                 _ => true,
             },
             _ => false,
         }
+    }
+}
+
+/// ListParts, which may name fewer parts of a whole upload than there are.
+fn parts_moves(s: &State, lane: &Lane, intent: &Intent, out: &mut Vec<Move>) {
+    out.push(Move::Parts);
+    if s.left.short_lists > 0 && intent.upload.is_some_and(|id| lane.upload(id).is_whole()) {
+        out.push(Move::PartsShort);
     }
 }
 

@@ -215,7 +215,7 @@ pub fn page(mutants: &[MutantReport]) -> String {
          Written by the model (`tests/src/model/`, explained in [model.md](model.md)); `tests/tests/model.rs` compares this page with what the model\n\
          finds. Each guard of the commit protocol is taken away, one at a time, and the rest is explored breadth first, so that what is\n\
          shown is a shortest way to the damage. The table names what broke in each class of store, and in how many steps; an empty field means\n\
-         that nothing broke there: the store's own guard, or another rule, stood in.\n\n\
+         that nothing broke there: the store's own guard, or another rule, stood in. Guards without a mutant stand in [model.md](model.md).\n\n\
          | mutant | A | B | C |\n| --- | --- | --- | --- |\n",
     );
     for mutant in mutants {

@@ -65,6 +65,7 @@ impl Setting {
             expiries: 0,
             regressions: 0,
             lost_uploads: 0,
+            short_lists: 0,
         },
     };
 

@@ -39,6 +39,8 @@ pub struct Faults {
     pub regressions: u8,
     /// The store's lifecycle rule aborts an upload.
     pub lost_uploads: u8,
+    /// The store lists fewer parts of an upload than it has.
+    pub short_lists: u8,
 }
 
 /// One partition of the rule, as Kafka and the store know it.
@@ -145,6 +147,11 @@ impl Upload {
     /// An id that nobody knows.
     pub const FREE: Self = Self { key: Key { start: 0, directory: 0 }, content: None, fate: Fate::Gone, old: false };
 
+    /// Whether all its parts are there and it lacks only its Complete.
+    pub fn is_whole(&self) -> bool {
+        self.fate == Fate::Open && self.content.is_some()
+    }
+
     /// It is no more. Its age does not matter then, but tells it from an id that nobody knows.
     pub fn end(&mut self, fate: Fate) {
         (self.fate, self.content, self.old) = (fate, None, true);
@@ -182,8 +189,20 @@ pub struct Request {
 pub enum Body {
     /// PutObject.
     Put(Content),
-    /// CompleteMultipartUpload.
+    /// CompleteMultipartUpload of all parts.
     Complete(u8),
+    /// The same of all parts but the last. Only a mutant sends it.
+    CompleteFewer(u8),
+}
+
+impl Body {
+    /// The upload that this completes.
+    pub fn upload(self) -> Option<u8> {
+        match self {
+            Self::Put(_) => None,
+            Self::Complete(id) | Self::CompleteFewer(id) => Some(id),
+        }
+    }
 }
 
 /// What was seen of a lane, for the invariants.
@@ -255,6 +274,8 @@ pub struct Task {
     pub body: Option<Content>,
     /// The upload of the open window.
     pub upload: Option<u8>,
+    /// Whether the intent's upload is to be completed by fewer parts than were pinned. Only a mutant does that.
+    pub fewer: bool,
     /// Whether the lane was revoked. Only mutants go on then.
     pub dead: bool,
 }
@@ -322,6 +343,7 @@ impl Task {
     pub fn request(&self) -> Option<Request> {
         let (Step::Sent(passed), Some(intent)) = (self.step, self.intent) else { return None };
         let body = match (intent.upload, self.body) {
+            (Some(upload), _) if self.fewer => Body::CompleteFewer(upload),
             (Some(upload), _) => Body::Complete(upload),
             (None, Some(content)) => Body::Put(content),
             (None, None) => return None,

@@ -49,15 +49,16 @@ impl Protocol {
 
     /// Whether a request would change anything if it took effect now.
     fn has_effect(&self, lane: &Lane, request: &Request) -> bool {
-        match request.body {
-            Body::Put(content) => self.guard_lets_pass(lane, request) && lane.object(request.key).is_none_or(|o| o.now != content),
-            Body::Complete(id) => self.guard_lets_pass(lane, request) && lane.upload(id).fate == Fate::Open,
-        }
+        let changes = match request.body {
+            Body::Put(content) => lane.object(request.key).is_none_or(|o| o.now != content),
+            Body::Complete(id) | Body::CompleteFewer(id) => lane.upload(id).fate == Fate::Open,
+        };
+        changes && self.guard_lets_pass(lane, request)
     }
 
     /// Whether a request can never change anything again: then it need not be remembered.
     fn is_spent(&self, lane: &Lane, request: &Request) -> bool {
-        let gone = matches!(request.body, Body::Complete(id) if lane.upload(id).fate != Fate::Open);
+        let gone = request.body.upload().is_some_and(|id| lane.upload(id).fate != Fate::Open);
         gone || !self.guard_lets_pass(lane, request)
     }
 
@@ -69,9 +70,10 @@ impl Protocol {
                 let over = self.show(&mut s.lanes[l], request.key, content);
                 self.saw(if over { Event::LandedOver } else { Event::LandedLate });
             }
-            Body::Complete(id) => {
+            Body::Complete(id) | Body::CompleteFewer(id) => {
                 self.saw(Event::CompleteTaken);
-                s.lanes[l].upload_mut(id).fate = Fate::Completing;
+                let upload = s.lanes[l].upload_mut(id);
+                (upload.content, upload.fate) = (Some(joined(upload, request.body)), Fate::Completing);
             }
         }
     }
@@ -93,7 +95,7 @@ impl Protocol {
 
     /// A request takes effect while its sender waits.
     pub(super) fn take_effect(&self, lane: &mut Lane, request: &Request) -> Effect {
-        if let Body::Complete(id) = request.body
+        if let Some(id) = request.body.upload()
             && lane.upload(id).fate != Fate::Open
         {
             // AWS answers 200 to a repeated Complete, COS and MinIO that there is no such upload.
@@ -105,8 +107,8 @@ impl Protocol {
         }
         let content = match request.body {
             Body::Put(content) => content,
-            Body::Complete(id) => {
-                let content = lane.upload(id).content.expect("a Complete lists all parts");
+            Body::Complete(id) | Body::CompleteFewer(id) => {
+                let content = joined(lane.upload(id), request.body);
                 lane.upload_mut(id).end(Fate::Completed);
                 content
             }
@@ -151,6 +153,14 @@ impl Protocol {
                 upload.end(if Some(id) == bound && !upload.old { Fate::Robbed } else { Fate::Gone });
             }
         }
+    }
+
+    /// AbortMultipartUpload of a pinned upload that is not to be completed any more (rule R5c). A zombie that does so takes it from the lane's owner.
+    pub(super) fn give_up(&self, lane: &mut Lane, id: u8, by: Member) {
+        self.saw(Event::UploadGivenUp);
+        let is_bound = lane.open_intent().and_then(|intent| intent.upload) == Some(id);
+        let upload = lane.upload_mut(id);
+        upload.end(if is_bound && !upload.old && by == Member::Stale { Fate::Robbed } else { Fate::Gone });
     }
 
     /// The upload deadline passes: what is under way has taken effect, or never will, and its senders have lost the answer.
@@ -199,11 +209,17 @@ impl Protocol {
     }
 }
 
+/// What a Complete makes of an upload: all its parts, or all but the last, which holds the last record.
+fn joined(upload: &Upload, complete: Body) -> Content {
+    let whole = upload.content.expect("only what has all its parts is completed");
+    if matches!(complete, Body::CompleteFewer(_)) { Content { end: whole.end - 1, ..whole } } else { whole }
+}
+
 /// Whether anybody or anything still names an upload.
 fn is_known(s: &State, l: usize, id: u8) -> bool {
     let lane = &s.lanes[l];
     let notes = [lane.committed, lane.previous];
     let noted = notes.iter().flatten().any(|c| matches!(c.note, Note::Intent(intent) if intent.upload == Some(id)));
     let names = |task: &Task| task.upload == Some(id) || task.intent.is_some_and(|intent| intent.upload == Some(id));
-    noted || lane.requests.iter().any(|r| r.body == Body::Complete(id)) || s.workers.iter().any(|w| names(&w.tasks[l]))
+    noted || lane.requests.iter().any(|r| r.body.upload() == Some(id)) || s.workers.iter().any(|w| names(&w.tasks[l]))
 }

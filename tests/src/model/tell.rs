@@ -87,7 +87,7 @@ impl Teller<'_> {
         let landed = self.before_lane(l).requests[usize::from(r)];
         match landed.body {
             Body::Put(_) => format!("the {} takes effect late: {}", request(&landed), self.stands(l, landed.key)),
-            Body::Complete(_) => format!("the {} is taken late", request(&landed)),
+            Body::Complete(_) | Body::CompleteFewer(_) => format!("the {} is taken late", request(&landed)),
         }
     }
 
@@ -128,6 +128,7 @@ impl Teller<'_> {
             Move::LookAgain => self.looked(l, at, "when a Complete must have shown its effect"),
             Move::Outwait => self.looked(l, at, "when no full copy can come any more"),
             Move::Parts => self.parts(intent, after),
+            Move::PartsShort => self.parts_short(intent, after),
             Move::ReadAgain(end) => self.read_again(at, end, after),
             Move::Restart => "starts the lane again".into(),
         }
@@ -178,6 +179,12 @@ impl Teller<'_> {
         format!("lists the parts of upload {id}: it {what}")
     }
 
+    fn parts_short(&self, intent: Option<Intent>, after: &Task) -> String {
+        let id = intent.and_then(|intent| intent.upload).unwrap_or_default();
+        let what = if after.step == Step::Send { "and takes them for all" } else { "and leaves it alone" };
+        format!("is told of too few parts of upload {id} {what}")
+    }
+
     fn read_again(&self, at: Key, end: Offset, after: &Task) -> String {
         let wanted = format!("reads {} again", range(at.start, end));
         let uploaded = || after.intent.and_then(|intent| intent.upload).map(|id| format!("{wanted} and uploads it as upload {id}"));
@@ -212,6 +219,7 @@ fn request(request: &Request) -> String {
     match request.body {
         Body::Put(what) => format!("PUT of {} to {}", content(request.key, &what), key(request.key)),
         Body::Complete(id) => format!("Complete of upload {id} to {}", key(request.key)),
+        Body::CompleteFewer(id) => format!("Complete of upload {id} without its last part to {}", key(request.key)),
     }
 }
 
