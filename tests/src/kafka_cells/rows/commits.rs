@@ -86,6 +86,7 @@ fn fates(cells: &mut Cells) {
             ("done-in-silence", "it takes effect and is never answered", Act::DoneInSilence),
             ("done-but-timed-out", "it takes effect and is answered with REQUEST_TIMED_OUT", Act::DoneBut(7)),
             ("late", "it is answered after two seconds", Act::AnswerLate(Duration::from_secs(2))),
+            ("applied-late", "it takes effect after two seconds", Act::Delay(Duration::from_secs(2))),
         ] {
             cells.add("K19", format!("k19.{step}.{id}"), format!("a {step}: {what}; the same commit again, nothing twice"), move |bench| {
                 let act = act.clone();
