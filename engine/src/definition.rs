@@ -152,15 +152,26 @@ pub struct Difference {
 
 /// What differs between two bodies, by key.
 pub fn differences(before: &str, after: &str) -> Vec<Difference> {
-    let flat = |body: &str| {
-        let mut keys = BTreeMap::new();
-        flatten("", serde_json::from_str(body).unwrap_or_default(), &mut keys);
-        keys
-    };
-    let (mut before, mut after) = (flat(before), flat(after));
+    let read = |body: &str| flat(serde_json::from_str(body).unwrap_or_default());
+    let (mut before, mut after) = (read(before), read(after));
     let keys: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
     let values = keys.into_iter().map(|key| (before.remove(&key).unwrap_or_default(), after.remove(&key).unwrap_or_default(), key));
     values.filter(|(before, after, _)| before != after).map(|(before, after, key)| Difference { key, before, after }).collect()
+}
+
+/// What differs between two bodies of a connection or a store, without their secrets: one that has changed is named, with the mask for what it was and is.
+pub fn masked_differences(before: &str, after: &str) -> Vec<Difference> {
+    let (shown_before, shown_after) = (flat(masked(before)), flat(masked(after)));
+    let shown = |all: &BTreeMap<String, Value>, key: &str| all.get(key).cloned().unwrap_or_default();
+    let keys = differences(before, after).into_iter().map(|difference| difference.key);
+    keys.map(|key| Difference { before: shown(&shown_before, &key), after: shown(&shown_after, &key), key }).collect()
+}
+
+/// The values of a body by their keys, each with the tables that hold it.
+fn flat(body: Value) -> BTreeMap<String, Value> {
+    let mut keys = BTreeMap::new();
+    flatten("", body, &mut keys);
+    keys
 }
 
 fn flatten(path: &str, value: Value, to: &mut BTreeMap<String, Value>) {

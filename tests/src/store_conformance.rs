@@ -290,6 +290,8 @@ impl Subject {
         let listed = s.list_uploads("uploads/a").await.unwrap();
         assert_eq!(listed.iter().map(|u| u.id.clone()).collect::<BTreeSet<_>>(), ids);
         assert!(listed.iter().all(|u| u.key == "uploads/a" && u.age_ms < 600_000), "{listed:?}");
+        let below = s.list_uploads_below("uploads/a").await.unwrap();
+        assert!(listed.iter().all(|u| below.iter().any(|b| (&b.key, &b.id) == (&u.key, &u.id))), "{below:?}");
         for id in ids {
             s.abort_upload("uploads/a", &id).await.unwrap();
         }

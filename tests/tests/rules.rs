@@ -107,6 +107,31 @@ fn edits_pauses_seals_and_kills_on_top_of_each_other_under_a_steady_load_lose_an
     service.stop().assert_code(0);
 }
 
+/// Kafka forgets the offsets of a group without members after some days. A pause may be longer.
+#[test]
+fn a_pause_outlives_the_offsets_of_the_group() {
+    let mut bed = bed();
+    bed.fill(200);
+    let mut service = RulesService::start(&bed);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, WINDOW)]);
+    service.await_state(&topic, "running");
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    service.done(&["pause", &topic]);
+    service.await_state(&topic, "paused");
+    let before = bed.place.data_keys("");
+    bed.admin.delete_group(&bed.group());
+    assert!((0..2).all(|partition| bed.admin.group_offset(&bed.group(), &topic, partition).is_none()), "nothing is left of the group");
+    bed.fill(100);
+    service.kill_and_start();
+    service.await_state(&topic, "paused");
+    service.done(&["resume", &topic]);
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    bed.assert_complete("after the pause");
+    assert!(before.iter().all(|key| bed.place.data_keys("").contains(key)), "what was stored stays");
+    assert_eq!(service.done(&["gaps", &topic]), json!([]));
+}
+
 #[test]
 fn a_rule_that_moves_goes_on_in_the_new_place_also_after_a_restart() {
     let mut bed = bed();
@@ -131,6 +156,16 @@ fn a_rule_that_moves_goes_on_in_the_new_place_also_after_a_restart() {
     service.rule(&bed, &format!("{WINDOW}\ngroup = \"another\""));
     service.run(&["edit", &topic, file]).assert_code(2);
     assert_eq!(service.done(&["show", &topic])["version"], 2);
+    assert_eq!(claims(&bed), [false, false], "it has both places");
+    service.done(&["delete", &topic]);
+    service.until(&["audit", &topic], |_| claims(&bed) == [true, true]);
+}
+
+/// Of each record that says who owns a topic's directory, whether it was given up.
+fn claims(bed: &Bed) -> Vec<bool> {
+    let owners: Vec<String> = bed.place.keys().into_iter().filter(|key| key.contains("_catchment/owners/")).collect();
+    let read = |key: &String| serde_json::from_slice::<serde_json::Value>(&bed.place.get(key)).expect("JSON");
+    owners.iter().map(|key| read(key)["released"] == true).collect()
 }
 
 #[test]
@@ -172,15 +207,50 @@ fn what_is_wrong_is_refused_with_its_code_and_changes_nothing() {
 fn a_rule_whose_topic_or_store_is_missing_says_so_and_holds_up_no_other() {
     let mut bed = bed();
     bed.fill(50);
-    let service = RulesService::start(&bed);
+    let gone = bed.place.url("").replacen("://bucket/", "://no-such-bucket/", 1);
+    let service = RulesService::start_on(&with_store(&bed, "gone", &gone), &bed, &[]);
+    let homeless = service.rule_named("homeless", &bed.topic, "to = { store = \"gone\" }");
+    service.done(&["create", "homeless", &homeless]);
     let file = service.dir().join("missing.toml");
-    std::fs::write(&file, "[rule.missing]\nsource = { topics = [\"no-such-topic\"] }\ninstance_id = \"none\"\n").expect("a config file");
+    let missing = "[rule.missing]\nsource = { topics = [\"no-such-topic\"] }\nto = { store = \"s\" }\ninstance_id = \"none\"\n";
+    std::fs::write(&file, missing).expect("a config file");
     service.done(&["create", "missing", file.to_str().expect("a path in UTF-8")]);
-    let file = service.rule(&bed, WINDOW);
+    let file = service.rule(&bed, &format!("{WINDOW}\nto = {{ store = \"s\" }}"));
     service.done(&["create", &bed.topic, &file]);
     let shown = service.await_state("missing", "source-missing");
     assert!(shown["reason"].as_str().is_some_and(|reason| reason.contains("C0203")), "{shown}");
     service.await_state(&bed.topic, "running");
+    let is_homeless = |shown: &serde_json::Value| shown["reason"].as_str().is_some_and(|reason| reason.contains("C0302"));
+    let shown = service.until(&["show", "homeless"], |shown| shown["state"] == "waiting" && is_homeless(shown));
+    assert!(shown["help"].as_str().is_some_and(|help| !help.is_empty()), "what to do is said: {shown}");
     let log = service.done(&["log", "missing"]);
     assert!(log.as_array().is_some_and(|lines| lines.iter().any(|line| line["code"] == "C0203")), "{log}");
+}
+
+/// A store that refuses everything is waited for, and said so where one looks: the rule is degraded until it is back.
+#[test]
+fn a_rule_whose_store_refuses_is_degraded_until_it_takes_again() {
+    let mut bed = bed();
+    bed.fill(50);
+    let mut service = RulesService::start(&bed);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, WINDOW)]);
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    service.await_state(&topic, "running");
+    bed.place.server().state().set_denied(true);
+    bed.fill(100);
+    let shown = service.await_state(&topic, "degraded");
+    assert!(shown["reason"].as_str().is_some_and(|reason| reason.contains("store")), "{shown}");
+    bed.place.server().state().set_denied(false);
+    service.await_state(&topic, "running");
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    bed.assert_complete("after the store was back");
+}
+
+/// The bed's own connection and store, and another store of this name.
+fn with_store(bed: &Bed, name: &str, url: &str) -> String {
+    let (broker, place) = (bed.broker(), bed.place.url(""));
+    format!(
+        "[kafka.k]\nbrokers = [\"{broker}\"]\nproperties = {{ \"session.timeout.ms\" = \"6000\" }}\n[store.s]\nurl = \"{place}\"\n[store.{name}]\nurl = \"{url}\"\n"
+    )
 }

@@ -1,10 +1,11 @@
 //! Every action on rules, connections and stores by the command line, and what comes of it: the real binary, a real Kafka, the S3 server of the tests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::process::Process;
 use catchment_tests::rules_service::{PATIENCE, RulesService};
+use catchment_tests::s3::{Config, Logged, Op, Personality};
 use catchment_tests::services::Kafka;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -108,6 +109,45 @@ fn a_rule_that_is_deleted_and_created_again_at_once_runs_once() {
     service.await_state(&topic, "paused");
     // Refused while a run that nobody knows of is a member.
     bed.admin.delete_group(&format!("catchment-{topic}"));
+}
+
+#[test]
+fn a_deletion_ends_the_uploads_that_a_killed_service_has_left() {
+    // A service that lists uploads by a prefix.
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process_like(Config::new(Personality::Aws)));
+    bed.fill_large(300);
+    let mut service = RulesService::start(&bed);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, "window = { every = \"1h\" }")]);
+    let is_of_data = |part: &Logged| part.op == Op::UploadPart && part.status == 200 && !part.key.contains("_catchment/");
+    let began = Instant::now();
+    while !bed.place.server().state().log().iter().any(is_of_data) {
+        assert!(began.elapsed() < PATIENCE, "no part was uploaded: {}", service.process_mut().stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    service.kill();
+    // Nobody runs the rule again, or its lane would clean up behind itself; and what is left is too old to be somebody's.
+    service.start_again(&["--no-run"]);
+    bed.place.server().state().backdate_uploads(Duration::from_secs(3 * 3600));
+    let left: Vec<String> = bed.place.open_uploads().into_iter().map(|(_, id)| id).collect();
+    assert!(!left.is_empty(), "who is killed leaves an upload");
+    service.done(&["delete", &topic]);
+    // The group goes when the session of the killed member has ended; the uploads after it.
+    let released =
+        service.until(&["audit", &topic], |audit| last_release(audit).is_some_and(|release| release["left_behind"] == json!([])));
+    let gone = &last_release(&released).expect("what became of it")["gone"];
+    assert!(gone.to_string().contains("unfinished uploads of topic"), "{gone}");
+    assert_eq!(bed.place.open_uploads(), []);
+    let aborted = bed.place.server().state().log().into_iter().filter(|logged| logged.op == Op::AbortMultipartUpload);
+    let aborted: Vec<String> = aborted.filter_map(|logged| logged.upload).collect();
+    assert!(left.iter().all(|id| aborted.contains(id)), "{left:?} {aborted:?}");
+}
+
+/// What the audit says last of what a deleted rule gave up.
+fn last_release(audit: &Value) -> Option<Value> {
+    let releases = audit.as_array().into_iter().flatten().filter(|entry| entry["action"] == "release");
+    let latest = releases.max_by_key(|entry| entry["at_ms"].as_i64())?;
+    serde_json::from_str(latest["detail"].as_str()?).ok()
 }
 
 #[test]

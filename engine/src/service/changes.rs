@@ -158,13 +158,15 @@ impl Supervisor {
         self.create(new, &body, by).await
     }
 
-    /// Says whether a rule should run. Resumed, one that has failed starts again, and so does one whose lanes ask, with the operator's answers.
+    /// Says whether a rule should run. Resumed, one that has failed starts again, and so does one whose lanes ask, with the operator's answers, which the
+    /// audit keeps.
     ///
     /// # Errors
     /// `C0601`, `C0602`.
     pub async fn want(self: &Arc<Self>, name: &str, wanted: Wanted, accept: Vec<Accept>, by: &By) -> Result<StoredRule> {
         let (of, who) = (name.to_owned(), by.who.clone());
-        let rule = self.state().ask(move |state| state.want(&of, wanted, &who, now_ms())).await?;
+        let answers: Vec<String> = accept.iter().map(ToString::to_string).collect();
+        let rule = self.state().ask(move |state| state.want(&of, wanted, &answers, &who, now_ms())).await?;
         if wanted == Wanted::Running {
             self.ask_workers(name, false, &accept).await?;
         }

@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 
 pub use crate::definition::{
-    Difference, Kind, body_of, check_edit, differences, masked, merged, plan, resolved, rules_of, split, to_toml, unmasked,
+    Difference, Kind, body_of, check_edit, differences, masked, masked_differences, merged, plan, resolved, rules_of, split, to_toml,
+    unmasked,
 };
 
 /// The connections and stores of the config file, and those that were created beside them. What the file has counts; one that was created by an
@@ -35,7 +36,39 @@ fn one(connection: &StoredConnection, own: &OwnFiles) -> Result<Config, Vec<Erro
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    fn difference(key: &str, before: Value, after: Value) -> Difference {
+        Difference { key: key.to_owned(), before, after }
+    }
+
+    #[test]
+    fn a_secret_that_has_changed_is_named_and_not_shown() {
+        let of = |password: &str, url: &str| {
+            let login = json!({ "mechanism": "PLAIN", "username": "u", "password": password });
+            json!({ "url": url, "sasl": login, "properties": { "ssl.key.password": password, "client.id": "x" } }).to_string()
+        };
+        let changed = masked_differences(&of("hush-one", "a"), &of("hush-two", "b"));
+        let both = |key: &str| difference(key, json!("***"), json!("***"));
+        assert_eq!(changed, [both("properties.ssl.key.password"), both("sasl.password"), difference("url", json!("a"), json!("b"))]);
+        assert!(masked_differences(&of("hush-one", "a"), &of("hush-one", "a")).is_empty());
+    }
+
+    #[test]
+    fn a_secret_that_comes_or_goes_or_moves_to_where_it_is_read_is_told_from_one_that_stays() {
+        let (none, typed, read) = ("{}", r#"{"session_token":"hush-one"}"#, r#"{"session_token":"env:TOKEN"}"#);
+        let (mask, place) = (json!("***"), json!("env:TOKEN"));
+        for (before, after, was, is) in [
+            (none, typed, &Value::Null, &mask),
+            (typed, read, &mask, &place),
+            (read, typed, &place, &mask),
+            (typed, none, &mask, &Value::Null),
+        ] {
+            assert_eq!(masked_differences(before, after), [difference("session_token", was.clone(), is.clone())], "{before} {after}");
+        }
+    }
 
     #[test]
     fn what_was_created_stands_beside_what_the_file_has_and_never_in_its_place() {

@@ -1,4 +1,4 @@
-//! What a rule that is deleted gives up beside itself: its consumer group, and the owner records of its topics' directories.
+//! What a rule that is deleted gives up beside itself: its consumer group, the uploads that it has left unfinished, and the owner records of its topics' directories.
 //!
 //! Place in the flow: called for the [supervisor](super::supervisor) when the rule is forgotten and its run has ended, before another rule of its name may begin.
 //! When that is, and what is written down of it, is the matter of [`releases`](super::releases).
@@ -16,9 +16,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::changes::now_ms;
-use crate::clock::{Clock, SystemClock};
+use super::orphans::{Claim, Own, abort_uploads};
+use crate::clock::{self, Clock, SystemClock};
 use crate::commit::control::{self, Owner};
-use crate::config::BackupPlan;
+use crate::config::{BackupPlan, Destination};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::intent::{CommitNote, Intent};
 use crate::limits::CLOCKS_APART_MAX;
@@ -27,6 +28,7 @@ use crate::source::kafka::errors::{GROUP_HAS_MEMBERS, REQUEST_FAILED};
 use crate::source::kafka::{KafkaCluster, ReadShare};
 use crate::source::{Committed, Source as _, TopicPartition};
 use crate::store::ObjectStore;
+use crate::store::key::Layout;
 use crate::store::url::StoreUrl;
 
 /// Memory of the client that deletes a group.
@@ -34,6 +36,9 @@ const SHARE: ReadShare = ReadShare { bytes: 8 << 20, partitions: 1 };
 
 /// How long each server may take. Whoever deletes a rule waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long looking for what uploads are left at a place may take.
+const UPLOADS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The group of a rule that is deleted has a window pinned whose requests may still be on their way.
 pub const WINDOW_PINNED: Code = Code(624);
@@ -76,6 +81,14 @@ pub struct LastOffset {
     pub offset: i64,
 }
 
+/// What was given up of a topic's directory.
+#[derive(Debug)]
+struct Released {
+    topic: String,
+    /// How many unfinished uploads were aborted.
+    uploads: Result<u64>,
+}
+
 impl Deleted {
     fn of(rule: &str) -> Self {
         let gone = vec!["the rule and its versions".to_owned(), "its windows, gaps, log and verification in this service".to_owned()];
@@ -105,16 +118,48 @@ impl Deleted {
         }
     }
 
-    fn owners(&mut self, outcome: Result<Vec<String>>) {
+    fn owners(&mut self, at: &str, outcome: Result<Vec<Released>>) {
         match outcome {
-            Ok(topics) => self.gone.extend(topics.into_iter().map(|topic| format!("the claim on the directory of topic {topic}"))),
-            Err(why) => self.left("the owner records beside the objects", &why),
+            Ok(released) => released.into_iter().for_each(|released| self.directory(at, released)),
+            Err(why) => self.left(format!("the owner records beside the objects{at}"), &why),
         }
+    }
+
+    fn directory(&mut self, at: &str, Released { topic, uploads }: Released) {
+        match uploads {
+            Ok(0) => {}
+            Ok(n) => self.gone.push(format!("{n} unfinished uploads of topic {topic}{at}")),
+            Err(why) => self.left(format!("unfinished uploads of topic {topic}{at}"), &why),
+        }
+        self.gone.push(format!("the claim on the directory of topic {topic}{at}"));
     }
 }
 
-/// Gives up what a rule with this plan has; the cluster is answered if its group must be tried again.
-pub(super) async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) -> (Deleted, Option<(Arc<KafkaCluster>, BackupPlan)>) {
+/// What a rule has had, and how to get at it.
+pub(super) struct Kept {
+    cluster: Arc<KafkaCluster>,
+    /// As it was in the end.
+    pub(super) plan: BackupPlan,
+    /// Places that it wrote to before; or why one of them is not known any more.
+    left: Vec<Result<Destination>>,
+}
+
+impl Kept {
+    /// Every layout that the rule has written by: a place may have been written by several.
+    fn layouts(&self) -> Vec<Layout> {
+        let all = std::iter::once(&self.plan.to).chain(self.left.iter().flatten());
+        all.filter_map(|to| to.layout.to_layout().ok()).collect()
+    }
+
+    /// How old an upload must be to be nobody's any more (rule R7).
+    fn age_max_ms(&self) -> u64 {
+        let age = self.plan.upload_deadline.to_duration().max(2 * self.plan.window.every.to_duration());
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Gives up what a rule with this plan has, and what it has at places that it has left; answered again if its group must be tried again.
+pub(super) async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>, left: Vec<Result<Destination>>) -> (Deleted, Option<Kept>) {
     let plan = match plan {
         Ok(plan) => plan,
         Err(errors) => {
@@ -123,32 +168,47 @@ pub(super) async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>) ->
         }
     };
     let mut deleted = Deleted::of(rule);
-    deleted.stays.push(format!("all objects below {}", shown(&plan)));
-    let cluster = match within(KafkaCluster::connect(plan.kafka.clone(), SHARE)).await {
+    deleted.stays.push(format!("all objects below {}", shown(&plan.to)));
+    let cluster = match within(PATIENCE, KafkaCluster::connect(plan.kafka.clone(), SHARE)).await {
         Ok(cluster) => cluster,
         Err(why) => {
             deleted.group(&plan.group, Err(why.clone()));
             // Without the cluster's id nobody knows whether they are this rule's.
-            deleted.owners(Err(why));
+            deleted.owners("", Err(why));
             return (deleted, None);
         }
     };
-    let again = give_up(&mut deleted, &cluster, &plan).await;
-    (deleted, again.then_some((cluster, plan)))
+    let kept = Kept { cluster, plan, left };
+    let again = give_up(&mut deleted, &kept).await;
+    (deleted, again.then_some(kept))
 }
 
 /// The group first: whoever is still a member of it, as a worker that has not heard of the deletion, may write below what the owner records claim. True: it
 /// is to be tried again.
-pub(super) async fn give_up(deleted: &mut Deleted, cluster: &KafkaCluster, plan: &BackupPlan) -> bool {
-    let group = within(delete_group(cluster, plan)).await;
+pub(super) async fn give_up(deleted: &mut Deleted, kept: &Kept) -> bool {
+    let group = within(PATIENCE, delete_group(&kept.cluster, &kept.plan)).await;
     let refused = group.as_ref().err().cloned();
-    deleted.group(&plan.group, group);
-    let claims = match &refused {
-        None => within(release_owners(plan, cluster.cluster_id())).await,
-        Some(why) => Err(why.clone()),
-    };
-    deleted.owners(claims);
-    refused.is_some_and(|why| is_passing(why.code))
+    deleted.group(&kept.plan.group, group);
+    if let Some(why) = refused {
+        deleted.owners("", Err(why.clone()));
+        return is_passing(why.code);
+    }
+    deleted.owners("", release_at(kept, &kept.plan.to, PATIENCE).await);
+    // All of them together may take as long as the last one: whoever deletes the rule waits.
+    let enough = clock::now() + PATIENCE;
+    for left in &kept.left {
+        match left {
+            Ok(to) => {
+                let released = release_at(kept, to, enough.saturating_duration_since(clock::now())).await;
+                if released.as_ref().is_ok_and(|released| !released.is_empty()) {
+                    deleted.stays.push(format!("all objects below {}", shown(to)));
+                }
+                deleted.owners(&format!(", below {}", shown(to)), released);
+            }
+            Err(why) => deleted.left("the owner records at a place that it has left", why),
+        }
+    }
+    false
 }
 
 /// Whether what keeps a group from being deleted goes by itself.
@@ -171,18 +231,18 @@ fn check_pins(group: &str, offsets: &[(TopicPartition, Committed)], deadline_ms:
 }
 
 /// Where a rule writes, without secrets.
-fn shown(plan: &BackupPlan) -> String {
-    let address = match StoreUrl::parse(&plan.to.store.url) {
+fn shown(to: &Destination) -> String {
+    let address = match StoreUrl::parse(&to.store.url) {
         Ok(StoreUrl::Bucket(bucket)) => bucket.shown(),
         Ok(StoreUrl::File(path)) => format!("file://{}/", path.display().to_string().trim_end_matches('/')),
         Err(_) => String::new(),
     };
-    format!("{address}{}", plan.to.prefix)
+    format!("{address}{}", to.prefix)
 }
 
 /// A server that takes too long counts as one that does not answer.
-async fn within<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+async fn within<T>(longest: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(longest, asked).await.unwrap_or_else(|_| {
         Err(Error::new(REQUEST_FAILED, ErrorKind::Unreachable, "there was no answer in time").help("delete it by the server's own tools"))
     })
 }
@@ -197,29 +257,59 @@ async fn delete_group(cluster: &KafkaCluster, plan: &BackupPlan) -> Result<Vec<L
     Ok(offsets.into_iter().map(last).collect())
 }
 
-async fn release_owners(plan: &BackupPlan, cluster: &str) -> Result<Vec<String>> {
-    let store = runtime::open_store(&plan.to.store, &plan.to.prefix).await?.store;
-    release_in(&*store, &SystemClock::new(), &plan.rule, &plan.group, cluster).await
+/// Gives up the claims of one place, and then what uploads are left there: these take what time they need, and keep no claim.
+async fn release_at(kept: &Kept, to: &Destination, longest: Duration) -> Result<Vec<Released>> {
+    let Kept { cluster, plan, .. } = kept;
+    let mine = Claimant { rule: &plan.rule, group: &plan.group, cluster: cluster.cluster_id() };
+    let (store, claims) = within(longest, async {
+        let store = runtime::open_store(&to.store, &to.prefix).await?.store;
+        let claims = release_in(&*store, &SystemClock::new(), mine).await?;
+        Ok((store, claims))
+    })
+    .await?;
+    let layouts = kept.layouts();
+    let own = Own { layouts: &layouts, age_max_ms: kept.age_max_ms() };
+    let (enough, now) = (clock::now() + UPLOADS_PATIENCE, u64::try_from(now_ms()).unwrap_or_default());
+    let mut released = Vec::new();
+    for claim in claims {
+        let left = enough.saturating_duration_since(clock::now());
+        let uploads = within(left, abort_uploads(&store, own, &claim, now)).await;
+        released.push(Released { topic: claim.topic, uploads });
+    }
+    Ok(released)
 }
 
-/// Puts tombstones in the place of a deployment's owner records; answers their topics.
-async fn release_in(store: &dyn ObjectStore, clock: &dyn Clock, rule: &str, group: &str, cluster: &str) -> Result<Vec<String>> {
-    let (mut topics, mut after) = (Vec::new(), None);
+/// Who claims directories.
+#[derive(Clone, Copy)]
+struct Claimant<'a> {
+    rule: &'a str,
+    group: &'a str,
+    cluster: &'a str,
+}
+
+impl Claimant<'_> {
+    fn claims(self, owner: &Owner) -> bool {
+        !owner.released && (owner.rule.as_str(), owner.group.as_str(), owner.cluster.as_str()) == (self.rule, self.group, self.cluster)
+    }
+}
+
+/// Puts tombstones in the place of a deployment's owner records; answers what they claimed.
+async fn release_in(store: &dyn ObjectStore, clock: &dyn Clock, mine: Claimant<'_>) -> Result<Vec<Claim>> {
+    let (mut claims, mut after) = (Vec::new(), None);
     loop {
         let page = store.list(OWNERS, false, after.as_deref()).await?;
-        for key in page.objects.into_iter().map(|object| object.key) {
+        for owner_key in page.objects.into_iter().map(|object| object.key) {
             // One that cannot be read is nobody's to give up.
-            let Ok(Some(owner)) = control::read::<Owner>(store, &key).await else { continue };
-            let is_own = (owner.rule.as_str(), owner.group.as_str(), owner.cluster.as_str()) == (rule, group, cluster);
-            if is_own && !owner.released {
+            let Ok(Some(owner)) = control::read::<Owner>(store, &owner_key).await else { continue };
+            if mine.claims(&owner) {
                 let topic = owner.topic.clone();
-                control::write(store, clock, &key, &Owner { released: true, ..owner }).await?;
-                topics.push(topic);
+                control::write(store, clock, &owner_key, &Owner { released: true, ..owner }).await?;
+                claims.push(Claim { owner_key, topic });
             }
         }
         after = page.next;
         if after.is_none() {
-            return Ok(topics);
+            return Ok(claims);
         }
     }
 }
@@ -251,7 +341,12 @@ mod tests {
         for (n, (rule, group, cluster)) in deployments.iter().enumerate() {
             control::write(&store, &clock, &format!("{OWNERS}{n}.json"), &owner(rule, group, cluster)).await.unwrap();
         }
-        assert_eq!(release_in(&store, &clock, "r", "g", "c").await.unwrap(), ["topic-of-r-g-c"]);
+        let mine = Claimant { rule: "r", group: "g", cluster: "c" };
+        let topics = async || {
+            let claims = release_in(&store, &clock, mine).await.unwrap();
+            claims.into_iter().map(|claim| claim.topic).collect::<Vec<_>>()
+        };
+        assert_eq!(topics().await, ["topic-of-r-g-c"]);
         let mut released = Vec::new();
         for n in 0..deployments.len() {
             let standing: Owner = control::read(&store, &format!("{OWNERS}{n}.json")).await.unwrap().unwrap();
@@ -259,7 +354,7 @@ mod tests {
             released.push(standing.released);
         }
         assert_eq!(released, [true, false, false, false]);
-        assert!(release_in(&store, &clock, "r", "g", "c").await.unwrap().is_empty(), "it is given up already");
+        assert!(topics().await.is_empty(), "it is given up already");
     }
 
     #[test]
@@ -281,20 +376,23 @@ mod tests {
         let away = || Error::new(REQUEST_FAILED, ErrorKind::Unreachable, "the broker is away").help("wait");
         let mut deleted = Deleted::of("r");
         deleted.group("g", Err(away()));
-        deleted.owners(Ok(vec!["t".to_owned()]));
+        deleted.owners("", Ok(vec![Released { topic: "t".to_owned(), uploads: Ok(2) }]));
         assert_eq!(deleted.left_behind.len(), 1);
+        assert!(deleted.gone.contains(&"2 unfinished uploads of topic t".to_owned()), "{deleted:?}");
         let LeftBehind { what, why } = &deleted.left_behind[0];
         assert!(what.contains("group g") && why.contains("the broker is away") && why.ends_with("; wait"), "{deleted:?}");
         assert!(deleted.gone.iter().any(|gone| gone.contains("topic t")) && !deleted.gone.iter().any(|gone| gone.contains("group")));
         let offsets = vec![LastOffset { topic: "t".to_owned(), partition: 0, offset: 5 }];
         deleted.group("g", Ok(offsets.clone()));
         assert_eq!(deleted.offsets, offsets);
+        deleted.owners("", Ok(vec![Released { topic: "s".to_owned(), uploads: Err(away()) }]));
+        assert!(deleted.left_behind[1].what.contains("uploads of topic s") && deleted.gone.iter().any(|gone| gone.contains("topic s")));
     }
 
     #[tokio::test]
     async fn a_rule_that_is_not_understood_any_more_is_deleted_all_the_same() {
         let gone = Error::new(REQUEST_FAILED, ErrorKind::Invalid, "no such connection");
-        let (deleted, again) = release("r", Err(vec![gone])).await;
+        let (deleted, again) = release("r", Err(vec![gone]), Vec::new()).await;
         assert!(again.is_none() && deleted.left_behind[0].why.contains("no such connection"), "{deleted:?}");
     }
 }

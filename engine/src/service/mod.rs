@@ -23,6 +23,7 @@ pub mod journal;
 pub mod metrics;
 pub mod observer;
 pub mod orders;
+mod orphans;
 pub mod own_files;
 pub mod portable;
 pub mod releases;

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::changes::{GROUP_TAKEN, now_ms};
-use super::deletion::{Deleted, give_up, release};
+use super::deletion::{Deleted, Kept, give_up, release};
 use super::state::{STATE_FAILED, State, StoredRelease};
 use super::supervisor::Supervisor;
-use crate::config::BackupPlan;
+use crate::config::{BackupPlan, Destination};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
-use crate::source::kafka::KafkaCluster;
+use crate::runtime;
 
 /// How often, and how many times, a group that has members is tried again: longer than sessions last.
 const RETRY: (Duration, u32) = (Duration::from_secs(10), 12);
@@ -27,23 +27,46 @@ pub const RELEASE_INTERRUPTED: Code = Code(625);
 impl Supervisor {
     /// Gives up what a rule had that was deleted, and writes down what became of it. Nobody may begin a rule of this name meanwhile: the caller has its turn.
     pub(super) async fn release(self: &Arc<Self>, gone: &StoredRelease, plan: Result<BackupPlan, Vec<Error>>) -> Deleted {
+        let left = match &plan {
+            Ok(plan) => self.left_places(gone, plan).await,
+            Err(_) => Vec::new(),
+        };
         let (deleted, again) = tokio::select! {
-            released = release(&gone.rule, plan) => released,
+            released = release(&gone.rule, plan, left) => released,
             () = self.ended() => return interrupted(&gone.rule),
         };
         self.note_release(&gone.who, &deleted).await;
-        let Some((cluster, plan)) = again else {
+        let Some(kept) = again else {
             self.forget_release(gone).await;
             return deleted;
         };
         let (this, gone) = (Arc::clone(self), gone.clone());
         tokio::spawn(async move {
             tokio::select! {
-                is_over = this.release_group_later(cluster, plan, &gone) => if is_over { this.forget_release(&gone).await },
+                is_over = this.release_group_later(kept, &gone) => if is_over { this.forget_release(&gone).await },
                 () = this.ended() => {}
             }
         });
         deleted
+    }
+
+    /// The places that a rule wrote to before it moved to the last one, each once; or why one is not known any more.
+    async fn left_places(&self, gone: &StoredRelease, plan: &BackupPlan) -> Vec<Result<Destination>> {
+        let mut known: Vec<String> = runtime::destination_hash(&plan.to).into_iter().collect();
+        let mut left = Vec::new();
+        for (body, version) in gone.earlier.iter().zip(1..) {
+            let place = match self.plan(&gone.rule, body, Vec::new()).await {
+                Ok(BackupPlan { to, .. }) => runtime::destination_hash(&to).map(|hash| (hash, Ok(to))),
+                Err(errors) => errors.into_iter().next().map_or_else(|| Err(gone_place()), Err),
+            };
+            // By what went wrong, each once, too.
+            let (mark, place) = place.unwrap_or_else(|why| (why.to_string(), Err(why.with("version", version))));
+            if !known.contains(&mark) {
+                known.push(mark);
+                left.push(place);
+            }
+        }
+        left
     }
 
     /// Goes on with what the process before this one has not given up. Nobody can begin a rule of these names before: their turns are taken when this returns.
@@ -101,15 +124,16 @@ impl Supervisor {
     }
 
     /// Tries a group again whose last member's session has not ended yet, unless a rule reads in it by now. False: it is not known at the end whether one does.
-    async fn release_group_later(self: &Arc<Self>, cluster: Arc<KafkaCluster>, plan: BackupPlan, gone: &StoredRelease) -> bool {
+    async fn release_group_later(self: &Arc<Self>, kept: Kept, gone: &StoredRelease) -> bool {
+        let plan = &kept.plan;
         let mut last = None;
         for _ in 0..RETRY.1 {
             tokio::time::sleep(RETRY.0).await;
             let (_slot, turn) = self.take_turn(&plan.rule).await;
-            let is_free = self.is_free(&plan.rule, Some(&plan)).await;
+            let is_free = self.is_free(&plan.rule, Some(plan)).await;
             let mut deleted = Deleted { rule: plan.rule.clone(), ..Deleted::default() };
             let again = match &is_free {
-                Ok(true) => give_up(&mut deleted, &cluster, &plan).await,
+                Ok(true) => give_up(&mut deleted, &kept).await,
                 Ok(false) => false,
                 Err(_) => true,
             };
@@ -140,6 +164,10 @@ impl Supervisor {
         let reads_there = |plan: &BackupPlan| gone.is_some_and(|gone| plan.group == gone.group && plan.kafka.brokers == gone.kafka.brokers);
         Ok(!is_new && !self.plans_of(&config, rules.iter()).values().any(reads_there))
     }
+}
+
+fn gone_place() -> Error {
+    Error::new(codes::CONFIG_NAME, ErrorKind::NotFound, "where the rule has written is not known any more")
 }
 
 /// Whether a plan may be made again at another start: the rule had one, so what is named and missing was taken out of the config.

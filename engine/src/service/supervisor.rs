@@ -23,7 +23,7 @@ use super::observer::{RuleObserver, RuleState, Status};
 use super::own_files::OwnFiles;
 use super::portable;
 use super::rooms::Rooms;
-use super::state::{Origin, RULE_UNKNOWN, State, StoredRelease, StoredRule, Wanted, Whose};
+use super::state::{Origin, RULE_UNKNOWN, State, StoredRule, Wanted, Whose};
 use super::workers::Workers;
 use crate::clock::{Backoff, SystemClock};
 use crate::config::{Accept, BackupPlan, ByteSize, Config, RunOptions, StoreSettings};
@@ -303,16 +303,16 @@ impl Supervisor {
             this.rule(&name).await?;
             let (_slot, mut turn) = this.take_turn(&name).await;
             // Gone if another deletion was faster: then the place is nobody's.
-            let StoredRule { created_ms, body, .. } = this.rule(&name).await.inspect_err(|_| this.forget_unused(&name, &turn))?;
+            let StoredRule { body, .. } = this.rule(&name).await.inspect_err(|_| this.forget_unused(&name, &turn))?;
             let plan = this.plan(&name, &body, Vec::new()).await;
             // Forgotten first: if that fails, it goes on.
-            let (gone, by) = (name.clone(), who.clone());
-            this.state.ask(move |state| state.delete(&gone, origin, &by, at_ms)).await?;
+            let of = name.clone();
+            let gone = this.state.ask(move |state| state.delete(&of, origin, &who, at_ms)).await?;
             if let Some(running) = turn.take() {
                 end(running, Ending::Close).await;
             }
             // Within the turn: a new rule of this name begins with nothing of the old one half given up.
-            let deleted = this.release(&StoredRelease { rule: name.clone(), created_ms, body, who }, plan).await;
+            let deleted = this.release(&gone, plan).await;
             this.forget_slot(&name);
             Ok(deleted)
         }))

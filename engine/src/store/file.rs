@@ -230,7 +230,11 @@ impl ObjectStore for FileStore {
     }
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
-        self.run("ListMultipartUploads", key, uploads::of_key)
+        self.run("ListMultipartUploads", key, |disk, key| uploads::where_key(disk, |of| of == key))
+    }
+
+    fn list_uploads_below<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
+        self.run("ListMultipartUploads", prefix, |disk, prefix| uploads::where_key(disk, |of| of.starts_with(prefix)))
     }
 
     fn remove_probe<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {

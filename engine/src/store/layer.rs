@@ -73,6 +73,11 @@ pub trait StoreLayer: Send + Sync + fmt::Debug {
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         self.inner().list_uploads(key)
     }
+
+    /// As [`ObjectStore::list_uploads_below`].
+    fn list_uploads_below<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
+        self.inner().list_uploads_below(prefix)
+    }
 }
 
 impl<L: StoreLayer> ObjectStore for L {
@@ -134,6 +139,10 @@ impl<L: StoreLayer> ObjectStore for L {
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
         StoreLayer::list_uploads(self, key)
+    }
+
+    fn list_uploads_below<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
+        StoreLayer::list_uploads_below(self, prefix)
     }
 
     fn region(&self) -> Option<String> {

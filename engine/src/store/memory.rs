@@ -82,6 +82,15 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn uploads_where(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<OpenUpload> {
+        let describe = |(id, upload): (&String, &Upload)| OpenUpload {
+            key: upload.key.clone(),
+            id: id.clone(),
+            age_ms: u64::try_from(upload.created.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        self.state().uploads.iter().filter(|(_, upload)| is_wanted(&upload.key)).map(describe).collect()
+    }
+
     fn check(&self, op: &'static str, key: &str, metadata: &Metadata) -> StoreResult<()> {
         let invalid = |detail| StoreError::new(StoreErrorKind::Invalid, op, key, detail);
         check_key(key).map_err(invalid)?;
@@ -290,15 +299,10 @@ impl ObjectStore for MemoryStore {
     }
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
-        Box::pin(async move {
-            let state = self.state();
-            let of_key = state.uploads.iter().filter(|(_, upload)| upload.key == key);
-            let describe = |(id, upload): (&String, &Upload)| OpenUpload {
-                key: key.to_owned(),
-                id: id.clone(),
-                age_ms: u64::try_from(upload.created.elapsed().as_millis()).unwrap_or(u64::MAX),
-            };
-            Ok(of_key.map(describe).collect())
-        })
+        Box::pin(async move { Ok(self.uploads_where(|of| of == key)) })
+    }
+
+    fn list_uploads_below<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
+        Box::pin(async move { Ok(self.uploads_where(|of| of.starts_with(prefix))) })
     }
 }

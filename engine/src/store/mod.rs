@@ -222,6 +222,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Lists unfinished uploads of exactly `key`.
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>>;
 
+    /// Lists unfinished uploads of keys that start with `prefix`. MinIO answers none unless it is a key.
+    fn list_uploads_below<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>>;
+
     /// The region that requests are signed for; none if there is no such thing.
     fn region(&self) -> Option<String> {
         None

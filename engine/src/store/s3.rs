@@ -143,7 +143,15 @@ impl ObjectStore for S3Store {
     }
 
     fn list_uploads<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
-        Box::pin(self.list_all_uploads(key))
+        Box::pin(async move {
+            let mut uploads = self.list_all_uploads(key).await?;
+            uploads.retain(|upload| upload.key == key);
+            Ok(uploads)
+        })
+    }
+
+    fn list_uploads_below<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, StoreResult<Vec<OpenUpload>>> {
+        Box::pin(self.list_all_uploads(prefix))
     }
 
     fn region(&self) -> Option<String> {

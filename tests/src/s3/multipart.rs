@@ -100,8 +100,10 @@ pub(super) fn list_uploads(state: &State, incoming: &Incoming) -> Result<Reply, 
     let store = state.store();
     let open = store.uploads.iter().map(|(id, upload)| (&upload.key, id, upload.initiated));
     let completed = store.completed.iter().filter(|_| state.config.lists_completed).map(|(id, (key, _))| (key, id, SystemTime::UNIX_EPOCH));
-    let mut uploads: Vec<(&String, &String, SystemTime)> =
-        open.chain(completed).filter(|(key, ..)| key.starts_with(&query("prefix"))).collect();
+    let prefix = query("prefix");
+    // MinIO takes the prefix for a key.
+    let is_listed = |key: &String| if state.config.personality == Personality::Minio { *key == prefix } else { key.starts_with(&prefix) };
+    let mut uploads: Vec<(&String, &String, SystemTime)> = open.chain(completed).filter(|(key, ..)| is_listed(key)).collect();
     uploads.sort_unstable();
     uploads.retain(|(key, id, _)| (*key, *id) > (&marker.0, &marker.1));
     let truncated = uploads.len() > state.config.page_entries_max;

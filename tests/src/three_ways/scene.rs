@@ -47,6 +47,13 @@ pub fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The name of what an entry of the audit is about that is about no rule: it stands in the detail of a connection or a store, and is that of a token.
+fn named_in(entry: &Value) -> Option<String> {
+    let detail = entry["detail"].as_str()?;
+    let parsed: Value = serde_json::from_str(detail).unwrap_or_default();
+    Some(parsed["name"].as_str().unwrap_or(detail).to_owned())
+}
+
 /// Whether a verification neither waits nor runs.
 pub fn is_over(found: &Value) -> bool {
     !matches!(found["state"].as_str(), Some("queued" | "running"))
@@ -118,7 +125,7 @@ impl Scene {
     pub fn audit(&self, name: &str) -> Vec<Value> {
         let all = self.ways.ask("GET /audit?limit=1000", "").json();
         let mut of_it = list(&all).to_vec();
-        of_it.retain(|entry| entry["rule"] == name || (entry["rule"].is_null() && entry["detail"] == name));
+        of_it.retain(|entry| entry["rule"] == name || (entry["rule"].is_null() && named_in(entry).as_deref() == Some(name)));
         of_it
     }
 }

@@ -95,7 +95,7 @@ pub(super) async fn edit(
     Ok(answer(&service, StatusCode::OK, rule))
 }
 
-/// Forgets a rule, its consumer group and its claims on directories; its objects stay
+/// Forgets a rule, its consumer group, its old unfinished uploads and its claims on directories; its objects stay
 #[utoipa::path(delete, path = "/rules/{name}", tag = "rules", params(("name" = String, Path, description = "The rule")),
     responses((status = 200, description = "It has ended, and is forgotten: what goes, what stays, what could not be given up", body = Deleted)))]
 pub(super) async fn delete(State(service): State<Service>, by: By, OfPath(name): OfPath<String>) -> Result<Response, Problem> {

@@ -21,7 +21,7 @@ pub struct Audited {
     pub action: String,
     /// The rule, if it is about one.
     pub rule: Option<String>,
-    /// What it became, or what else was changed.
+    /// What it became, or what was changed or answered; of a connection or a store as JSON, with its name and without secrets.
     pub detail: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use super::audit::audit;
 use super::rules::{all_rules, outdated};
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::service::definition::Kind;
+use crate::service::definition::{Difference, Kind, masked_differences};
 
 /// There is a connection or a store of this name.
 pub const CONNECTION_EXISTS: Code = Code(611);
@@ -15,6 +15,9 @@ pub const CONNECTION_UNKNOWN: Code = Code(612);
 
 /// The connection or store is named by a rule.
 pub const CONNECTION_IN_USE: Code = Code(618);
+
+/// The body of what is not there.
+const NOTHING: &str = "{}";
 
 /// A Kafka connection or a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,18 @@ pub struct StoredConnection {
     pub body: String,
     /// The number of its version, from 1. Earlier ones are not kept: they hold secrets.
     pub version: i64,
+}
+
+/// What the audit says of a change of a connection or a store: later on, nothing else does, since earlier bodies are not kept.
+#[derive(serde::Serialize)]
+struct Changed<'a> {
+    name: &'a str,
+    /// Without secrets.
+    differences: Vec<Difference>,
+}
+
+fn changed(name: &str, before: &str, after: &str) -> String {
+    serde_json::to_string(&Changed { name, differences: masked_differences(before, after) }).unwrap_or_default()
 }
 
 /// A connection or a store is there already: rules may rest on it.
@@ -60,7 +75,7 @@ impl State {
         find(&self.db(), kind, name)
     }
 
-    /// Keeps a new one, in version 1. Its body may hold secrets, so the audit has its name alone.
+    /// Keeps a new one, in version 1. Its body may hold secrets, and the audit has it without them.
     ///
     /// # Errors
     /// `C0601`, `C0611`.
@@ -72,7 +87,7 @@ impl State {
             if made == 0 {
                 return Err(connection_exists(name));
             }
-            audit(db, at_ms, who, &format!("define {kind}"), None, Some(name))
+            audit(db, at_ms, who, &format!("define {kind}"), None, Some(&changed(name, NOTHING, body)))
         })
     }
 
@@ -96,10 +111,11 @@ impl State {
             if standing.body == body {
                 return Ok(standing);
             }
+            let detail = changed(name, &standing.body, body);
             let next = StoredConnection { body: body.to_owned(), version: standing.version + 1, ..standing };
             let sql = "UPDATE connection SET body = ?3, version = ?4 WHERE kind = ?1 AND name = ?2";
             db.execute(sql, params![kind, name, body, next.version]).map_err(failed)?;
-            audit(db, at_ms, who, &format!("redefine {kind}"), None, Some(name))?;
+            audit(db, at_ms, who, &format!("redefine {kind}"), None, Some(&detail))?;
             Ok(next)
         })
     }
@@ -117,11 +133,9 @@ impl State {
                     .with("rule", &rule.name)
                     .help("edit that rule first"));
             }
-            let gone = db.execute("DELETE FROM connection WHERE kind = ?1 AND name = ?2", params![section, name]).map_err(failed)?;
-            if gone == 0 {
-                return Err(connection_unknown(section, name));
-            }
-            audit(db, at_ms, who, &format!("forget {section}"), None, Some(name))
+            let standing = find(db, section, name)?;
+            db.execute("DELETE FROM connection WHERE kind = ?1 AND name = ?2", params![section, name]).map_err(failed)?;
+            audit(db, at_ms, who, &format!("forget {section}"), None, Some(&changed(name, &standing.body, NOTHING)))
         })
     }
 }
@@ -150,6 +164,8 @@ pub(super) fn check_needs(db: &Connection, needs: &[(Kind, String)]) -> Result<(
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+
+    use serde_json::{Value, json};
 
     use super::super::{Edit, Origin, state};
     use super::*;
@@ -204,18 +220,51 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_edited_from_the_version_that_was_seen_and_its_body_is_in_no_audit() {
+    fn a_connection_is_edited_from_the_version_that_was_seen_and_its_secrets_are_in_no_audit() {
         let state = state();
         let connection = StoredConnection { kind: "store".into(), name: "s".into(), body: "{}".into(), version: 1 };
         state.put_connection(&connection, "me", 1).unwrap();
         let edit = |version, body| state.edit_connection(("store", "s"), version, body, "me", 2);
-        assert_eq!(edit(Some(1), "{\"x\":\"hush-canary\"}").unwrap().version, 2);
+        let body = r#"{"session_token":"hush-canary"}"#;
+        assert_eq!(edit(Some(1), body).unwrap().version, 2);
         assert_eq!(edit(Some(1), "{}").unwrap_err().code, VERSION_OUTDATED);
-        assert_eq!(edit(None, "{\"x\":\"hush-canary\"}").unwrap().version, 2, "nothing has changed");
-        assert_eq!(state.connection("store", "s").unwrap().body, "{\"x\":\"hush-canary\"}");
+        assert_eq!(edit(None, body).unwrap().version, 2, "nothing has changed");
+        assert_eq!(state.connection("store", "s").unwrap().body, body);
         assert_eq!(state.edit_connection(("kafka", "s"), None, "{}", "me", 3).unwrap_err().code, CONNECTION_UNKNOWN);
         let audit = state.audited(None, i64::MAX, 9).unwrap();
         assert_eq!(audit.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["redefine store", "define store"]);
+        let redefined = r#"{"name":"s","differences":[{"key":"session_token","before":null,"after":"***"}]}"#;
+        assert_eq!(audit[0].detail.as_deref(), Some(redefined));
         assert!(!format!("{audit:?}").contains("hush-canary"));
+    }
+
+    #[test]
+    fn the_audit_has_what_a_connection_became_was_changed_in_and_had_been() {
+        let state = state();
+        let of = |user: &str, password: &str| json!({ "brokers": ["h:1"], "sasl": { "username": user, "password": password } }).to_string();
+        let connection = StoredConnection { kind: "kafka".into(), name: "k".into(), body: of("u", "hush-one"), version: 1 };
+        state.put_connection(&connection, "me", 1).unwrap();
+        state.edit_connection(("kafka", "k"), None, &of("u", "hush-two"), "me", 2).unwrap();
+        state.edit_connection(("kafka", "k"), None, &of("v", "hush-two"), "me", 3).unwrap();
+        state.delete_connection(Kind::Kafka, "k", "me", 4).unwrap();
+        let audit = state.audited(None, i64::MAX, 9).unwrap();
+        let said: Vec<Value> = audit.iter().map(|entry| serde_json::from_str(entry.detail.as_deref().unwrap()).unwrap()).collect();
+        let of_k = |differences: Value| json!({ "name": "k", "differences": differences });
+        let was_and_is = |key: &str, before: Value, after: Value| json!({ "key": key, "before": before, "after": after });
+        let all = |before: [Value; 3], after: [Value; 3]| {
+            let values = ["brokers", "sasl.password", "sasl.username"].into_iter().zip(before.into_iter().zip(after));
+            of_k(values.map(|(key, (before, after))| was_and_is(key, before, after)).collect())
+        };
+        let nothing = || [Value::Null, Value::Null, Value::Null];
+        let body = |user: &str| [json!(["h:1"]), json!("***"), json!(user)];
+        let changed = |key: &str, before: &str, after: &str| of_k(json!([was_and_is(key, json!(before), json!(after))]));
+        let wanted = [
+            all(body("v"), nothing()),
+            changed("sasl.username", "u", "v"),
+            changed("sasl.password", "***", "***"),
+            all(nothing(), body("u")),
+        ];
+        assert_eq!(said, wanted);
+        assert!(!format!("{audit:?}").contains("hush"), "{audit:?}");
     }
 }

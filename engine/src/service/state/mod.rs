@@ -94,6 +94,7 @@ const MIGRATIONS: &[&str] = &[
     DROP TABLE request;
     ALTER TABLE request_kept RENAME TO request;
 ",
+    "ALTER TABLE release ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]';",
 ];
 
 /// The state of one service.

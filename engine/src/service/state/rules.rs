@@ -1,10 +1,11 @@
 //! Rules and their versions.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::json;
 
 use super::audit::audit;
 use super::connections::check_needs;
-use super::{State, failed, releases};
+use super::{State, StoredRelease, failed, releases};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::service::definition::{Kind, differences};
 
@@ -106,16 +107,20 @@ impl State {
         })
     }
 
-    /// Says whether a rule should run.
+    /// Says whether a rule should run. The audit has the answers to its stopped lanes, also of one that runs already: who lets a loss pass is known.
     ///
     /// # Errors
     /// `C0601`, `C0602`.
-    pub fn want(&self, name: &str, wanted: Wanted, who: &str, at_ms: i64) -> Result<StoredRule> {
+    pub fn want(&self, name: &str, wanted: Wanted, accept: &[String], who: &str, at_ms: i64) -> Result<StoredRule> {
         self.change(|db| {
             let rule = find(db, name)?;
             if rule.wanted != wanted {
                 db.execute("UPDATE rule SET wanted = ?2 WHERE name = ?1", params![name, wanted.as_str()]).map_err(failed)?;
-                audit(db, at_ms, who, if wanted == Wanted::Paused { "pause" } else { "resume" }, Some(name), None)?;
+            }
+            if rule.wanted != wanted || !accept.is_empty() {
+                let answers = (!accept.is_empty()).then(|| json!({ "accept": accept }).to_string());
+                let action = if wanted == Wanted::Paused { "pause" } else { "resume" };
+                audit(db, at_ms, who, action, Some(name), answers.as_deref())?;
             }
             Ok(StoredRule { wanted, ..rule })
         })
@@ -133,24 +138,25 @@ impl State {
         })
     }
 
-    /// Forgets a rule that is defined in that `origin`, its versions, windows, gaps and log. Its objects and the audit stay, and what it has outside is to be given up.
+    /// Forgets a rule that is defined in that `origin`, its versions, windows, gaps and log. Its objects and the audit stay, and what it has outside is to be given up: that is answered.
     ///
     /// # Errors
     /// `C0601`, `C0602`, `C0614`.
-    pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<()> {
-        self.change(|db| {
+    pub fn delete(&self, name: &str, origin: Origin, who: &str, at_ms: i64) -> Result<StoredRelease> {
+        let gone = self.change(|db| {
             let rule = find(db, name)?;
             check_origin(&rule, origin)?;
-            releases::record(db, &rule, who)?;
+            let gone = releases::record(db, &rule, who)?;
             for table in ["rule_version", "rule_move", "window", "gap", "log", "verification", "request"] {
                 db.execute(&format!("DELETE FROM {table} WHERE rule = ?1"), params![name]).map_err(failed)?;
             }
             db.execute("DELETE FROM rule WHERE name = ?1", params![name]).map_err(failed)?;
-            audit(db, at_ms, who, "delete", Some(name), None)
+            audit(db, at_ms, who, "delete", Some(name), None)?;
+            Ok(gone)
         })?;
         // Whoever follows its log learns that there is none.
         self.written.send_modify(|number| *number += 1);
-        Ok(())
+        Ok(gone)
     }
 
     /// A rule's versions, oldest first.
@@ -297,19 +303,40 @@ mod tests {
         state.create("a", "{}", Origin::File, "file", 1).unwrap();
         assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::Api, "me", 2).unwrap_err().code, RULE_OF_A_FILE);
         assert_eq!(state.delete("a", Origin::Api, "me", 2).unwrap_err().code, RULE_OF_A_FILE);
-        assert_eq!(state.want("a", Wanted::Paused, "me", 2).unwrap().wanted, Wanted::Paused);
+        assert_eq!(state.want("a", Wanted::Paused, &[], "me", 2).unwrap().wanted, Wanted::Paused);
         assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::File, "file", 3).unwrap().version, 2);
         state.create("b", "{}", Origin::Api, "me", 4).unwrap();
         assert_eq!(state.edit("b", None, "{\"a\":1}", Origin::File, "file", 5).unwrap_err().code, RULE_EXISTS);
         state.orphan("a", "file", 6).unwrap();
         let orphan = state.rule("a").unwrap();
         assert_eq!((orphan.origin, orphan.version), (Origin::Orphan, 2), "what is known of it stays");
-        state.want("a", Wanted::Running, "me", 7).unwrap();
+        state.want("a", Wanted::Running, &[], "me", 7).unwrap();
         assert_eq!(state.rule("a").unwrap().runs(), Wanted::Paused, "nobody defines it");
         let back = state.edit("a", None, "{\"a\":1}", Origin::File, "file", 8).unwrap();
         assert_eq!((back.origin, back.version, back.runs()), (Origin::File, 2, Wanted::Running));
         state.orphan("a", "file", 9).unwrap();
         state.delete("a", Origin::Api, "me", 10).unwrap();
+    }
+
+    #[test]
+    fn an_answer_stands_in_the_audit() {
+        let state = state();
+        state.create("a", "{}", Origin::Api, "me", 1).unwrap();
+        let answers = ["truncation".to_owned(), "destination".to_owned()];
+        state.want("a", Wanted::Running, &[], "me", 2).unwrap();
+        state.want("a", Wanted::Running, &answers, "you", 3).unwrap();
+        state.want("a", Wanted::Paused, &[], "me", 4).unwrap();
+        state.want("a", Wanted::Running, &answers[..1], "me", 5).unwrap();
+        let said = state.audited(Some("a"), i64::MAX, 9).unwrap();
+        let said: Vec<_> =
+            said.iter().map(|entry| (entry.at_ms, entry.who.as_str(), entry.action.as_str(), entry.detail.as_deref())).collect();
+        let wanted = [
+            (5, "me", "resume", Some(r#"{"accept":["truncation"]}"#)),
+            (4, "me", "pause", None),
+            (3, "you", "resume", Some(r#"{"accept":["truncation","destination"]}"#)),
+            (1, "me", "create", Some("{}")),
+        ];
+        assert_eq!(said, wanted, "of one that runs the answers alone are a change");
     }
 
     #[test]

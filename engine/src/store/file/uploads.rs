@@ -100,8 +100,8 @@ pub(super) fn remove_old(disk: &Disk) -> io::Result<()> {
     Ok(())
 }
 
-/// The uploads of exactly this key.
-pub(super) fn of_key(disk: &Disk, key: &str) -> Result<Vec<OpenUpload>, Failure> {
+/// The uploads of the keys that are wanted, in order of their ids.
+pub(super) fn where_key(disk: &Disk, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<OpenUpload>, Failure> {
     let mut open = Vec::new();
     let entries = match fs::read_dir(disk.path(HIDDEN[1])) {
         Err(e) if absent(&e) => return Ok(open),
@@ -110,11 +110,11 @@ pub(super) fn of_key(disk: &Disk, key: &str) -> Result<Vec<OpenUpload>, Failure>
     for entry in entries {
         let entry = entry?;
         let key_file = entry.path().join(KEY_FILE);
-        let Ok(stored) = fs::read(&key_file) else { continue };
+        let Ok(key) = fs::read_to_string(&key_file) else { continue };
         let (Ok(id), Ok(meta)) = (entry.file_name().into_string(), fs::metadata(&key_file)) else { continue };
-        if stored == key.as_bytes() {
+        if is_wanted(&key) {
             let age_ms = u64::try_from(age(&meta).as_millis()).unwrap_or(u64::MAX);
-            open.push(OpenUpload { key: key.to_owned(), id, age_ms });
+            open.push(OpenUpload { key, id, age_ms });
         }
     }
     open.sort_unstable_by(|a, b| a.id.cmp(&b.id));

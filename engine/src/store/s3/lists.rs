@@ -71,8 +71,8 @@ impl S3Store {
         }
     }
 
-    pub(super) async fn list_all_uploads(&self, key: &str) -> StoreResult<Vec<OpenUpload>> {
-        let full = self.full(key);
+    pub(super) async fn list_all_uploads(&self, prefix: &str) -> StoreResult<Vec<OpenUpload>> {
+        let full = self.full(prefix);
         let mut uploads = Vec::new();
         let mut marker: (Option<String>, Option<String>) = (None, None);
         loop {
@@ -82,13 +82,14 @@ impl S3Store {
                 let request = request.set_key_marker(marker.0.clone()).set_upload_id_marker(marker.1.clone());
                 let sent = request.customize().interceptor(exchange.clone()).send();
                 async move {
-                    let page = self.attempt(LIST_UPLOADS, key, self.options.request_timeout, sent).await.map_err(|e| *e)?;
+                    let page = self.attempt(LIST_UPLOADS, prefix, self.options.request_timeout, sent).await.map_err(|e| *e)?;
                     Ok((page, exchange.seen().date))
                 }
             };
             let (page, now) = self.repeated(request).await?;
-            for upload in page.uploads().iter().filter(|upload| upload.key() == Some(&full)) {
-                let Some(id) = upload.upload_id() else { continue };
+            for upload in page.uploads() {
+                let key = upload.key().filter(|key| key.starts_with(&full)).and_then(|key| key.strip_prefix(&self.prefix));
+                let (Some(key), Some(id)) = (key, upload.upload_id()) else { continue };
                 // Without either time the upload counts as new, and is left alone.
                 let begun = upload.initiated().and_then(|t| t.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
                 let now_ms = now.and_then(|now| u64::try_from(now.as_millis()).ok());
@@ -100,7 +101,7 @@ impl S3Store {
             }
             let next = (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
             if next.0.is_none() || next == marker {
-                return Err(broken_off(LIST_UPLOADS, key));
+                return Err(broken_off(LIST_UPLOADS, prefix));
             }
             marker = next;
         }

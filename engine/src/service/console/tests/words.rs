@@ -1,4 +1,4 @@
-//! What every page is made of: words of one language, and nothing that the policy of the pages forbids.
+//! What every page is made of: words of one language, no secret, and nothing that the policy of the pages forbids.
 
 use super::super::catalogue::tests::NAMES;
 use super::*;
@@ -51,8 +51,9 @@ async fn no_page_says_a_word_in_the_other_language() {
 }
 
 #[tokio::test]
-async fn no_page_has_anything_that_the_policy_forbids_or_somebody_else_wrote() {
-    for (path, page) in Bench::new().await.pages("en").await {
+async fn no_page_has_a_secret_or_anything_that_the_policy_forbids_or_somebody_else_wrote() {
+    let bench = Bench::new().await;
+    for (path, page) in bench.pages("en").await {
         assert!(page.header(header::CONTENT_SECURITY_POLICY).contains("default-src 'none'"), "{path}");
         assert_eq!(page.header(header::CACHE_CONTROL), "no-store", "{path}");
         for tag in page.body.split('<').skip(1).filter_map(|piece| piece.split('>').next()) {
@@ -66,5 +67,8 @@ async fn no_page_has_anything_that_the_policy_forbids_or_somebody_else_wrote() {
         }
         assert!(page.body.len() < 120 << 10, "{path}: {} bytes", page.body.len());
         assert!(!page.status.is_server_error(), "{path}: {}", page.status);
+        assert!(!page.body.contains("hush-canary"), "{path} shows a secret: {}", page.body);
     }
+    let standing = bench.service.state.connection("kafka", "orders").unwrap();
+    assert!(standing.body.contains("hush-canary"), "there is a secret that a page could show");
 }
