@@ -1,14 +1,19 @@
 //! The console in a real browser, over a real Kafka and MinIO: a rule from nothing to a verified backup, changed and deleted, by everything that a page offers;
-//! in both languages, with and without scripts; and what a page weighs, whom it keeps out and how it is read out.
+//! in both languages, with and without scripts; and what a page weighs, whom it keeps out and how it is read out. On a phone, in the dark and by keys alone it is
+//! looked at in [`glance`].
 //!
-//! With `CATCHMENT_SCREENSHOTS=DIR` pictures of what was seen are written there.
+//! With `CATCHMENT_SCREENSHOTS=DIR` pictures of what was seen are written there. How soon pages were seen, and how long a rule took to be added, is printed.
 
+#[path = "console/glance.rs"]
+mod glance;
+
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::browser::{Browser, BrowserOptions};
-use catchment_tests::console_pages;
+use catchment_tests::console_pages::{self, Paints};
 use catchment_tests::rules_service::RulesService;
 use catchment_tests::services::{Kafka, Minio};
 use serde_json::json;
@@ -17,7 +22,6 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const ENTER: &str = "\u{e007}";
-const TAB: &str = "\u{e004}";
 
 /// What a worker says that runs the rule.
 const CONTACT: &str = r#"{"id":"h1","rules":{"RULE":{"version":3,"state":"running","since_ms":1700000000000,"lanes":["RULE/0"]}}}"#;
@@ -29,6 +33,9 @@ struct Visit {
     browser: Browser,
     options: BrowserOptions,
     name: String,
+    paints: Paints,
+    /// For how long pages were checked, which nobody who uses them does.
+    checking: Cell<Duration>,
 }
 
 impl Visit {
@@ -37,7 +44,7 @@ impl Visit {
         bed.fill(200);
         let service = RulesService::start(&bed);
         let name = bed.topic.clone();
-        Self { bed, service, browser: Browser::start(options), options, name }
+        Self { bed, service, browser: Browser::start(options), options, name, paints: Paints::default(), checking: Cell::default() }
     }
 
     fn go(&self, path: &str) {
@@ -68,9 +75,18 @@ impl Visit {
         if !self.options.scripts {
             return;
         }
-        console_pages::check(&self.browser, what);
+        let began = Instant::now();
+        console_pages::check(&self.browser, what, &self.paints);
         if self.options.language.starts_with("zh") {
             console_pages::check_words(&self.browser, what, &self.name);
+        }
+        self.checking.set(self.checking.get() + began.elapsed());
+    }
+
+    /// Says how soon pages were seen.
+    fn tell(&self) {
+        if self.options.scripts {
+            eprintln!("{}: {}", self.options.language, self.paints.summary());
         }
     }
 
@@ -95,14 +111,16 @@ impl Visit {
 
     /// The four screens, each with what it can be asked.
     fn add_the_rule(&self) {
-        let browser = &self.browser;
+        let (browser, began, checked) = (&self.browser, Instant::now(), self.checking.get());
         browser.click("a[href='/console/add']");
         browser.fill("#name", "Not a name");
         browser.fill("#every", "1s");
         browser.press(ENTER);
         browser.find("#name-problem");
         self.check("a name that is none");
+        browser.open(&format!("{}/console/add", self.service.address()));
         browser.fill("#name", &self.name);
+        browser.fill("#every", "1s");
         self.picture_of_language("add-1");
         browser.click("#next");
         browser.find("#topics");
@@ -112,6 +130,8 @@ impl Visit {
         browser.fill("#search", &self.name);
         browser.press(ENTER);
         browser.tick("input[name=topic]");
+        browser.tick("#fold summary");
+        browser.tick("#on_truncation option[value=continue]");
         browser.click("#sample");
         browser.find("#sample-caption");
         self.check("topics and records");
@@ -133,16 +153,23 @@ impl Visit {
         self.check("the review");
         self.picture_of_language("add-4");
         let toml = browser.text("#toml");
-        assert!(toml.contains(&format!("[rule.{}", self.name)) && toml.contains("prefix = \"e2e/\""), "{toml}");
+        let written = [format!("[rule.{}", self.name), "prefix = \"e2e/\"".to_owned(), "truncation = \"continue\"".to_owned()];
+        assert!(written.iter().all(|line| toml.contains(line)) && !toml.contains("retention"), "{toml}");
         assert!(browser.has("#estimate") && !browser.has("#problems"), "{}", browser.source());
         browser.click("#create");
         browser.find(".notice");
+        let (took, checks) = (began.elapsed(), self.checking.get() - checked);
+        let (all, without) = (took.as_secs_f64(), took.saturating_sub(checks).as_secs_f64());
+        eprintln!("{}: a rule was added in {all:.1} s, in {without:.1} s without the checks of its pages", self.options.language);
         self.check("the new rule");
     }
 
+    /// On a window that is high enough for all that the page is about.
     fn picture_of_language(&self, name: &str) {
-        if self.options.scripts {
+        if self.options.scripts && std::env::var_os("CATCHMENT_SCREENSHOTS").is_some() {
+            self.browser.look(false, 1280, 1600);
             self.picture(&format!("{name}-{}", &self.options.language[..2]));
+            self.browser.look(false, 1280, 900);
         }
     }
 
@@ -345,6 +372,7 @@ impl Visit {
         self.browser.find("#token");
         self.browser.open(&format!("{}/console/health", self.service.address()));
         assert!(self.browser.address().contains("/console/login"), "the session has ended");
+        self.tell();
     }
 }
 
@@ -361,41 +389,4 @@ fn a_rule_lives_its_life_in_chinese() {
 #[test]
 fn a_rule_lives_its_life_without_scripts() {
     Visit::begin(BrowserOptions { language: "en", scripts: false }).live();
-}
-
-#[test]
-fn pages_are_read_in_the_dark_on_a_phone_and_by_keyboard() {
-    let visit = Visit::begin(BrowserOptions { language: "en", scripts: true });
-    let browser = &visit.browser;
-    visit.log_in();
-    let file = visit.service.rule(&visit.bed, "window = { every = \"1s\" }");
-    visit.service.done(&["create", &visit.name, &file]);
-    visit.service.await_window(&visit.name, 1);
-    visit.go("/console");
-    browser.press(TAB);
-    assert_eq!(browser.run("return document.activeElement.className;"), "skip", "the first stop leads past the navigation");
-    browser.press(ENTER);
-    assert_eq!(browser.run("return document.activeElement.id;"), "main");
-    browser.look(true, 1280, 900);
-    visit.rule("");
-    let back = browser.run("return getComputedStyle(document.body).backgroundColor;");
-    assert_eq!(back, "rgb(18, 24, 30)", "it is dark");
-    visit.picture("rule-dark");
-    browser.look(false, 390, 844);
-    for page in ["", "/log", "/files", "/versions", "/edit", "/delete"] {
-        visit.rule(page);
-        assert_eq!(console_pages::sticks_out(browser), 0, "{page}: tables scroll within their own box");
-    }
-    visit.see_a_worker();
-    for page in ["/console/workers/helper", "/console/sources", "/console/stores", "/console/workers", "/console/tokens", "/console/health"]
-    {
-        visit.go(page);
-        assert_eq!(console_pages::sticks_out(browser), 0, "{page}");
-    }
-    visit.go("/console");
-    visit.picture("rules-phone");
-    browser.click("a[href^='/console/language?to=zh']");
-    browser.find("html[lang=zh]");
-    browser.reload();
-    assert_eq!(browser.attribute("html", "lang"), "zh", "the choice is kept");
 }

@@ -14,7 +14,7 @@ use super::draft::{Draft, FieldProblems, STEPS};
 use super::elsewhere::{self, Elsewhere};
 use super::estimate::{Estimate, estimate};
 use super::forms::Fields;
-use super::inputs::{Input, InputKind};
+use super::inputs::{Fold, Input, InputKind};
 use super::policy;
 use super::refusal::{ProblemShown, Refusal, problems, shown};
 use super::show::{self, Moment};
@@ -43,6 +43,7 @@ struct AddPage {
     heading: &'static str,
     hidden: Vec<(&'static str, String)>,
     inputs: Vec<Input>,
+    fold: Option<Fold>,
     problems: Vec<ProblemShown>,
     show_values: bool,
     search: String,
@@ -85,12 +86,14 @@ impl AddPage {
         let t = p.t;
         let shown = STEPS.get(step - 1).copied().unwrap_or_default();
         let headings = [t.step_basics, t.step_source, t.step_delivery, t.step_review];
+        let (inputs, fold) = draft.form(t, config, shown, wrong);
         Self {
             step,
             steps: [(1, headings[0]), (2, headings[1]), (3, headings[2]), (4, headings[3])],
             heading: headings[step - 1],
             hidden: draft.hidden(shown),
-            inputs: draft.inputs(t, config, shown, wrong),
+            inputs,
+            fold,
             problems: Vec::new(),
             show_values: service.show_values,
             search: String::new(),
@@ -122,7 +125,7 @@ pub(super) async fn begin(State(service): State<Service>, p: Page) -> Result<Res
 /// What a screen sends.
 pub(super) async fn go(State(service): State<Service>, by: By, p: Page, fields: Fields) -> Result<Response, Refusal> {
     let config = service.supervisor.config().await?;
-    let draft = Draft::of_form(&fields);
+    let draft = Draft::of_form(&fields, &Draft::new(&config));
     let step = fields.text("step").parse::<usize>().unwrap_or(1).clamp(1, REVIEW);
     // The Enter key in the search presses the first button, which goes on.
     let is_search = step == 2 && fields.text("go") == "next" && !fields.text("search").is_empty() && draft.text("topics").is_empty();
@@ -136,6 +139,8 @@ pub(super) async fn go(State(service): State<Service>, by: By, p: Page, fields: 
 /// Goes on to the next screen, or from the last one to the new rule; whatever is wrong keeps the screen.
 async fn forward(service: &Service, by: &By, p: Page, config: &Config, draft: &Draft, step: usize) -> Result<Response, Refusal> {
     let wrong = draft.problems(p.t, config, step);
+    // What only the next screen has a field for is mended there.
+    let is_of_next = step + 1 < REVIEW && wrong.is_empty() && !draft.problems(p.t, config, step + 1).is_empty();
     let refused = match step {
         _ if !wrong.is_empty() => Vec::new(),
         1 => is_taken(service, draft.text("name")).await?,
@@ -143,6 +148,7 @@ async fn forward(service: &Service, by: &By, p: Page, config: &Config, draft: &D
             Ok(_) => return Ok(to_rule(draft.text("name"), "created")),
             Err(errors) => errors,
         },
+        _ if is_of_next => Vec::new(),
         _ => plan(service, draft).await.err().unwrap_or_default(),
     };
     if wrong.is_empty() && refused.is_empty() {

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::Texts;
 use super::forms::Fields;
-use super::inputs::{Input, InputKind};
-use crate::config::{Config, Span, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, is_name};
+use super::inputs::{Fold, Input, InputKind};
+use crate::config::{Config, OnGap, Span, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, is_name};
+use crate::store::key::checked_id;
 
 /// A setting of a form: its field, the table and the key of the body, its default.
 struct Setting {
@@ -24,8 +25,15 @@ const fn setting(field: &'static str, table: &'static str, key: &'static str, de
     Setting { field, table, key, default }
 }
 
+impl Setting {
+    /// What a text of this setting means: an empty one is the default.
+    fn or_default<'a>(&self, text: &'a str) -> &'a str {
+        if text.is_empty() { self.default } else { text }
+    }
+}
+
 /// All settings but the name and the topics, which have forms of their own.
-const SETTINGS: [Setting; 13] = [
+const SETTINGS: [Setting; 18] = [
     setting("store", "to", "store", ""),
     setting("every", "window", "every", ""),
     setting("by", "window", "by", "record-time"),
@@ -39,13 +47,21 @@ const SETTINGS: [Setting; 13] = [
     setting("prefix", "to", "prefix", ""),
     setting("path", "to", "path", ""),
     setting("instance", "to", "instance", ""),
+    setting("topic_id", "to", "topic_id", ""),
+    setting("on_retention", "on_gap", "retention", "continue"),
+    setting("on_truncation", "on_gap", "truncation", "halt"),
+    setting("on_corrupt_batch", "on_gap", "corrupt_batch", "halt"),
+    setting("on_topic_recreated", "on_gap", "topic_recreated", "halt"),
 ];
+
+/// What is done when records are missing. Few change it, so a form keeps it folded.
+const ON_GAP: [&str; 4] = ["on_retention", "on_truncation", "on_corrupt_batch", "on_topic_recreated"];
 
 /// Fields of the steps, in their order.
 pub(super) const STEPS: [&[&str]; 3] = [
     &["name", "store", "every", "by", "kind", "framing", "codec", "max_bytes"],
-    &["source", "topics", "start"],
-    &["layout", "prefix", "path", "instance"],
+    &["source", "topics", "start", "on_retention", "on_truncation", "on_corrupt_batch", "on_topic_recreated"],
+    &["layout", "prefix", "path", "instance", "topic_id"],
 ];
 
 /// A rule that is being written.
@@ -54,6 +70,9 @@ pub(super) struct Draft(BTreeMap<&'static str, String>);
 
 /// What is wrong with single fields, in the reader's language.
 pub(super) type FieldProblems = Vec<(&'static str, String)>;
+
+/// A field, whether what it says can be right, and what to say if not.
+type Check = (&'static str, bool, &'static str);
 
 impl Draft {
     /// An empty one, with the connection and the store that are the only ones.
@@ -69,11 +88,12 @@ impl Draft {
         draft
     }
 
-    /// What a form says. Topics are typed or chosen.
-    pub(super) fn of_form(fields: &Fields) -> Self {
+    /// What a form says. Topics are typed or chosen. What the form does not have, as one of an earlier version's page, stays as it was before.
+    pub(super) fn of_form(fields: &Fields, before: &Self) -> Self {
         let mut draft = Self::default();
         for name in SETTINGS.iter().map(|setting| setting.field).chain(["name"]) {
-            draft.0.insert(name, fields.text(name).to_owned());
+            let text = if fields.has(name) { fields.text(name) } else { before.text(name) };
+            draft.0.insert(name, text.to_owned());
         }
         let mut topics: Vec<&str> = Vec::new();
         for topic in fields.text("topics").split(['\n', ',']).map(str::trim).chain(fields.all("topic")).filter(|topic| !topic.is_empty()) {
@@ -98,6 +118,10 @@ impl Draft {
             let value = if setting.table.is_empty() { &body[setting.key] } else { &body[setting.table][setting.key] };
             draft.0.insert(setting.field, text(value).unwrap_or_else(|| setting.default.to_owned()));
         }
+        // The one setting that a new body always has, and an old one need not.
+        if draft.text("every").is_empty() {
+            draft.0.insert("every", WINDOW_DEFAULT.to_string());
+        }
         let topics = super::rules::Summary::of(&body.to_string()).topics;
         draft.0.insert("topics", topics.join("\n"));
         draft
@@ -108,11 +132,12 @@ impl Draft {
         if self.text("kind") != "raw" {
             self.0.insert("framing", "newline".to_owned());
         }
-        if self.text("layout") != "tencent" {
-            self.0.insert("instance", String::new());
-        }
+        // First, since a template hides the layout, and with it what is of a layout.
         if !self.text("path").is_empty() {
             self.0.insert("layout", "hive".to_owned());
+        }
+        if self.text("layout") != "tencent" {
+            self.0.extend(["instance", "topic_id"].map(|field| (field, String::new())));
         }
         self
     }
@@ -147,13 +172,10 @@ impl Draft {
             }
         };
         for setting in &SETTINGS {
-            let (now, then) = (self.text(setting.field), before.text(setting.field));
-            let is_default = now.is_empty() || now == setting.default;
-            match (now == then, is_default, then.is_empty()) {
-                // What was not there is not taken away.
-                (true, ..) | (_, true, true) => {}
-                (_, true, false) => put(setting.table, setting.key, Value::Null),
-                (_, false, _) => put(setting.table, setting.key, value_of(setting, now)),
+            let [now, then] = [self, before].map(|draft| setting.or_default(draft.text(setting.field)));
+            // What was not there is not taken away.
+            if now != then {
+                put(setting.table, setting.key, if now == setting.default { Value::Null } else { value_of(setting, now) });
             }
         }
         if self.text("topics") != before.text("topics") {
@@ -164,36 +186,55 @@ impl Draft {
 
     /// What is wrong with the fields of a step, as far as one field alone shows it; the engine says the rest.
     pub(super) fn problems(&self, t: &Texts, config: &Config, step: usize) -> FieldProblems {
-        let mut problems = FieldProblems::new();
-        let mut wrong = |field: &'static str, text: &str| problems.push((field, text.to_owned()));
-        match step {
-            1 => {
-                if !is_name(self.text("name")) {
-                    wrong("name", t.name_hint);
-                }
-                if !config.stores.contains_key(self.text("store")) {
-                    wrong("store", t.choose_store);
-                }
-                let every: Option<Span> = self.text("every").parse().ok();
-                if !every.is_some_and(|every| (WINDOW_MIN..=WINDOW_MAX).contains(&every)) {
-                    wrong("every", t.every_hint);
-                }
-            }
-            2 => {
-                if !config.kafka.contains_key(self.text("source")) {
-                    wrong("source", t.choose_source);
-                }
-                if self.text("topics").is_empty() {
-                    wrong("topics", t.choose_topics);
-                }
-            }
-            _ => {
-                if self.text("layout") == "tencent" && self.text("instance").is_empty() {
-                    wrong("instance", t.instance_hint);
-                }
-            }
-        }
-        problems
+        let checks = match step {
+            1 => self.basics(t, config),
+            2 => self.reading(t, config),
+            _ => self.delivery(t),
+        };
+        checks.into_iter().filter(|(_, is_right, _)| !is_right).map(|(field, _, text)| (field, text.to_owned())).collect()
+    }
+
+    /// The same of all steps.
+    pub(super) fn all_problems(&self, t: &Texts, config: &Config) -> FieldProblems {
+        (1..=STEPS.len()).flat_map(|step| self.problems(t, config, step)).collect()
+    }
+
+    fn basics(&self, t: &Texts, config: &Config) -> Vec<Check> {
+        let every: Option<Span> = self.text("every").parse().ok();
+        vec![
+            ("name", is_name(self.text("name")), t.name_hint),
+            ("store", config.stores.contains_key(self.text("store")), t.choose_store),
+            ("every", every.is_some_and(|every| (WINDOW_MIN..=WINDOW_MAX).contains(&every)), t.every_hint),
+        ]
+    }
+
+    fn reading(&self, t: &Texts, config: &Config) -> Vec<Check> {
+        let is_word = |text: &str| text.is_empty() || text.parse::<OnGap>().is_ok();
+        let of_gaps = ON_GAP.map(|field| (field, is_word(self.text(field)), t.choose_on_gap));
+        let source = ("source", config.kafka.contains_key(self.text("source")), t.choose_source);
+        let topics = ("topics", !self.text("topics").is_empty(), t.choose_topics);
+        [source, topics].into_iter().chain(of_gaps).collect()
+    }
+
+    fn delivery(&self, t: &Texts) -> Vec<Check> {
+        let (is_tencent, instance, topic_id) = (self.text("layout") == "tencent", self.text("instance"), self.text("topic_id"));
+        let is_of_one_topic = matches!(self.topics().as_slice(), [topic] if !topic.starts_with('^'));
+        let is_topic_id = topic_id.is_empty() || (is_of_one_topic && checked_id("topic_id", topic_id).is_ok());
+        vec![("instance", !is_tencent || !instance.is_empty(), t.instance_hint), ("topic_id", is_topic_id, t.topic_id_hint)]
+    }
+
+    /// The inputs of a form: what everybody looks at, and what is folded.
+    pub(super) fn form(&self, t: &Texts, config: &Config, fields: &[&str], problems: &FieldProblems) -> (Vec<Input>, Option<Fold>) {
+        let (folded, plain): (Vec<&str>, Vec<&str>) = fields.iter().copied().partition(|field| ON_GAP.contains(field));
+        let inputs = self.inputs(t, config, &folded, problems);
+        let fold = (!inputs.is_empty()).then_some(Fold { open: !self.has_usual_policy(), inputs });
+        (self.inputs(t, config, &plain, problems), fold)
+    }
+
+    /// Whether all that is folded is at its default.
+    fn has_usual_policy(&self) -> bool {
+        let is_usual = |setting: &Setting| setting.or_default(self.text(setting.field)) == setting.default;
+        SETTINGS.iter().filter(|setting| ON_GAP.contains(&setting.field)).all(is_usual)
     }
 
     /// The inputs of some fields.
@@ -234,9 +275,22 @@ impl Draft {
             "prefix" => Input::text("prefix", t.prefix, value).hint(t.prefix_hint),
             "path" => Input::text("path", t.path, value).hint(t.path_hint),
             "instance" => Input::text("instance", t.instance, value).hint(t.instance_hint),
-            _ => return None,
+            "topic_id" => Input::text("topic_id", t.topic_id, value).hint(t.topic_id_hint),
+            _ => return of_gap(t, field, value),
         })
     }
+}
+
+/// The choice for one kind of missing records. Where the value is neither word a browser shows the first one, with which nothing is passed over.
+fn of_gap(t: &Texts, field: &str, value: &str) -> Option<Input> {
+    let (id, label) = match field {
+        "on_retention" => ("on_retention", t.on_retention),
+        "on_truncation" => ("on_truncation", t.on_truncation),
+        "on_corrupt_batch" => ("on_corrupt_batch", t.on_corrupt_batch),
+        "on_topic_recreated" => ("on_topic_recreated", t.on_topic_recreated),
+        _ => return None,
+    };
+    Some(Input::words(id, label, value, &[("halt", t.gap_halt), ("continue", t.gap_continue)]))
 }
 
 /// A start may be a number in a body; everything else is a text.
@@ -248,79 +302,4 @@ fn value_of(setting: &Setting, text: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::service::definition::merged;
-
-    fn config() -> Config {
-        Config::parse("[kafka.k]\nbrokers = [\"h:1\"]\n[store.s]\nurl = \"file:///x/\"\n", "base").unwrap()
-    }
-
-    fn draft(pairs: &[(&'static str, &str)]) -> Draft {
-        let mut draft = Draft::new(&config());
-        draft.0.extend(pairs.iter().map(|(field, value)| (*field, (*value).to_owned())));
-        draft.normalised()
-    }
-
-    #[test]
-    fn a_new_body_has_what_is_not_a_default() {
-        let body =
-            draft(&[("name", "orders"), ("topics", "a\nb"), ("kind", "raw"), ("framing", "len32"), ("prefix", "x/"), ("start", "17")])
-                .body();
-        let expected = json!({
-            "source": { "kafka": "k", "topics": ["a", "b"], "start": 17 },
-            "window": { "every": "5m" },
-            "format": { "kind": "raw", "framing": "len32" },
-            "to": { "store": "s", "prefix": "x/" },
-        });
-        assert_eq!(body, expected);
-    }
-
-    #[test]
-    fn an_edit_changes_what_was_changed_and_nothing_else() {
-        let standing = json!({
-            "source": { "kafka": "k", "topics": ["a"], "start": "latest" },
-            "format": { "kind": "raw", "framing": "len32", "level": 9 },
-            "to": { "store": "s", "layout": "hive" },
-            "on_stop": "close",
-        })
-        .to_string();
-        let before = Draft::of_body("orders", &standing);
-        assert_eq!(before.changes_from(&before), json!({}), "a form that is sent as it was shown changes nothing");
-        let mut after = before.clone();
-        after.0.extend([
-            ("kind", "parquet".to_owned()),
-            ("topics", "a\nc".to_owned()),
-            ("start", String::new()),
-            ("prefix", "p/".to_owned()),
-        ]);
-        let edited: Value = serde_json::from_str(&merged(&standing, after.normalised().changes_from(&before)).unwrap()).unwrap();
-        let expected = json!({
-            "source": { "kafka": "k", "topics": ["a", "c"] },
-            "format": { "level": 9 },
-            "to": { "store": "s", "layout": "hive", "prefix": "p/" },
-            "on_stop": "close",
-        });
-        assert_eq!(edited, expected);
-    }
-
-    #[test]
-    fn a_field_that_is_wrong_by_itself_is_named() {
-        let t = &super::super::catalogue::ENGLISH;
-        let wrong = |pairs: &[(&'static str, &str)], step| {
-            draft(pairs).problems(t, &config(), step).into_iter().map(|(field, _)| field).collect::<Vec<_>>()
-        };
-        assert_eq!(wrong(&[("name", "Orders"), ("every", "25h"), ("store", "none")], 1), ["name", "store", "every"]);
-        assert_eq!(wrong(&[("name", "orders")], 1), [] as [&str; 0]);
-        assert_eq!(wrong(&[("source", "")], 2), ["source", "topics"]);
-        assert_eq!(wrong(&[("layout", "tencent")], 3), ["instance"]);
-    }
-
-    #[test]
-    fn every_field_of_a_step_has_an_input_and_every_setting_a_step() {
-        let fields: Vec<&str> = STEPS.concat();
-        let draft = draft(&[]);
-        assert_eq!(draft.inputs(&super::super::catalogue::CHINESE, &config(), &fields, &Vec::new()).len(), fields.len());
-        assert!(SETTINGS.iter().all(|setting| fields.contains(&setting.field)));
-    }
-}
+mod tests;

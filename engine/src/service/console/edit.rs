@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::actions::to_rule;
 use super::context::Page;
-use super::draft::{Draft, STEPS};
+use super::draft::{Draft, FieldProblems, STEPS};
 use super::forms::Fields;
-use super::inputs::{Input, InputKind};
+use super::inputs::{Fold, Input, InputKind};
 use super::refusal::{ProblemShown, Refusal, problems, shown};
 use crate::config::Config;
 use crate::error::Error;
@@ -27,6 +27,7 @@ struct EditPage {
     version: i64,
     read_only: bool,
     inputs: Vec<Input>,
+    fold: Option<Fold>,
     toml: String,
     from_toml: bool,
     problems: Vec<ProblemShown>,
@@ -40,15 +41,16 @@ struct Review {
 }
 
 impl EditPage {
-    fn new(p: Page, config: &Config, rule: &StoredRule, draft: &Draft) -> Self {
-        let wrong = Vec::new();
+    fn new(p: Page, config: &Config, rule: &StoredRule, draft: &Draft, wrong: &FieldProblems) -> Self {
         let fields: Vec<&str> = STEPS.concat().into_iter().filter(|field| *field != "name").collect();
+        let (inputs, fold) = draft.form(p.t, config, &fields, wrong);
         Self {
             name: rule.name.clone(),
             tab: "edit",
             version: rule.version,
             read_only: rule.origin == Origin::File,
-            inputs: draft.inputs(p.t, config, &fields, &wrong),
+            inputs,
+            fold,
             toml: definition::to_toml("rule", &rule.name, &rule.body).unwrap_or_default(),
             from_toml: false,
             problems: Vec::new(),
@@ -67,7 +69,7 @@ async fn standing(service: &Service, name: &str) -> Result<(Config, StoredRule),
 pub(super) async fn page(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
     let (config, rule) = standing(&service, &name).await?;
     let draft = Draft::of_body(&name, &rule.body);
-    Ok(shown(&EditPage::new(p, &config, &rule, &draft)))
+    Ok(shown(&EditPage::new(p, &config, &rule, &draft, &Vec::new())))
 }
 
 /// Shows what would change, or makes it so.
@@ -91,7 +93,7 @@ pub(super) async fn go(
     let (draft, body) = match from_toml {
         true => (standing, body_of_toml(&name, &fields.lines("toml"))),
         false => {
-            let draft = Draft::of_form(&fields);
+            let draft = Draft::of_form(&fields, &standing);
             let body = definition::merged(&rule.body, draft.changes_from(&standing)).map_err(Vec::from);
             (draft, body)
         }
@@ -100,7 +102,9 @@ pub(super) async fn go(
         Ok(body) => review(&service, &by, &name, body).await,
         Err(errors) => Err(errors),
     };
-    let mut page = EditPage::new(p, &config, &rule, &draft);
+    // What stands in a file is no field's.
+    let wrong = if from_toml { Vec::new() } else { draft.all_problems(p.t, &config) };
+    let mut page = EditPage::new(p, &config, &rule, &draft, &wrong);
     // Of the version that was shown, so that somebody else's change meanwhile is told.
     page.version = version;
     match reviewed {

@@ -155,7 +155,9 @@ fn queries(store: &str, prefix: &str, key: &str) -> Vec<(&'static str, String)> 
     if key.ends_with(".parquet") {
         let all = place.rsplit_once('/').map_or(place.clone(), |(directory, _)| format!("{directory}/*.parquet"));
         let select = |from: &str| format!("SELECT * FROM read_parquet('{}') ORDER BY kafka_offset LIMIT 10;", from.replace('\'', "''"));
-        queries.push(("DuckDB", format!("INSTALL httpfs; LOAD httpfs;\n{}\n{}", select(&place), select(&all))));
+        // Files are read without an extension.
+        let load = if place.starts_with("s3://") { "INSTALL httpfs; LOAD httpfs;\n" } else { "" };
+        queries.push(("DuckDB", format!("{load}{}\n{}", select(&place), select(&all))));
     }
     queries
 }

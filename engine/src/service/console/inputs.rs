@@ -23,6 +23,14 @@ pub(super) struct Input {
     pub(super) required: bool,
 }
 
+/// Inputs that a form shows only to whoever opens them.
+#[derive(Clone, Debug)]
+pub(super) struct Fold {
+    /// Whether it is open already, since what it holds is not what one would expect.
+    pub(super) open: bool,
+    pub(super) inputs: Vec<Input>,
+}
+
 impl Input {
     pub(super) fn new(id: &'static str, label: &'static str, kind: InputKind) -> Self {
         Self { id, label, value: String::new(), hint: "", problem: None, kind, required: false }

@@ -236,6 +236,19 @@ async fn a_host_that_this_service_is_not_is_refused_everywhere() {
 }
 
 #[tokio::test]
+async fn a_service_that_cannot_read_its_state_lives_and_is_not_ready() {
+    let bench = Bench::new().await;
+    let probed = async |path: &str| bench.ask("GET", path, &[("cookie", "")], "").await;
+    assert_eq!((probed("/livez").await.status, probed("/readyz").await.status), (StatusCode::OK, StatusCode::OK));
+    bench.service.state.rename_table("audit", "hidden");
+    let (live, ready) = (probed("/livez").await, probed("/readyz").await);
+    assert_eq!((live.status, ready.status), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE), "{}", ready.body);
+    assert!(ready.body.contains("C0601"), "{}", ready.body);
+    bench.service.state.rename_table("hidden", "audit");
+    assert_eq!(probed("/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_live_log_ends_with_its_session() {
     let bench = Bench::new().await;
     bench.with_a_rule().await;

@@ -1,13 +1,22 @@
 //! What is created and edited by forms.
 
+use super::super::catalogue::{CHINESE, ENGLISH};
 use super::*;
 use crate::service::definition::Kind;
+use crate::service::state::Origin;
+
+const DRAFT: &str =
+    "name=clicks&store=s&every=5m&by=record-time&kind=parquet&framing=newline&codec=zstd&source=k&start=earliest&layout=hive&prefix=x";
+
+/// What a page's choice holds.
+fn choice_of<'a>(page: &'a str, id: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("<select id=\"{id}\"")).unwrap();
+    rest.split_once("</select>").unwrap().0
+}
 
 #[tokio::test]
 async fn a_rule_is_written_in_four_screens_and_edited_as_a_form_and_as_a_file() {
-    let bench = Bench::new().await;
-    let draft =
-        "name=clicks&store=s&every=5m&by=record-time&kind=parquet&framing=newline&codec=zstd&source=k&start=earliest&layout=hive&prefix=x";
+    let (bench, draft) = (Bench::new().await, DRAFT);
     let first = bench.post("/console/add", &format!("step=1&go=next&{draft}")).await.body;
     assert!(first.contains("name=\"step\" value=\"2\"") && first.contains("name=\"name\" value=\"clicks\""), "{first}");
     let second = bench.post("/console/add", &format!("step=2&go=next&topics=a&topic=b&topic=a&{draft}")).await.body;
@@ -46,6 +55,73 @@ async fn a_rule_is_written_in_four_screens_and_edited_as_a_form_and_as_a_file() 
 }
 
 #[tokio::test]
+async fn what_is_done_about_missing_records_is_chosen_in_a_fold_and_shown_by_an_edit() {
+    let bench = Bench::new().await;
+    let wrong = bench.post("/console/add", &format!("step=2&go=next&topics=a&on_truncation=nonsense&{DRAFT}")).await.body;
+    assert!(wrong.contains("name=\"step\" value=\"2\"") && wrong.contains("<details id=\"fold\" open>"), "{wrong}");
+    assert!(wrong.contains("aria-describedby=\"on_truncation-problem\"") && wrong.contains(ENGLISH.choose_on_gap), "{wrong}");
+    let chosen = "on_retention=halt&on_truncation=halt&on_corrupt_batch=continue&on_topic_recreated=halt";
+    let third = bench.post("/console/add", &format!("step=2&go=next&topics=a&{chosen}&{DRAFT}")).await.body;
+    assert!(third.contains("name=\"on_corrupt_batch\" value=\"continue\"") && !third.contains("id=\"fold\""), "carried along: {third}");
+    let made = bench.post("/console/add", &format!("step=4&go=next&topics=a&{chosen}&{DRAFT}")).await;
+    assert_eq!(made.header(header::LOCATION), "/console/rules/clicks?done=created", "{}", made.body);
+    let stored: serde_json::Value = serde_json::from_str(&bench.service.state.rule("clicks").unwrap().body).unwrap();
+    assert_eq!(stored["on_gap"], json!({ "retention": "halt", "corrupt_batch": "continue" }));
+
+    let form = bench.get("/console/rules/clicks/edit", "en").await.body;
+    assert!(form.contains("<details id=\"fold\" open>"), "{form}");
+    for (id, value) in
+        [("on_retention", "halt"), ("on_truncation", "halt"), ("on_corrupt_batch", "continue"), ("on_topic_recreated", "halt")]
+    {
+        assert!(choice_of(&form, id).contains(&format!("value=\"{value}\" selected")), "{id}: {form}");
+    }
+    let usual = chosen.replace("on_retention=halt", "on_retention=continue");
+    let review = bench.post("/console/rules/clicks/edit", &format!("version=1&go=review&topics=a&{usual}&{DRAFT}")).await.body;
+    assert!(review.contains("<code>on_gap.retention</code>") && !review.contains("<code>on_gap.corrupt_batch</code>"), "{review}");
+    let nonsense = chosen.replace("on_retention=halt", "on_retention=nonsense");
+    let refused = bench.post("/console/rules/clicks/edit", &format!("version=1&go=review&topics=a&{nonsense}&{DRAFT}")).await.body;
+    assert!(refused.contains("id=\"on_retention-problem\"") && refused.contains("id=\"problems\""), "{refused}");
+}
+
+#[tokio::test]
+async fn a_topic_id_is_for_one_topic_in_directories_by_instance() {
+    let bench = Bench::new().await;
+    let draft = DRAFT.replace("layout=hive", "layout=tencent&instance=i&topic_id=topic-9");
+    let several = bench.post("/console/add", &format!("step=3&go=next&topics=a%0Ab&{draft}")).await.body;
+    assert!(several.contains("name=\"step\" value=\"3\"") && several.contains("id=\"topic_id-problem\""), "{several}");
+    let made = bench.post("/console/add", &format!("step=4&go=next&topics=a&{draft}")).await;
+    assert_eq!(made.header(header::LOCATION), "/console/rules/clicks?done=created", "{}", made.body);
+    let stored: serde_json::Value = serde_json::from_str(&bench.service.state.rule("clicks").unwrap().body).unwrap();
+    assert_eq!((&stored["to"]["instance"], &stored["to"]["topic_id"]), (&json!("i"), &json!("topic-9")));
+    let form = bench.get("/console/rules/clicks/edit", "en").await.body;
+    assert!(form.contains("name=\"topic_id\" value=\"topic-9\""), "{form}");
+}
+
+#[tokio::test]
+async fn a_rule_of_a_file_is_changed_in_its_file_and_paused_here() {
+    let bench = Bench::new().await;
+    let body = json!({ "source": { "kafka": "k", "topics": ["orders"] }, "to": { "store": "s" } }).to_string();
+    bench.service.state.create("orders", &body, Origin::File, "base", 1).unwrap();
+    for (language, texts) in [("en", &ENGLISH), ("zh-CN", &CHINESE)] {
+        let form = bench.get("/console/rules/orders/edit", language).await.body;
+        assert!(form.contains(texts.read_only), "{language}: {form}");
+    }
+    let before = bench.service.state.rule("orders").unwrap();
+    let later = escaped(&json!({ "source": { "kafka": "k", "topics": ["orders"] }, "to": { "store": "s", "prefix": "x/" } }).to_string());
+    let refused = bench.post("/console/rules/orders/edit", &format!("version=1&go=save&body={later}")).await;
+    assert_eq!((refused.status, refused.body.contains("C0614")), (StatusCode::CONFLICT, true), "{}", refused.body);
+    let review = bench.post("/console/rules/orders/edit", "version=1&go=review&topics=orders&prefix=x%2F").await.body;
+    assert!(review.contains("C0614") && !review.contains("id=\"save\""), "{review}");
+    assert_eq!(bench.service.state.rule("orders").unwrap(), before, "nothing was changed");
+    assert_eq!(bench.post("/console/rules/orders/pause", "").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(bench.service.state.rule("orders").unwrap().wanted.as_str(), "paused");
+
+    bench.service.state.create("own", &body.replace("orders", "own"), Origin::Api, "me", 1).unwrap();
+    let own = bench.get("/console/rules/own/edit", "en").await.body;
+    assert!(own.contains("id=\"review\"") && !own.contains(ENGLISH.read_only), "{own}");
+}
+
+#[tokio::test]
 async fn a_connection_keeps_its_secret_to_itself() {
     let bench = Bench::new().await;
     let form = "name=more&brokers=h%3A1&mechanism=PLAIN&username=u&password=hush-canary&properties=client.id%3Dx";
@@ -72,7 +148,11 @@ async fn a_connection_is_edited_and_keeps_the_secret_that_is_not_typed() {
     let stored = bench.service.state.connection("kafka", "more").unwrap();
     assert!(stored.version == 2 && stored.body.contains("hush-canary") && stored.body.contains(r#""username":"v""#), "{}", stored.version);
     let by = bench.service.state.audited(None, i64::MAX, 1).unwrap().remove(0);
-    assert_eq!((by.who.as_str(), by.action.as_str(), by.detail.as_deref()), ("console", "redefine kafka", Some("more")));
+    assert_eq!((by.who.as_str(), by.action.as_str()), ("console", "redefine kafka"));
+    let detail = r#"{"name":"more","differences":[{"key":"sasl.username","before":"u","after":"v"}]}"#;
+    assert_eq!(by.detail.as_deref(), Some(detail));
+    let health = bench.get("/console/health", "en").await.body;
+    assert!(health.contains("sasl.username") && health.contains("sasl.password") && !health.contains("hush-canary"), "{health}");
 
     let later = format!("version=1&go=save&password=hush-other&{}", form.replace("username=u", "username=w"));
     let stale = bench.post("/console/sources/more/edit", &later).await;
