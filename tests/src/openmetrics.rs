@@ -92,18 +92,28 @@ pub fn metrics(text: &str) -> BTreeSet<String> {
     found.into_iter().map(|((name, kind), labels)| format!("{name} {kind} {}", labels.join(" ")).trim_end().to_owned()).collect()
 }
 
-/// `/metrics` of a running backup, which was told to serve them on any port.
+/// `/metrics` of a running process, which was told to serve them on any port.
 ///
 /// # Panics
 /// If it does not.
 pub fn scrape(process: &mut Process) -> String {
+    let (status, page) = page(process, "/metrics");
+    assert_eq!(status, 200, "{page}");
+    page
+}
+
+/// Status and body of a page beside them.
+///
+/// # Panics
+/// If there is no answer.
+pub fn page(process: &mut Process, path: &str) -> (u16, String) {
     let line = process.wait_for_stderr("metrics at http://", PATIENCE);
     let address = line.split_once("http://").and_then(|(_, rest)| rest.split_once("/metrics")).expect("an address").0;
     let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
-    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
-    body.to_owned()
+    let status = head.strip_prefix("HTTP/1.0 ").and_then(|rest| rest.get(..3)).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no status: {head}")), body.to_owned())
 }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::generate::{Codec, Profile, RecordProducer};
+use catchment_tests::openmetrics::{page, scrape};
 use catchment_tests::process::{Exit, Process, Program};
 use catchment_tests::proxy::Proxy;
 use catchment_tests::rules_service::{PATIENCE, RulesService};
@@ -49,7 +50,8 @@ impl Worker {
     fn program(&self, state: &Path) -> Program {
         let join = format!("http://{}", self.proxy.address());
         let program = Program::new(["worker", "--join", &join, "--name", self.name, "--state"]);
-        program.args([state, Path::new("--token-file"), &self.token]).envs(self.environment.clone())
+        let program = program.args([state, Path::new("--token-file"), &self.token]).args(["--metrics", "127.0.0.1:0"]);
+        program.envs(self.environment.clone())
     }
 
     fn start_again(&mut self) {
@@ -215,6 +217,21 @@ fn three_workers_one_killed_one_cut_off_and_the_service_killed_lose_nothing_and_
         let found = partitions(&service, &topic, known);
         if found.len() == 3 { Ok(()) } else { Err(format!("{found:?}")) }
     });
+    // Away from everything, with windows open, and back past its session: what it goes on with is somebody else's.
+    three.process_mut().freeze();
+    let known = windows(&service, &topic).len();
+    until("the others have all of its partitions", || {
+        let others: BTreeSet<i64> =
+            partitions(&service, &topic, known).into_iter().filter(|(name, _)| name != "three").flat_map(|(_, of)| of).collect();
+        if others.len() == PARTITIONS as usize { Ok(()) } else { Err(format!("{others:?}")) }
+    });
+    three.process_mut().thaw();
+    // Not those that it had stored before, and reports now.
+    let thawed_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    until("it has windows again", || {
+        let since = |window: &&Value| window["worker"] == "three" && window["at_ms"].as_i64().is_some_and(|at| at > thawed_ms);
+        if windows(&service, &topic).iter().any(|window| since(&window)) { Ok(()) } else { Err("none since it was woken".to_owned()) }
+    });
     load.end();
     bed.await_committed(&mut [one.process_mut(), two.process_mut(), three.process_mut()], 2 * PATIENCE);
     for worker in [&mut one, &mut two, &mut three] {
@@ -260,6 +277,12 @@ fn a_worker_that_starts_while_the_service_is_away_goes_on() {
     bed.fill(180);
     worker.start_again();
     bed.await_committed(&mut [worker.process_mut()], PATIENCE);
+    let metrics = scrape(worker.process_mut());
+    let written = format!("catchment_records_written_total{{rule=\"{topic}\"");
+    assert!(metrics.lines().any(|line| line.starts_with(&written)) && metrics.contains("catchment_rule_state"), "{metrics}");
+    for probe in ["/livez", "/readyz"] {
+        assert_eq!(page(worker.process_mut(), probe), (200, "ok".to_owned()), "without its service, too: {probe}");
+    }
     service.start_again(&["--no-run"]);
     worker.proxy.lead_to(service.address());
     until("what was stored meanwhile is known", || {

@@ -1,11 +1,11 @@
-//! The counters of a running backup: `/metrics`, and what is pushed to a collector.
+//! The counters of a running backup: `/metrics`, and what is pushed to a collector. And where a process serves such pages.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 
 use super::progress::Progress;
 use crate::clock::{Clock as _, SystemClock};
@@ -33,28 +33,9 @@ impl WithMetrics {
 
     /// Serves the counters at `address`.
     pub(super) async fn serve(&self, address: SocketAddr) -> Result<()> {
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
-            Error::new(codes::METRICS_ADDRESS, ErrorKind::Invalid, "metrics cannot be served there")
-                .with("address", address)
-                .because(e)
-                .help("choose another --metrics ADDR, such as 127.0.0.1:0 for any free port")
-        })?;
-        if let Ok(bound) = listener.local_addr() {
-            tracing::info!("metrics at http://{bound}/metrics");
-        }
         let shown = Arc::clone(&self.metrics);
-        let clock = Arc::new(SystemClock::new());
-        let page = move || {
-            let text = shown.get().map(|metrics| metrics.render(clock.wall_ms())).unwrap_or_default();
-            std::future::ready(([(CONTENT_TYPE, TEXT_TYPE)], text))
-        };
-        let app = Router::new().route("/metrics", get(page));
-        tokio::spawn(async move {
-            if let Err(e) = axum::serve(listener, app).await {
-                tracing::warn!("metrics are served no more: {e}");
-            }
-        });
-        Ok(())
+        let page = move |now_ms| shown.get().map(|metrics| metrics.render(now_ms)).unwrap_or_default();
+        serve(address, Router::new().route("/metrics", metrics(page))).await
     }
 
     /// Pushes the counters.
@@ -62,6 +43,34 @@ impl WithMetrics {
         let shown = Arc::clone(&self.metrics);
         Pusher::start(settings, move |now_ms| shown.get().map(|metrics| metrics.render(now_ms)))
     }
+}
+
+/// A page of metrics, made anew for whoever asks, at the time since 1970 in milliseconds.
+pub(super) fn metrics(page: impl Fn(i64) -> String + Clone + Send + Sync + 'static) -> MethodRouter {
+    let clock = Arc::new(SystemClock::new());
+    get(move || std::future::ready(([(CONTENT_TYPE, TEXT_TYPE)], page(clock.wall_ms()))))
+}
+
+/// Serves pages at `address` until the process ends.
+///
+/// # Errors
+/// `C0111` if nothing can be served there.
+pub(super) async fn serve(address: SocketAddr, pages: Router) -> Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| {
+        Error::new(codes::METRICS_ADDRESS, ErrorKind::Invalid, "metrics cannot be served there")
+            .with("address", address)
+            .because(e)
+            .help("choose another --metrics ADDR, such as 127.0.0.1:0 for any free port")
+    })?;
+    if let Ok(bound) = listener.local_addr() {
+        tracing::info!("metrics at http://{bound}/metrics");
+    }
+    tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, pages).await {
+            tracing::warn!("metrics are served no more: {e}");
+        }
+    });
+    Ok(())
 }
 
 impl Reporter for WithMetrics {

@@ -1,23 +1,28 @@
 //! `catchment worker`: runs the rules of a service on this machine, too.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Outcome;
 use super::backup::stop_on_signal;
 use super::remote::TrustArgs;
 use super::rule::call::{Call, Service};
 use super::serve::{THREADS, check_budget, make_directory, push};
+use super::{Outcome, metrics};
 use crate::config::{ByteSize, Config, NAME_PATTERN, is_name};
 use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::https::Tls;
 use crate::otlp;
+use crate::service;
 use crate::service::state::State;
 use crate::service::supervisor::Supervisor;
 use crate::service::worker::{Server, Worker};
@@ -52,6 +57,9 @@ pub(super) struct WorkerArgs {
     /// Memory for everything that all rules buffer together
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
     budget: ByteSize,
+    /// Serve /metrics, /livez and /readyz here
+    #[arg(long, value_name = "ADDR:PORT", env = "CATCHMENT_METRICS")]
+    metrics: Option<SocketAddr>,
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -85,6 +93,9 @@ async fn work(args: &WorkerArgs) -> Result<()> {
     let state = Arc::new(State::open_of_worker(&dir.join("worker.db"))?);
     let supervisor = Supervisor::new(Arc::clone(&state), Config::default(), args.budget)?;
     let name = args.name.clone().unwrap_or_else(name_of_host);
+    if let Some(address) = args.metrics {
+        metrics::serve(address, pages(&supervisor, &state)).await?;
+    }
     let mut worker = Worker::new(name, state, Arc::clone(&supervisor), link)?;
     // First asked, then started: what was paused or deleted meanwhile must not run for a moment.
     let changes = worker.join().await?;
@@ -104,6 +115,24 @@ async fn work(args: &WorkerArgs) -> Result<()> {
         tracing::warn!("the server does not have all reports yet; the next start sends them");
     }
     Ok(())
+}
+
+/// What its rules count, and whether it is there and can work: without its state it can tell nobody what it does. The service may be away.
+fn pages(supervisor: &Arc<Supervisor>, state: &Arc<State>) -> Router {
+    let (shown, asked) = (Arc::clone(supervisor), Arc::clone(state));
+    let ready = move || {
+        let asked = Arc::clone(&asked);
+        async move {
+            match asked.ask(State::rules).await {
+                Ok(_) => (StatusCode::OK, "ok".to_owned()),
+                Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            }
+        }
+    };
+    Router::new()
+        .route("/metrics", metrics::metrics(move |now_ms| service::metrics::page(&shown.statuses(), now_ms)))
+        .route("/livez", get(|| std::future::ready("ok")))
+        .route("/readyz", get(ready))
 }
 
 /// The name of this machine, as far as a worker may have it.
