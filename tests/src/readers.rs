@@ -37,6 +37,18 @@ impl Objects<'_> {
     }
 }
 
+/// The rows that DuckDB gives for the last of some statements, each a list.
+///
+/// # Panics
+/// If it refuses them.
+pub fn duckdb(statements: &str) -> serde_json::Value {
+    const SCRIPT: &str = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall(), default=str))";
+    // The Python of the readers has the module.
+    let out = Command::new(program("check_parquet.py").get_program()).args(["-c", SCRIPT, statements]).output().expect("Python runs");
+    assert!(out.status.success(), "{statements}: {}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{statements}: {e}: {}", String::from_utf8_lossy(&out.stdout)))
+}
+
 /// What one reader saw.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReaderView {

@@ -1,12 +1,11 @@
 //! The demo as a newcomer runs it: it ends by itself, what it says is true, its query works, and Ctrl-C leaves nothing behind.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use catchment_tests::process::Program;
-use catchment_tests::readers::program;
+use catchment_tests::readers::duckdb;
 use catchment_tests::stopwatch::Stopwatch;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -46,15 +45,6 @@ fn printed_query(text: &str) -> &str {
     quoted.unwrap_or_else(|| panic!("no query in: {text}")).0
 }
 
-/// Rows of partition, count, first and last offset, as DuckDB answers the query.
-fn ask_duckdb(query: &str) -> Vec<(i32, u64, i64, i64)> {
-    const SCRIPT: &str = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall()))";
-    // The Python of the readers has the module.
-    let out = Command::new(program("check_parquet.py").get_program()).args(["-c", SCRIPT, query]).output().expect("Python runs");
-    assert!(out.status.success(), "{query}: {}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{query}: {e}: {}", String::from_utf8_lossy(&out.stdout)))
-}
-
 /// Workers of the demo that runs in this temporary directory.
 fn workers(temporary: &Path) -> Vec<PathBuf> {
     let place = temporary.to_str().expect("a UTF-8 path");
@@ -88,7 +78,8 @@ fn it_kills_a_worker_with_a_pinned_window_and_shows_that_nothing_is_lost() {
     for (words, expected) in [(" lanes, ", 3), (" records, ", sent), (" compared with Kafka", sent), (" gap(s): sound", 0)] {
         assert_eq!(number_before(&exit.stdout, words), expected, "{words:?} in: {}", exit.stdout);
     }
-    let rows = ask_duckdb(printed_query(&exit.stdout));
+    let rows = duckdb(printed_query(&exit.stdout));
+    let rows: Vec<(i32, u64, i64, i64)> = serde_json::from_value(rows).expect("partition, count, first and last offset");
     assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [0, 1, 2], "{rows:?}");
     assert!(rows.iter().all(|(_, count, first, last)| *first == 0 && u64::try_from(last + 1).is_ok_and(|n| n == *count)), "{rows:?}");
     assert_eq!(rows.iter().map(|row| row.1).sum::<u64>(), sent, "{rows:?}");
