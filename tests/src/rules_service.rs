@@ -24,8 +24,8 @@ pub struct RulesService {
     environment: Vec<(String, String)>,
 }
 
-/// The bed's broker as `k` and its place as `s`.
-fn config(bed: &Bed) -> String {
+/// The bed's broker as `k` and its place as `s`, as the text of a config file.
+pub fn config_of(bed: &Bed) -> String {
     let (broker, place) = (bed.broker(), bed.place.url(""));
     let properties = "{ \"session.timeout.ms\" = \"6000\" }";
     format!("[kafka.k]\nbrokers = [\"{broker}\"]\nproperties = {properties}\n[store.s]\nurl = \"{place}\"\n")
@@ -39,12 +39,12 @@ impl RulesService {
 
     /// The same with more flags of `serve`.
     pub fn start_with(bed: &Bed, flags: &[&str]) -> Self {
-        Self::start_on(&config(bed), bed, flags)
+        Self::start_on(&config_of(bed), bed, flags)
     }
 
     /// The same with more variables.
     pub fn start_in(bed: &Bed, variables: Vec<(String, String)>) -> Self {
-        Self::made(&config(bed), &[], [bed.place.environment(), variables].concat())
+        Self::made(&config_of(bed), &[], [bed.place.environment(), variables].concat())
     }
 
     /// The same with another text in its config file.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::process::Program;
-use catchment_tests::rules_service::{PATIENCE, RulesService};
+use catchment_tests::rules_service::{PATIENCE, RulesService, config_of};
 use catchment_tests::services::Kafka;
 use serde_json::json;
 
@@ -208,7 +208,7 @@ fn a_rule_whose_topic_or_store_is_missing_says_so_and_holds_up_no_other() {
     let mut bed = bed();
     bed.fill(50);
     let gone = bed.place.url("").replacen("://bucket/", "://no-such-bucket/", 1);
-    let service = RulesService::start_on(&with_store(&bed, "gone", &gone), &bed, &[]);
+    let service = RulesService::start_on(&format!("{}[store.gone]\nurl = \"{gone}\"\n", config_of(&bed)), &bed, &[]);
     let homeless = service.rule_named("homeless", &bed.topic, "to = { store = \"gone\" }");
     service.done(&["create", "homeless", &homeless]);
     let file = service.dir().join("missing.toml");
@@ -245,12 +245,4 @@ fn a_rule_whose_store_refuses_is_degraded_until_it_takes_again() {
     service.await_state(&topic, "running");
     bed.await_committed(&mut [service.process_mut()], PATIENCE);
     bed.assert_complete("after the store was back");
-}
-
-/// The bed's own connection and store, and another store of this name.
-fn with_store(bed: &Bed, name: &str, url: &str) -> String {
-    let (broker, place) = (bed.broker(), bed.place.url(""));
-    format!(
-        "[kafka.k]\nbrokers = [\"{broker}\"]\nproperties = {{ \"session.timeout.ms\" = \"6000\" }}\n[store.s]\nurl = \"{place}\"\n[store.{name}]\nurl = \"{url}\"\n"
-    )
 }
