@@ -148,6 +148,8 @@ fn check_model(effort: Effort, findings: &mut Findings) -> Model {
     findings.note("model", report.settings.iter().flat_map(|s| s.violations.iter().map(move |v| format!("{} {:?}: {v}", s.name, s.class))));
     findings
         .note("model", report.broken.iter().filter(|m| m.broke.values().all(Vec::is_empty)).map(|m| format!("{} breaks nothing", m.name)));
+    let unbroken = model::report::unbroken(&report.broken);
+    findings.note("model", unbroken.into_iter().map(|name| format!("no mutant breaks {name}, so it may be void")));
     let model::ModelReport { states, violations, mutants, mutants_caught, .. } = report;
     Model { states, violations, mutants, mutants_caught }
 }

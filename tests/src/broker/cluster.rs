@@ -175,6 +175,7 @@ pub struct Cluster {
     /// What went wrong that no script asked for.
     pub complaints: Vec<String>,
     pub(super) faults: Vec<Fault>,
+    pub(super) lets_go: bool,
     pub(super) orders: super::Orders,
     pub(super) tally: Tally,
     counts: BTreeMap<i16, u32>,
@@ -220,6 +221,11 @@ impl Cluster {
     /// How often a fault fired.
     pub fn fired(&self, fault: usize) -> u32 {
         self.faults[fault].fired()
+    }
+
+    /// What is [held](Act::Hold) is handled now, and nothing is held from now on.
+    pub fn let_go(&mut self) {
+        self.lets_go = true;
     }
 
     /// Ends all faults; their counts stay.

@@ -73,8 +73,10 @@ impl Connection {
     async fn handle(&mut self, received: Received) -> io::Result<()> {
         let acts = self.shared.with_quietly(|cluster| cluster.meet_faults(&received.asked, self.node));
         for act in &acts {
-            if let Act::Delay(by) = act {
-                tokio::time::sleep(*by).await;
+            match act {
+                Act::Delay(by) => tokio::time::sleep(*by).await,
+                Act::Hold => self.await_release().await,
+                _ => {}
             }
         }
         match self.answer(&received, &acts).await {
@@ -85,6 +87,15 @@ impl Connection {
                 Ok(())
             }
             Out::Whole(bytes) => self.send(&bytes, &acts).await,
+        }
+    }
+
+    /// Waits until the script lets go.
+    async fn await_release(&mut self) {
+        let mut changes = self.shared.changes();
+        while !self.shared.with_quietly(|cluster| cluster.lets_go) {
+            // It cannot fail: who sends is a part of what is shared.
+            let _ = changes.changed().await;
         }
     }
 
@@ -107,7 +118,7 @@ impl Connection {
                     tokio::time::sleep(std::time::Duration::from_millis(u64::try_from(*ms).unwrap_or_default())).await;
                 }
                 Act::AnswerLate(by) => tokio::time::sleep(*by).await,
-                Act::Delay(_) | Act::CutInside(_) | Act::Drip(..) | Act::Happen(_) => {}
+                Act::Delay(_) | Act::Hold | Act::CutInside(_) | Act::Drip(..) | Act::Happen(_) => {}
             }
         }
         match reply.map(|r| received.encode(&r)) {

@@ -42,6 +42,8 @@ pub enum Act {
     DoneBut(i16),
     /// It is handled later.
     Delay(Duration),
+    /// It is handled once the script [lets go](Cluster::let_go), whatever has become of its sender; what comes behind it on its connection, too.
+    Hold,
     /// It takes effect, and is answered later.
     AnswerLate(Duration),
     /// The connection closes; no effect.
@@ -80,6 +82,7 @@ impl fmt::Debug for Act {
             Self::Code(code) => write!(f, "Code({code})"),
             Self::DoneBut(code) => write!(f, "DoneBut({code})"),
             Self::Delay(by) => write!(f, "Delay({by:?})"),
+            Self::Hold => f.write_str("Hold"),
             Self::AnswerLate(by) => write!(f, "AnswerLate({by:?})"),
             Self::Cut => f.write_str("Cut"),
             Self::DoneAndCut => f.write_str("DoneAndCut"),

@@ -271,12 +271,22 @@ impl Bench {
 
     /// Starts a backup with other settings.
     pub(crate) fn start_as(&mut self, settings: &Settings) -> Result<Run, String> {
+        self.start_with(settings, Arc::clone(&self.store))
+    }
+
+    /// A way to the store for one run: what that sends can be held, and is counted, apart from the others'.
+    pub(crate) fn own_way(&self) -> Arc<HeldStore> {
+        Arc::new(HeldStore::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>))
+    }
+
+    /// Starts a backup with other settings, by its own way to the store.
+    pub(crate) fn start_with(&mut self, settings: &Settings, store: Arc<HeldStore>) -> Result<Run, String> {
         let plan = settings.plan(&self.broker.addresses())?;
         let (stop, mut stopped) = watch::channel(None);
         let watcher = Arc::new(Watcher::default());
         self.watchers.push(Arc::clone(&watcher));
         self.tally.runs += 1;
-        let (store, observer) = (Arc::clone(&self.store) as Arc<dyn ObjectStore>, Arc::clone(&watcher));
+        let (store, observer) = (store as Arc<dyn ObjectStore>, Arc::clone(&watcher));
         let clock = Arc::new(FastClock::new(settings.clock_factor, self.tally.runs));
         let task = tokio::spawn(async move {
             let opened = OpenedStore { store, requests: Arc::new(RequestMetrics::default()) };

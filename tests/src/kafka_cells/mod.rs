@@ -38,7 +38,7 @@ use bench::Bench;
 use crate::broker::batches;
 
 /// There are at least so many. The list grows; who takes cells out of it says so here.
-pub const CELLS_MIN: usize = 354;
+pub const CELLS_MIN: usize = 356;
 
 /// Cells that run at a time. Most of a cell is waiting; more would make the machine, not the protocol, late.
 const CELLS_AT_ONCE: usize = 16;

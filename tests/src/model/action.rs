@@ -92,7 +92,9 @@ pub enum Move {
     LookAgain,
     /// The range is read again, up to this offset.
     ReadAgain(Offset),
-    /// HEAD after the deadline.
+    /// OffsetCommit of the intent as it was read, and then its upload is aborted; the commit's answer arrives, or is lost.
+    GiveUp(Answer),
+    /// HEAD, once a full copy must have landed: after the deadline, or where guards are atomic after a Complete's time.
     Outwait,
     /// The lane starts again at R1.
     Restart,
@@ -277,10 +279,16 @@ events! {
     ReadAgainLess,
     /// And the intent's upload, which could still be completed, was aborted.
     UploadGivenUp,
+    /// Who was about to do so had lost the lane, and was refused.
+    GiveUpRefused,
     /// A full copy appeared before less was published.
     OutwaitFound,
     /// None did.
     OutwaitAbsent,
+    /// Behind an atomic guard, the object of a Complete that was taken appeared before less was published.
+    OutwaitFoundBehindGuard,
+    /// None did.
+    OutwaitAbsentBehindGuard,
     /// A lane that had been refused a commit started again.
     Restarted,
 }

@@ -27,6 +27,12 @@ pub enum Mutant {
     NoFirstLook,
     /// Less is published without waiting for a full copy that may be on its way.
     NoWait,
+    /// Behind an atomic guard, less is published without waiting for a Complete that the store has taken.
+    NoWaitBehindGuard,
+    /// The upload of a pinned window is given up without asking the group first.
+    GiveUpUnasked,
+    /// Less is published while the upload of the pinned window can still be completed.
+    KeepUpload,
     /// Less is published without pinning first what is missing.
     LessWithoutPin,
     /// A request is sent under a pin that is older than the deadline.
@@ -68,6 +74,9 @@ impl Mutant {
         Self::PinOfDeadLane,
         Self::NoFirstLook,
         Self::NoWait,
+        Self::NoWaitBehindGuard,
+        Self::GiveUpUnasked,
+        Self::KeepUpload,
         Self::LessWithoutPin,
         Self::NoRenewal,
         Self::AbortYoung,
@@ -97,6 +106,9 @@ impl Mutant {
             Self::PinOfDeadLane => "A revoked lane goes on in all",
             Self::NoFirstLook => "The key of the first pin is not looked at",
             Self::NoWait => "Less is published without waiting for a full copy that may be on its way",
+            Self::NoWaitBehindGuard => "Behind an atomic guard, less is published without waiting for a Complete that was taken",
+            Self::GiveUpUnasked => "A pinned upload is given up without asking the group first",
+            Self::KeepUpload => "Less is published while the pinned upload can still be completed",
             Self::LessWithoutPin => "Less is published without pinning first what is missing",
             Self::NoRenewal => "A request is sent under a pin that is older than the deadline",
             Self::AbortYoung => "Uploads are aborted however young they are",

@@ -151,6 +151,7 @@ impl Protocol {
             Move::PartsShort => self.list_fewer_parts(s, w, l),
             Move::LookAgain => self.look_again(s, w, l),
             Move::ReadAgain(end) => self.read_again(s, w, l, end),
+            Move::GiveUp(answer) => self.ask_and_give_up(s, w, l, answer),
             Move::Outwait => self.outwait(s, w, l),
             Move::Restart => self.restart(s, w, l),
         }

@@ -91,7 +91,7 @@ impl Protocol {
     }
 
     /// A commit that is answered, one whose answer is lost, and one that is refused for its generation.
-    fn commit_moves(&self, s: &State, w: usize, with: fn(Answer) -> Move, out: &mut Vec<Move>) {
+    pub(super) fn commit_moves(&self, s: &State, w: usize, with: fn(Answer) -> Move, out: &mut Vec<Move>) {
         out.push(with(Answer::Arrives));
         if s.left.errors > 0 {
             if s.workers[w].member == Member::Current {
@@ -353,6 +353,6 @@ impl Protocol {
 }
 
 /// The lane is dropped; nothing of it becomes visible that was not pinned.
-fn refuse(task: &mut Task) {
+pub(super) fn refuse(task: &mut Task) {
     *task = Task { dead: task.dead, ..Task::at(Step::Refused) };
 }

@@ -2,12 +2,13 @@
 
 use catchment::decision::Finding;
 
-use super::action::{Action, Event, Move};
+use super::action::{Action, Answer, Event, Move};
 use super::bridge;
 use super::mutants::Mutant;
 use super::protocol::Protocol;
+use super::publish::refuse;
 use super::setting::Windows;
-use super::state::{Content, Fate, Intent, Lane, Life, Member, Note, Offset, State, Step, Task};
+use super::state::{Commit, Content, Fate, Intent, Lane, Life, Member, Note, Offset, State, Step, Task};
 
 impl Protocol {
     /// The moves of a task that recovers.
@@ -22,15 +23,14 @@ impl Protocol {
             }
             (Step::Parts, Some(intent)) => parts_moves(s, lane, &intent, out),
             // The wait is longer than a Complete that was taken needs to show its effect.
-            (Step::Gone, Some(intent)) if intent.upload.is_none_or(|id| lane.upload(id).fate != Fate::Completing) => {
-                out.push(Move::LookAgain);
-            }
-            (Step::ReadAgain, Some(intent)) if self.is(Mutant::NewEnd) => {
+            (Step::Gone, Some(intent)) if !is_taken(lane, &intent) => out.push(Move::LookAgain),
+            (Step::ReadAgain(_), Some(intent)) if self.is(Mutant::NewEnd) => {
                 let first = lane.log_start.max(intent.key.start + 1);
                 out.extend((first..=self.setting.log_end).map(Move::ReadAgain));
             }
-            (Step::ReadAgain, Some(intent)) => out.push(Move::ReadAgain(intent.end)),
-            (Step::Outwait, Some(intent)) if intent.old || self.is(Mutant::NoWait) => {
+            (Step::ReadAgain(_), Some(intent)) => out.push(Move::ReadAgain(intent.end)),
+            (Step::GiveUp(_), _) => self.commit_moves(s, w, Move::GiveUp, out),
+            (Step::Outwait, Some(intent)) if self.has_outwaited(lane, &intent) => {
                 out.push(Move::Outwait);
                 self.deny_head(s, out);
             }
@@ -40,8 +40,19 @@ impl Protocol {
         }
     }
 
+    /// Whether a full copy has landed by now, or never will. An atomic guard refuses what comes behind less, but for a Complete that it has let pass.
+    fn has_outwaited(&self, lane: &Lane, intent: &Intent) -> bool {
+        if self.setting.has_atomic_guards() {
+            return !is_taken(lane, intent) || self.is(Mutant::NoWaitBehindGuard);
+        }
+        intent.old || self.is(Mutant::NoWait)
+    }
+
     /// Whether time must pass for somebody.
     pub(super) fn waits_for_deadline(&self, s: &State) -> bool {
+        if self.setting.has_atomic_guards() {
+            return false;
+        }
         let waits = |task: &Task| task.step == Step::Outwait && task.intent.is_some_and(|intent| !intent.old);
         !s.lanes.iter().any(Lane::is_completing) && s.workers.iter().any(|w| w.life == Life::Live && w.tasks.iter().any(waits))
     }
@@ -116,7 +127,7 @@ impl Protocol {
     }
 
     fn after_absent(&self, s: &mut State, w: usize, l: usize, intent: &Intent) {
-        s.workers[w].tasks[l].step = if intent.upload.is_some() { Step::Parts } else { Step::ReadAgain };
+        s.workers[w].tasks[l].step = if intent.upload.is_some() { Step::Parts } else { Step::ReadAgain(false) };
     }
 
     /// 403 is never absent: the lane names what is missing and asks again.
@@ -142,7 +153,7 @@ impl Protocol {
         let upload = s.lanes[l].upload(task.intent.and_then(|intent| intent.upload).expect("an upload is named"));
         let whole = upload.is_whole();
         self.saw(if whole { Event::PartsWhole } else { Event::PartsGone });
-        let not_whole = if self.is(Mutant::NoLookAgain) { Step::ReadAgain } else { Step::Gone };
+        let not_whole = if self.is(Mutant::NoLookAgain) { self.read_again_outwaited() } else { Step::Gone };
         task.step = if whole { Step::Send } else { not_whole };
     }
 
@@ -153,7 +164,12 @@ impl Protocol {
         s.left.short_lists -= 1;
         let task = &mut s.workers[w].tasks[l];
         task.fewer = self.is(Mutant::AnyParts);
-        task.step = if task.fewer { Step::Send } else { Step::ReadAgain };
+        task.step = if task.fewer { Step::Send } else { Step::ReadAgain(false) };
+    }
+
+    /// The upload is gone and its object had time to appear: where guards are atomic, nothing else is waited for.
+    fn read_again_outwaited(&self) -> Step {
+        Step::ReadAgain(self.setting.has_atomic_guards())
     }
 
     /// The object of an upload that is gone had time to appear.
@@ -162,7 +178,7 @@ impl Protocol {
         match self.finding(&s.lanes[l], l, &intent) {
             Finding::Absent => {
                 self.saw(Event::GoneAbsent);
-                s.workers[w].tasks[l].step = Step::ReadAgain;
+                s.workers[w].tasks[l].step = self.read_again_outwaited();
             }
             finding => {
                 self.saw(Event::GoneFound);
@@ -198,35 +214,57 @@ impl Protocol {
         self.encoded_again(lane, task, by, intent, content);
     }
 
-    /// The first half of R5c.
+    /// The beginning of R5c.
     fn read_less(&self, s: &mut State, w: usize, l: usize, intent: Intent) {
         self.saw(Event::ReadAgainLess);
-        let by = s.workers[w].member;
-        s.workers[w].tasks[l].intent = Some(intent);
-        if let Some(id) = intent.upload
-            && s.lanes[l].upload(id).fate == Fate::Open
-        {
-            // Without this the upload could still be completed behind the smaller object, by who was frozen between its look at its pin's age and its
-            // request. The model makes these one step, so that no mutant shows it.
+        let task = &mut s.workers[w].tasks[l];
+        task.intent = Some(intent);
+        match (task.step, intent.upload) {
+            (Step::ReadAgain(outwaited), Some(_)) => task.step = Step::GiveUp(outwaited),
+            _ if self.setting.has_atomic_guards() => self.encode_less(s, w, l),
+            _ => task.step = Step::Outwait,
+        }
+    }
+
+    /// R5c, where an upload is pinned. Who was frozen since it read the intent learns here that the lane is another's, and the upload with it. The pin keeps its
+    /// age: it says no more of when a request may be sent than the one before. Commit and abort are one step.
+    pub(super) fn ask_and_give_up(&self, s: &mut State, w: usize, l: usize, answer: Answer) {
+        let (by, task) = (s.workers[w].member, s.workers[w].tasks[l]);
+        let (Step::GiveUp(outwaited), Some(intent)) = (task.step, task.intent) else { return };
+        if !self.is(Mutant::GiveUpUnasked) {
+            if !self.commit(s, w, l, Commit { position: task.position, note: Note::Intent(intent) }) {
+                self.saw(Event::GiveUpRefused);
+                refuse(&mut s.workers[w].tasks[l]);
+                return;
+            }
+            if answer == Answer::Lost {
+                self.saw(Event::PinnedUnheard);
+                s.left.errors -= 1;
+                return;
+            }
+        }
+        let open = intent.upload.filter(|id| s.lanes[l].upload(*id).fate == Fate::Open);
+        if let Some(id) = open.filter(|_| !self.is(Mutant::KeepUpload)) {
             self.give_up(&mut s.lanes[l], id, by);
         }
-        if self.setting.has_atomic_guards() {
+        if outwaited {
             self.encode_less(s, w, l);
         } else {
             s.workers[w].tasks[l].step = Step::Outwait;
         }
     }
 
-    /// The second half of R5c: a full copy has landed by now, or never will.
+    /// The end of R5c: a full copy has landed by now, or never will.
     pub(super) fn outwait(&self, s: &mut State, w: usize, l: usize) {
         let intent = s.workers[w].tasks[l].intent.expect("an intent was read");
+        let behind_guard = self.setting.has_atomic_guards();
         match self.finding(&s.lanes[l], l, &intent) {
             Finding::Absent => {
-                self.saw(Event::OutwaitAbsent);
+                self.saw(if behind_guard { Event::OutwaitAbsentBehindGuard } else { Event::OutwaitAbsent });
                 self.encode_less(s, w, l);
             }
             finding => {
-                self.saw(Event::OutwaitFound);
+                self.saw(if behind_guard { Event::OutwaitFoundBehindGuard } else { Event::OutwaitFound });
                 adopt(&mut s.workers[w].tasks[l], &finding, &intent);
             }
         }
@@ -281,7 +319,7 @@ impl Protocol {
             Action::Start(_) | Action::Learn(_) | Action::Rebalance(_) | Action::Finish(..) => true,
             Action::DeadlinePasses => self.waits_for_deadline(s),
             Action::Move(_, _, step) => match step {
-                Move::Pin(answer) | Move::Tidy(answer) => *answer == super::action::Answer::Arrives,
+                Move::Pin(answer) | Move::Tidy(answer) | Move::GiveUp(answer) => *answer == Answer::Arrives,
                 Move::Anchor | Move::RefuseCommit | Move::LoseAnswer | Move::Deny | Move::Conflict | Move::DenyHead | Move::PartsShort => {
                     false
                 }
@@ -298,6 +336,11 @@ fn parts_moves(s: &State, lane: &Lane, intent: &Intent, out: &mut Vec<Move>) {
     if s.left.short_lists > 0 && intent.upload.is_some_and(|id| lane.upload(id).is_whole()) {
         out.push(Move::PartsShort);
     }
+}
+
+/// Whether a Complete of an intent's upload was taken and has not shown its effect.
+fn is_taken(lane: &Lane, intent: &Intent) -> bool {
+    intent.upload.is_some_and(|id| lane.upload(id).fate == Fate::Completing)
 }
 
 /// From an end over the objects that follow it.

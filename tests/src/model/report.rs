@@ -1,6 +1,6 @@
 //! What a run of the model says: figures for reports, and the page of counterexamples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -173,6 +173,12 @@ fn try_mutant(mutant: Mutant) -> MutantReport {
     report
 }
 
+/// Invariants that no mutant breaks, so that nobody knows whether they could be broken at all.
+pub fn unbroken(mutants: &[MutantReport]) -> Vec<&'static str> {
+    let broken: BTreeSet<&str> = mutants.iter().flat_map(|m| m.broke.values().flatten()).map(|(invariant, _)| *invariant).collect();
+    Invariant::ALL.iter().map(|invariant| invariant.name()).filter(|name| !broken.contains(name)).collect()
+}
+
 /// What a reader of the bucket would suffer, the worst first.
 fn harm(invariant: Invariant) -> usize {
     let order = [
@@ -283,5 +289,17 @@ mod tests {
         let found = damaged.shortfalls(Effort::Normal);
         assert_eq!((found.len(), damaged.shortfalls(Effort::Quick).len()), (4, 1), "{found:?}");
         assert!(found[0].contains("circles") && found[1].contains("999999 states") && found[2].contains("Crashed"), "{found:?}");
+    }
+
+    #[test]
+    fn an_invariant_that_no_mutant_breaks_is_found() {
+        let of = |class, broken: &[Invariant]| {
+            let broke = BTreeMap::from([(class, broken.iter().map(|invariant| (invariant.name(), 1)).collect())]);
+            MutantReport { name: "M".to_owned(), does: "does", setting: "s", broke, shown: None }
+        };
+        let (first, others) = Invariant::ALL.split_first().expect("there are invariants");
+        let mutants = [of(GuardClass::A, others), of(GuardClass::C, &[*first])];
+        assert_eq!(unbroken(&mutants), [""; 0]);
+        assert_eq!(unbroken(&mutants[..1]), [first.name()]);
     }
 }

@@ -33,12 +33,12 @@ pub fn settings(effort: Effort) -> Vec<Setting> {
     }
     let classes = if effort == Effort::Quick { &CLASSES[2..] } else { &CLASSES[..] };
     let of_one_class = families.iter().flat_map(|family| classes.iter().map(|class| family.in_class(*class)));
-    of_one_class.chain(of_two_classes()).chain(of_other_manners()).chain(of_uploads_given_up()).collect()
+    of_one_class.chain(of_two_classes()).chain(of_other_manners()).collect()
 }
 
 /// Stores whose operations have guards of different worth: Ceph's guards a PUT and no Complete.
 fn of_two_classes() -> [Setting; 2] {
-    let faults = Faults { retentions: 1, crashes: 1, pauses: 1, ..NONE };
+    let faults = Faults { retentions: 1, short_lists: 1, crashes: 1, pauses: 1, ..NONE };
     let mixed = Setting { windows: Windows::Mixed, log_end: 1, faults, ..Setting::PLAIN };
     [
         Setting { name: "only a PUT is guarded", put: GuardClass::A, complete: GuardClass::C, repeats_complete: false, ..mixed },
@@ -55,14 +55,6 @@ fn of_other_manners() -> [Setting; 2] {
         repeats_complete: true,
         ..multipart.in_class(class)
     })
-}
-
-/// Uploads that could still be completed, and are given up because Kafka has less (rule R5c). Neither with an atomic guard nor with a zombie: what happens
-/// there stands in `docs/design/model.md`.
-fn of_uploads_given_up() -> [Setting; 2] {
-    let faults = Faults { retentions: 1, crashes: 1, errors: 1, short_lists: 1, ..NONE };
-    let mixed = Setting { name: "retention, parts not listed", windows: Windows::Mixed, log_end: 1, faults, ..Setting::PLAIN };
-    [GuardClass::B, GuardClass::C].map(|class| mixed.in_class(class))
 }
 
 /// More than two workers, more than one lane, or both.
@@ -95,6 +87,8 @@ fn families() -> Vec<Setting> {
     let multipart = Setting { windows: Windows::Multipart, ..put };
     let mixed = Setting { windows: Windows::Mixed, log_end: 1, ..put };
     let calm = Faults { errors: 0, ..USUAL };
+    // Uploads that could still be completed are given up because Kafka has less (rule R5c).
+    let given_up = Faults { retentions: 1, short_lists: 1, ..USUAL };
     vec![
         Setting { name: "two workers", faults: Faults { errors: 2, ..USUAL }, ..put },
         Setting { name: "two lanes, cooperative", lanes: 2, log_end: 1, cooperative: true, faults: Faults { pauses: 0, ..USUAL }, ..put },
@@ -105,6 +99,8 @@ fn families() -> Vec<Setting> {
         Setting { name: "retention", faults: Faults { retentions: 1, ..USUAL }, ..put },
         Setting { name: "retention, multipart", log_end: 1, faults: Faults { retentions: 1, lost_uploads: 1, ..calm }, ..multipart },
         Setting { name: "retention, mixed", faults: Faults { retentions: 1, lost_uploads: 1, ..calm }, ..mixed },
+        Setting { name: "retention, parts not listed", faults: given_up, ..mixed },
+        Setting { name: "retention, parts not listed, multipart", log_end: 1, faults: given_up, ..multipart },
         Setting { name: "outage", faults: Faults { outages: 1, ..USUAL }, ..put },
         Setting { name: "outage, multipart", faults: Faults { outages: 1, ..calm }, ..multipart },
         Setting { name: "outage and retention", faults: Faults { outages: 1, retentions: 1, ..calm }, ..mixed },
@@ -127,6 +123,14 @@ pub fn setting_of(mutant: Mutant) -> Setting {
     match mutant {
         Mutant::NoFence => pause,
         Mutant::NewKey | Mutant::NoWait | Mutant::StartAtLogStart => retention,
+        Mutant::NoWaitBehindGuard | Mutant::KeepUpload => {
+            let faults = Faults { short_lists: 1, ..retention.faults };
+            Setting { name: "retention and a crash, parts not listed", windows: Windows::Multipart, faults, ..retention }
+        }
+        Mutant::GiveUpUnasked => {
+            let faults = Faults { crashes: 0, pauses: 1, short_lists: 1, ..retention.faults };
+            Setting { name: "retention and a frozen worker, parts not listed", windows: Windows::Multipart, faults, ..retention }
+        }
         Mutant::LessWithoutPin => {
             let faults = Faults { crashes: 0, pauses: 1, ..retention.faults };
             Setting { name: "retention and a frozen worker", faults, ..retention }

@@ -308,8 +308,10 @@ pub enum Step {
     Parts,
     /// Keep looking: the upload is gone, its object may be on its way.
     Gone,
-    /// Read the intent's range again (R5b).
-    ReadAgain,
+    /// Read the intent's range again (R5b); whether a Complete of its upload has had its time, and nothing else is waited for.
+    ReadAgain(bool),
+    /// Pin the intent again, which only the lane's owner can, and abort its upload (R5c); the same.
+    GiveUp(bool),
     /// Wait until no full copy can be on its way any more (R5c).
     Outwait,
     /// A commit was refused and the lane dropped.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::action::{Action, Answer, Move};
 use super::bridge::range;
-use super::state::{Body, Commit, Content, Intent, Key, Lane, Life, Member, Note, Offset, Request, State, Step, Task};
+use super::state::{Body, Commit, Content, Fate, Intent, Key, Lane, Life, Member, Note, Offset, Request, State, Step, Task};
 
 /// One line for each step of a path: the state before, what happened, the state after.
 pub(super) fn lines(path: &[(State, Option<Action>)]) -> Vec<String> {
@@ -130,6 +130,7 @@ impl Teller<'_> {
             Move::Parts => self.parts(intent, after),
             Move::PartsShort => self.parts_short(intent, after),
             Move::ReadAgain(end) => self.read_again(at, end, after),
+            Move::GiveUp(_) => self.given_up(w, l, after),
             Move::Restart => "starts the lane again".into(),
         }
     }
@@ -185,10 +186,27 @@ impl Teller<'_> {
         format!("is told of too few parts of upload {id} {what}")
     }
 
+    fn given_up(&self, w: u8, l: u8, after: &Task) -> String {
+        let id = self.tasks(w, l).0.intent.and_then(|intent| intent.upload).unwrap_or_default();
+        let asked = format!("pins again what names upload {id}");
+        match after.step {
+            Step::Refused => return format!("{asked} and is refused: it drops the lane"),
+            Step::GiveUp(_) => return format!("{asked}, and the answer is lost"),
+            _ => {}
+        }
+        let is_open = |lane: &Lane| lane.uploads.get(usize::from(id)).is_some_and(|upload| upload.fate == Fate::Open);
+        match (is_open(self.before_lane(l)), is_open(self.after_lane(l))) {
+            (true, true) => format!("leaves upload {id} open"),
+            (true, false) => format!("gives upload {id} up{}", self.as_zombie(w)),
+            (false, _) => format!("gives upload {id} up, which is gone already"),
+        }
+    }
+
     fn read_again(&self, at: Key, end: Offset, after: &Task) -> String {
         let wanted = format!("reads {} again", range(at.start, end));
         let uploaded = || after.intent.and_then(|intent| intent.upload).map(|id| format!("{wanted} and uploads it as upload {id}"));
         match (after.step, after.body) {
+            (Step::GiveUp(_), _) => format!("{wanted}: Kafka has less of it; the pinned upload is to be given up"),
             (Step::Outwait, _) => format!("{wanted}: Kafka has less of it; it waits for the deadline"),
             (_, Some(body)) => format!("{wanted}: {} for {}", content(at, &body), after.intent.map_or_else(String::new, |i| key(i.key))),
             _ => uploaded().unwrap_or(wanted),

@@ -1,5 +1,6 @@
 //! K18: members that do not know that they are none any more. What they still commit must be refused, and seen to be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
@@ -7,8 +8,8 @@ use kafka_protocol::messages::ApiKey;
 use super::members::{Member, slow};
 use crate::broker::cluster::{Cluster, code};
 use crate::broker::faults::{Act, Fault, When, is_pin};
-use crate::broker::groups::RefusedCommit;
-use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings};
+use crate::broker::groups::{Group, RefusedCommit};
+use crate::kafka_cells::bench::{Bench, GROUP, Run, Settings, TOPIC};
 use crate::kafka_cells::{Cells, Check};
 
 /// The static name of the zombie.
@@ -22,6 +23,7 @@ const SESSION: Duration = Duration::from_millis(1_500);
 
 pub(super) fn list(cells: &mut Cells) {
     expired(cells);
+    late(cells);
     replaced(cells);
     unheard(cells);
 }
@@ -65,7 +67,8 @@ async fn take_over(bench: &mut Bench) -> Result<Run, String> {
 /// What comes later must come through the heir alone.
 async fn goes_on(bench: &mut Bench, zombie: Run, heir: Run) -> Check {
     zombie.stop().await?;
-    (0..2).for_each(|partition| bench.fill(partition, 60));
+    let partitions = bench.script(|c| c.topics[TOPIC].partitions.len());
+    (0..partitions).for_each(|partition| bench.fill(partition, 60));
     bench.await_committed().await?;
     heir.stop().await?;
     bench.compare().await
@@ -112,6 +115,68 @@ fn expired(cells: &mut Cells) {
             })
         },
     );
+}
+
+/// A pin is on its way while its sender is given up and another member takes over; then it arrives.
+fn late(cells: &mut Cells) {
+    for (id, is_open, meanwhile) in [
+        ("k18.zombie.pin-arrives-late", false, "its heir has stored everything"),
+        ("k18.zombie.pin-arrives-late.open", true, "its heir has pinned that window, too, and not stored it"),
+    ] {
+        let what = format!("a pin arrives when its sender has been given up and {meanwhile}: refused, and its sender publishes nothing");
+        cells.add("K18", id, what, move |bench| {
+            Box::pin(async move {
+                slow(bench, 1);
+                be_patient(bench);
+                // Whatever the zombie would publish is seen here, and does not cover what the heir stores.
+                let way = bench.own_way();
+                way.hold(true);
+                bench.fault(Fault::once(When::Pin, Act::Hold));
+                bench.event(When::Pin, |c| c.groups.group(GROUP).expel_all());
+                let zombie = bench.start_with(&Member::Static.settings(bench, ZOMBIE), Arc::clone(&way))?;
+                bench.await_faults().await?;
+                bench.store.hold(is_open);
+                let heir = take_over(bench).await?;
+                match is_open {
+                    true => bench.await_pin().await?,
+                    false => bench.await_committed().await?,
+                }
+                arrives(bench).await?;
+                bench.store.hold(false);
+                bench.await_committed().await?;
+                goes_on(bench, zombie, heir).await?;
+                bench.saw("the zombie published nothing", way.refused() == 0)?;
+                let accepted = bench.group(is_refused_pin_accepted);
+                bench.saw("its pin was never accepted", !accepted)
+            })
+        });
+    }
+}
+
+/// What was held reaches the coordinator. Its sender learns by the answer that it is no member, and asks in vain to be one again, so that no right to
+/// publish comes to it in another way.
+async fn arrives(bench: &mut Bench) -> Check {
+    let is_answered = bench.group(|group| group.refused.iter().any(|r| r.member.starts_with(ZOMBIE)));
+    bench.saw("the pin was on its way until now", !is_answered)?;
+    bench.fault(Fault::always(When::Member(ApiKey::JoinGroup, ZOMBIE), Act::Code(code::COORDINATOR_NOT_AVAILABLE)));
+    bench.script(Cluster::let_go);
+    await_refusal(bench, code::UNKNOWN_MEMBER_ID, true).await?;
+    bench.await_faults().await
+}
+
+/// No client gives anything up while a request is held, or since the machine is busy: what happens to a member is the script's to say.
+fn be_patient(bench: &mut Bench) {
+    bench.settings.until_end = false;
+    for name in ["socket.timeout.ms", "session.timeout.ms"] {
+        bench.settings.properties.insert(name, "300000".to_owned());
+    }
+}
+
+/// Whether a pin of the zombie that was refused once, word for word, was accepted at another time.
+fn is_refused_pin_accepted(group: &mut Group) -> bool {
+    let of_zombie = |r: &&RefusedCommit| r.member.starts_with(ZOMBIE) && is_pin(&r.metadata);
+    let refused: Vec<&str> = group.refused.iter().filter(of_zombie).map(|r| r.metadata.as_str()).collect();
+    group.offsets.accepted().iter().any(|accepted| refused.contains(&accepted.commit.metadata.as_str()))
 }
 
 /// A static member's name joins again and keeps its place: no rebalance, so nobody is told that it has lost anything.
