@@ -30,7 +30,7 @@
       width: width(), height: 180, legend: { show: false }, cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [{ ...axis, values: (u, at) => at.map(clock), space: 90 }, { ...axis, values: (u, at) => at.map(short), size: 58 }],
-      series: [{ label: box.dataset.time }, { label: chart.label, stroke: colour("--accent"), width: 2, points: { show: false } }],
+      series: [{ label: box.dataset.time }, { label: chart.label, stroke: colour("--accent"), width: 2, points: { show: u => u.data[0].length === 1 } }],
     }, [[], []], chart.figure);
     // The drawing says nothing to those who do not see it; the caption says the last value.
     chart.plot.root.setAttribute("aria-hidden", "true");
@@ -44,6 +44,8 @@
       if (!chart.plot) make(chart);
       const values = points.map(chart.of);
       chart.plot.setData([times, values]);
+      // Of one point alone uPlot would show a day from it on, so that only midnight stands at the axis.
+      if (times.length === 1) chart.plot.setScale("x", { min: times[0] - 30, max: times[0] + 30 });
       chart.caption.textContent = chart.label + ": " + short(values[values.length - 1]);
     }
   };

@@ -2,7 +2,7 @@
 //!
 //! Place in the flow: between the consumers and the lanes. A window belongs to one builder from its first block to its end.
 //! Guarantee: the bytes of a segment are a function of its records, range and encoding; where parts are cut is not
-//! visible in the object.
+//! visible in the object. The encoding is settled before the first byte.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -97,7 +97,8 @@ fn send(events: &tokio::sync::mpsc::Sender<SegmentEvent>, event: SegmentEvent) {
 
 struct OpenSegment {
     head: SegmentHead,
-    encoder: Box<dyn SegmentEncoder>,
+    /// Made when the first block is there, which may choose the encoding.
+    encoder: Option<Box<dyn SegmentEncoder>>,
     held: Reservation,
     part: PartBuffer,
     size: u64,
@@ -112,14 +113,13 @@ impl std::fmt::Debug for OpenSegment {
 
 impl OpenSegment {
     fn new(head: SegmentHead, budget: &Arc<MemoryBudget>, limits: StoreLimits) -> Self {
-        let encoder = segment_encoder(&head.encoding, &head.run.lane, head.start);
-        let held = budget.charge(encoder.held_bytes());
-        Self { head, encoder, held, part: PartBuffer::new(budget, limits), size: 0, crc64: 0 }
+        Self { head, encoder: None, held: budget.charge(0), part: PartBuffer::new(budget, limits), size: 0, crc64: 0 }
     }
 
     fn append(&mut self, block: &Block, directory_ms: Option<i64>) {
-        self.encoder.append(block, &mut self.part);
-        self.held.set(self.encoder.held_bytes());
+        let encoder = self.encoder.get_or_insert_with(|| new_encoder(&self.head, Some(block)));
+        encoder.append(block, &mut self.part);
+        self.held.set(encoder.held_bytes());
         self.send_full_parts(directory_ms);
     }
 
@@ -137,7 +137,8 @@ impl OpenSegment {
     }
 
     fn seal(mut self, tail: SegmentTail) {
-        let mut proof = self.encoder.finish(tail.end, &tail.missing, &mut self.part);
+        let mut encoder = self.encoder.take().unwrap_or_else(|| new_encoder(&self.head, None));
+        let mut proof = encoder.finish(tail.end, &tail.missing, &mut self.part);
         self.held.set(0);
         self.send_full_parts(tail.directory_ms);
         let last_part = self.part.cut();
@@ -147,6 +148,10 @@ impl OpenSegment {
         let sealed = SealedSegment { proof, tail, last_part, crc64: self.crc64, waiting };
         send(&self.head.events, SegmentEvent::Sealed(Box::new(sealed)));
     }
+}
+
+fn new_encoder(head: &SegmentHead, first: Option<&Block>) -> Box<dyn SegmentEncoder> {
+    segment_encoder(&head.encoding.of_window(first), &head.run.lane, head.start)
 }
 
 /// Collects encoded bytes into chunks and parts, and counts them against the budget. Parts are of exactly the size that the store

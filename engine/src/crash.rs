@@ -8,16 +8,26 @@
 //! `CATCHMENT_CRASH=<point>:<n>` kills the process by SIGKILL at the nth passage of the point, counted over all lanes: nothing is unwound,
 //! flushed or sent any more. `CATCHMENT_CRASH=<point>:<n>:stop` stops it by SIGSTOP instead; after SIGCONT it goes on as if nothing had been.
 //!
+//! Two more variables, in such a build alone, make what it stands in small enough for hundreds of kills: the size of a part (`small_parts`), and
+//! how long a Complete is waited for that may show late (`short_wait`).
+//!
 //! What it does not do: choose the moment within a request. A point called `...-sent` is passed just before its request is made, and the signal comes
 //! within the next milliseconds, so that the request may have been sent, done and answered, or none of it.
 
 #[cfg(feature = "crash-points")]
 mod armed;
 #[cfg(feature = "crash-points")]
+mod short_wait;
+#[cfg(feature = "crash-points")]
 mod small_parts;
+
+#[cfg(not(feature = "crash-points"))]
+use std::time::Duration;
 
 #[cfg(feature = "crash-points")]
 pub use armed::{point, soon};
+#[cfg(feature = "crash-points")]
+pub(crate) use short_wait::wait_of_env as complete_wait;
 #[cfg(feature = "crash-points")]
 pub(crate) use small_parts::with_parts_of_env as store;
 
@@ -111,6 +121,10 @@ points! {
     AfterLateComplete = "after-late-complete",
     /// R5b: its range is to be read again.
     BeforeReadAgain = "before-read-again",
+    /// R5c: the upload that the intent names is to be aborted, before less is published.
+    BeforeGiveUp = "before-give-up",
+    /// What could still be on its way has landed or died.
+    AfterOutwait = "after-outwait",
     /// Its range was read again, and is to be published.
     BeforeRepublish = "before-republish",
     /// The range that was read again stands.
@@ -128,6 +142,13 @@ pub const fn point(_: Point) {}
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
 pub const fn soon(_: Point) {}
+
+/// How long a Complete is waited for: as long as it is to be. Without the feature.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub(crate) const fn complete_wait(longest: Duration) -> Duration {
+    longest
+}
 
 #[cfg(test)]
 mod tests {

@@ -189,11 +189,19 @@ fn flatten(path: &str, value: Value, to: &mut BTreeMap<String, Value>) {
 /// # Errors
 /// `C0103` if it is not.
 pub fn rules_of(text: &str) -> Result<BTreeMap<String, String>, Error> {
+    bodies_of(text, "rule")
+}
+
+/// The bodies of one of its sections, by name; they may hold secrets.
+///
+/// # Errors
+/// As [`rules_of`].
+pub fn bodies_of(text: &str, section: &str) -> Result<BTreeMap<String, String>, Error> {
     let file: Value = toml::from_str(text).map_err(|e| {
         Error::new(codes::CONFIG_SYNTAX, ErrorKind::Invalid, "not TOML").because(e.message()).help("`catchment config check FILE`")
     })?;
-    let rules = file.get("rule").and_then(Value::as_object).cloned().unwrap_or_default();
-    Ok(rules.into_iter().map(|(name, body)| (name, body.to_string())).collect())
+    let bodies = file.get(section).and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(bodies.into_iter().map(|(name, body)| (name, body.to_string())).collect())
 }
 
 /// Refuses an edit that would read on elsewhere, or under another group: there is nothing to go on from.
@@ -268,7 +276,8 @@ fn keep_secrets(fields: &mut Map<String, Value>, before: &Value) -> Result<(), E
     Ok(())
 }
 
-fn is_secret(key: &str) -> bool {
+/// Whether a key of a connection or a store, or a property, holds a secret, by its name.
+pub fn is_secret(key: &str) -> bool {
     // Where a token comes from is no secret.
     !["token_file", "token_endpoint", "sasl.oauthbearer.token.endpoint.url"].contains(&key)
         && (is_secret_property(key) || ["password", "secret", "access_key", "token"].iter().any(|word| key.contains(word)))

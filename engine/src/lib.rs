@@ -28,6 +28,7 @@ pub mod consumer;
 pub mod crash;
 pub mod definition;
 pub mod descriptors;
+pub mod encoding;
 pub mod error;
 #[cfg(feature = "kafka")]
 mod https;

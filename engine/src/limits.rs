@@ -53,6 +53,13 @@ pub const SEALED_WINDOWS_MAX: usize = 2;
 /// Parts of one upload that are on the way at once. Fewer leave a fast store idle, more hold memory for no gain.
 pub const PARTS_IN_FLIGHT_MAX: usize = 4;
 
+/// Memory for blocks, encoders and parts of a lane that reads while it is its turn, in bytes: a full part beside what it is made of. Less would send smaller parts, more would have
+/// fewer lanes read.
+pub const SWEEP_BYTES_EACH: usize = 24 << 20;
+
+/// Lanes that read at a time where they read in turns, at least and at most. Fewer would wait for brokers and stores one after the other, more only hold memory.
+pub const SWEEP_READERS: (usize, usize) = (2, 16);
+
 /// Messages that may wait between a consumer and a builder. A block is about 1 MiB, so this is the slack between the two.
 pub const BLOCKS_QUEUED_MAX: usize = 4;
 

@@ -21,6 +21,7 @@ use crate::builder::Builder;
 use crate::clock::{Clock, Pace};
 use crate::commit::driver;
 use crate::commit::env::{ConsumerPort, LaneEnv, Progress};
+use crate::commit::turns::{Schedule, Turns};
 use crate::consumer::{Consumer, ConsumerCommand, ConsumerShared};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::intent::{CommitNote, is_same_topic};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub requests: Arc<RequestMetrics>,
     /// Number of threads.
     pub threads: Threads,
+    /// How lanes share the memory.
+    pub schedule: Schedule,
 }
 
 /// How many threads do what, and where they run.
@@ -171,6 +174,7 @@ impl Pipeline {
             shared,
             consumers: ports,
             claims: parts.claims,
+            turns: Turns::new(parts.schedule),
             parts_in_flight: Arc::new(Semaphore::new(PARTS_IN_FLIGHT_MAX)),
             metrics: Arc::new(Metrics::new(format, &budget, parts.requests)),
             reporter: parts.reporter,
@@ -288,6 +292,7 @@ impl Pipeline {
     /// Stops front to back. With `close`, open windows are closed and published; else they are dropped and will be read again.
     pub async fn stop(mut self, close: bool) {
         let env = Arc::clone(&self.env);
+        env.turns.close();
         for port in &env.consumers {
             let _ = port.commands.send(ConsumerCommand::Stop { close });
             let _ = port.wake.try_send(());
@@ -318,6 +323,7 @@ impl Pipeline {
 
 /// More partitions may be read than when the rule began: topics that came since match its expression.
 fn expect(env: &LaneEnv, partitions: usize) {
+    let partitions = env.turns.schedule.readers_of(partitions);
     env.source.expect_partitions(partitions);
     let counted = env.shared.seat.grow_to(u32::try_from(partitions).unwrap_or(u32::MAX));
     if let Err(e) = counted {

@@ -21,6 +21,8 @@ pub struct Rule {
     pub group: String,
     /// How objects are encoded.
     pub encoding: Encoding,
+    /// Whether the zstd level follows from each lane's records; until that is known it is that of `encoding`.
+    pub auto_level: bool,
     /// How directories are named.
     pub layout: Layout,
     /// When windows close.
@@ -109,16 +111,15 @@ impl Rule {
         Guard::IfAbsent
     }
 
-    /// [`upload_deadline`](Self::upload_deadline) in milliseconds.
-    pub fn upload_deadline_ms(&self) -> i64 {
-        i64::try_from(self.upload_deadline.as_millis()).unwrap_or(i64::MAX)
-    }
-
-    /// Age at which an upload that no intent names may be aborted (rule R7).
+    /// Age at which an upload of this rule that no intent names may be aborted.
     pub fn stale_upload_age_ms(&self) -> u64 {
-        let age = self.upload_deadline_ms().max(self.window.every_ms.saturating_mul(2));
-        u64::try_from(age).unwrap_or(u64::MAX)
+        stale_upload_age_ms(self.upload_deadline, Duration::from_millis(u64::try_from(self.window.every_ms).unwrap_or_default()))
     }
+}
+
+/// Age in milliseconds at which an upload that no intent names may be aborted (rule R7), by the rule's upload deadline and the length of its windows.
+pub fn stale_upload_age_ms(upload_deadline: Duration, every: Duration) -> u64 {
+    u64::try_from(upload_deadline.max(every.saturating_mul(2)).as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -132,6 +133,7 @@ mod tests {
             name: "r".to_owned(),
             group: "catchment-r".to_owned(),
             encoding: "parquet.zstd1.v1".parse().unwrap(),
+            auto_level: false,
             layout: Layout::Hive,
             window: WindowPolicy { every_ms: 1_000, by: WindowBy::RecordTime, bytes_max: 1 << 20 },
             on_gap: GapPolicy { retention: OnGap::Halt, truncation: OnGap::Halt, corrupt_batch: OnGap::Halt, topic_recreated: OnGap::Halt },
@@ -141,6 +143,16 @@ mod tests {
             destination_hash: "now".to_owned(),
             classes: GuardClasses::UNKNOWN,
         }
+    }
+
+    #[test]
+    fn an_upload_is_stale_after_its_deadline_and_two_windows() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        assert_eq!(stale_upload_age_ms(hour, minute), 3_600_000);
+        assert_eq!(stale_upload_age_ms(minute, hour), 7_200_000);
+        assert_eq!(stale_upload_age_ms(Duration::MAX, Duration::MAX), u64::MAX);
+        let rule = rule(&[]);
+        assert_eq!(rule.stale_upload_age_ms(), stale_upload_age_ms(rule.upload_deadline, Duration::from_secs(1)));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{BackupPlan, Destination, KafkaSettings, OnStop, StoreSettings};
+use crate::commit::turns::Schedule;
+use crate::config::{BackupPlan, Destination, KafkaSettings, OnStop, ScheduleKind, StoreSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Seat;
 use crate::metrics::{Metrics, RequestMetrics};
@@ -36,6 +37,9 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
 pub trait Observer: Reporter {
     /// The pipeline runs; here are its counters.
     fn started(&self, started: &Started);
+
+    /// No broker answers any more, and why; none: one does again. Reading and committing go on by themselves when one does.
+    fn brokers(&self, _silence: Option<&Error>) {}
 }
 
 /// What is known once a backup runs.
@@ -125,6 +129,7 @@ async fn run(
         outcome = pipeline.run(&mut events, &mut stopped) => outcome,
         () = forward(stop.clone(), stopping) => unreachable!("it passes a stop on and waits"),
         () = follow_share(fetch, &cluster) => unreachable!("it passes shares on and waits"),
+        () = follow_silence(cluster.silence(), &*observer) => unreachable!("it passes on what is heard and waits"),
     };
     drop(cluster);
     let ending = stop.borrow().unwrap_or(Ending::AsPlanned);
@@ -165,6 +170,18 @@ async fn follow_share(mut fetch: watch::Receiver<u64>, cluster: &KafkaCluster) {
     std::future::pending().await
 }
 
+/// Tells whether the brokers answer, and never ends.
+async fn follow_silence(mut silence: watch::Receiver<Option<Error>>, observer: &dyn Observer) {
+    loop {
+        let now = silence.borrow_and_update().clone();
+        observer.brokers(now.as_ref());
+        if silence.changed().await.is_err() {
+            // Whoever asks them is gone, and so is the run.
+            return std::future::pending().await;
+        }
+    }
+}
+
 /// A pipeline in a group.
 struct Running {
     pipeline: Pipeline,
@@ -177,7 +194,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
     let OpenedStore { store, requests } = opened;
     let Room { seat, turn } = room;
     let layout = plan.to.layout.to_layout()?;
-    let Found { cluster, topics, infos, partitions } = find(plan, &seat).await?;
+    let Found { cluster, topics, infos, partitions, schedule } = find(plan, &seat).await?;
     // From here on it may be the store that is waited for, which is no matter of others.
     drop(turn);
     let until = if plan.options.until_end { Some(ends_of(&*cluster, &partitions).await?) } else { None };
@@ -197,6 +214,7 @@ async fn start(plan: &BackupPlan, opened: OpenedStore, room: Room, clock: Arc<dy
         requests,
         threads: threads(&seat, partitions.len()),
         memory: seat,
+        schedule,
     })?;
     pipeline.env().claims.claim_all(pipeline.env(), &topics).await?;
     observer.started(&Started {
@@ -216,6 +234,7 @@ struct Found {
     topics: Vec<String>,
     infos: Vec<TopicInfo>,
     partitions: Vec<TopicPartition>,
+    schedule: Schedule,
 }
 
 /// Connects, looks for the topics, and takes the memory that their partitions need.
@@ -225,17 +244,20 @@ async fn find(plan: &BackupPlan, seat: &Seat) -> Result<Found> {
     let topics = matching_topics(&*cluster, &plan.topics).await?;
     let infos = described(&*cluster, &topics).await?;
     let partitions = partitions_of(&infos);
-    let count = u32::try_from(partitions.len().max(1)).unwrap_or(u32::MAX);
+    let schedule = schedule(plan.schedule, seat);
+    let count = u32::try_from(schedule.readers_of(partitions.len()).max(1)).unwrap_or(u32::MAX);
     seat.set_partitions(count)?;
     cluster.resize(ReadShare { bytes: fetch_bytes(), partitions: count });
-    Ok(Found { cluster, topics, infos, partitions })
+    Ok(Found { cluster, topics, infos, partitions, schedule })
 }
 
-fn rule(plan: &BackupPlan, store: &dyn ObjectStore, layout: Layout, classes: GuardClasses) -> Rule {
+/// The rule of a plan, as its lanes see it, in a store with these guards.
+pub fn rule(plan: &BackupPlan, store: &dyn ObjectStore, layout: Layout, classes: GuardClasses) -> Rule {
     Rule {
         name: plan.rule.clone(),
         group: plan.group.clone(),
         encoding: plan.encoding,
+        auto_level: plan.auto_level,
         destination_hash: Rule::hash_destination(store, &layout),
         layout,
         window: WindowPolicy {
@@ -251,7 +273,16 @@ fn rule(plan: &BackupPlan, store: &dyn ObjectStore, layout: Layout, classes: Gua
     }
 }
 
-fn threads(seat: &Seat, partitions: usize) -> Threads {
+/// How the lanes of a plan share a seat's memory.
+fn schedule(kind: ScheduleKind, seat: &Seat) -> Schedule {
+    match kind {
+        ScheduleKind::Stream => Schedule::Stream,
+        ScheduleKind::Sweep => Schedule::sweep(seat.budget().fair_bytes()),
+    }
+}
+
+/// The threads that a pipeline of so many partitions has in its seat, on the cores that this process may use.
+pub fn threads(seat: &Seat, partitions: usize) -> Threads {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match seat.is_alone() {
         true => Threads::for_machine(partitions, cores, is_unlimited()),

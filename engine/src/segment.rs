@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::time::Duration;
 
-use catchment_formats::{Encoding, LaneId, Missing, Proof};
+use catchment_formats::{LaneId, Missing, Proof};
 use tokio::sync::mpsc;
 
 use crate::blocks::PooledBlock;
 use crate::budget::{Reservation, Waiting};
+use crate::encoding::LaneEncoding;
 use crate::source::{LastRead, QueueFault};
 use crate::store::Payload;
-use crate::window::CloseReason;
+use crate::window::{CloseReason, Opened};
 
 /// Number of a lane's run, unique in the process.
 pub type RunId = u64;
@@ -66,7 +68,7 @@ pub struct SegmentHead {
     /// First offset of the segment.
     pub start: i64,
     /// How it is encoded.
-    pub encoding: Encoding,
+    pub encoding: LaneEncoding,
     /// Where its parts go.
     pub events: mpsc::Sender<SegmentEvent>,
 }
@@ -178,4 +180,15 @@ pub enum SegmentEvent {
     },
     /// The run has read all that was asked for and has ended.
     Finished,
+    /// The run has read what is due and has ended: the lane's turn is over.
+    Rested(Rest),
+}
+
+/// What a run leaves behind that has ended before its partition did.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// How long it is until something is due.
+    pub due_in: Duration,
+    /// When the window opened that will be read again; none if none was open.
+    pub opened: Option<Opened>,
 }

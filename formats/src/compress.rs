@@ -48,13 +48,16 @@ pub(crate) fn compressed<T>(codec: Codec, input: &[u8], then: impl FnOnce(&[u8])
 }
 
 impl Scratch {
-    /// One frame with its content size and without a checksum. zstd promises that a context that was used before gives the
-    /// same bytes as a fresh one; `a_used_context_gives_the_same_bytes` holds it to that.
+    /// One frame with its content size and without a checksum. zstd promises that a context that was used before, also at another level, gives
+    /// the same bytes as a fresh one; `a_used_context_gives_the_same_bytes` and `a_context_that_was_used_at_other_levels_gives_the_same_bytes` hold it to that.
     fn zstd(&mut self, level: u8, input: &[u8]) {
-        if self.zstd.as_ref().is_none_or(|(l, _)| *l != level) {
-            self.zstd = Some((level, Compressor::new(i32::from(level)).expect("levels from 1 to 22 are valid")));
+        const VALID: &str = "levels from 1 to 22 are valid";
+        let (set, context) = self.zstd.get_or_insert_with(|| (level, Compressor::new(i32::from(level)).expect(VALID)));
+        if *set != level {
+            // Lanes of one thread may have different levels; the context's memory is used again.
+            context.set_compression_level(i32::from(level)).expect(VALID);
+            *set = level;
         }
-        let (_, context) = self.zstd.as_mut().expect("set above");
         self.output.reserve(zstd::zstd_safe::compress_bound(input.len()));
         context.compress_to_buffer(input, &mut self.output).expect("the output has the bound's size");
     }
@@ -120,6 +123,21 @@ mod tests {
                 bytes_of(codec, &page)
             });
             assert!(fresh == used, "{codec:?}: the context's past shows in the bytes");
+        }
+    }
+
+    #[test]
+    fn a_context_that_was_used_at_other_levels_gives_the_same_bytes() {
+        let (page, other) = (json(1, 100_000), [json(2, 250_000), noise(1000), json(1, 90_000)].concat());
+        for codec in (1..=22).map(Codec::Zstd) {
+            let fresh = with_fresh_contexts(|| bytes_of(codec, &page));
+            with_fresh_contexts(|| {
+                for before in [1, 9, 3, 2].map(Codec::Zstd) {
+                    bytes_of(before, &other);
+                    bytes_of(before, &page);
+                    assert!(fresh == bytes_of(codec, &page), "{codec:?}: the context's past at {before:?} shows in the bytes");
+                }
+            });
         }
     }
 

@@ -44,6 +44,9 @@ pub struct Report {
     pub began: String,
     /// The command line, without secrets.
     pub command: Vec<String>,
+    /// Bootstrap brokers. Reports of earlier versions do not name them.
+    #[serde(default)]
+    pub brokers: Vec<String>,
     /// Where it ran.
     pub environment: Environment,
     /// When the backup ran.
@@ -235,6 +238,7 @@ pub(crate) mod tests {
             version: VERSION,
             began: "2026-01-02T03:04:05Z".to_owned(),
             command: vec!["catchment-loadtest".to_owned(), "run".to_owned()],
+            brokers: vec!["a:9092".to_owned(), "b:9092".to_owned()],
             environment,
             mode: Mode::Drain,
             load,
@@ -276,6 +280,10 @@ pub(crate) mod tests {
         let path = directory.path().join("report.json");
         example().write(&path).expect("the directory is writable");
         assert_eq!(Report::read(&path).expect("it was written"), example());
+        let mut earlier = serde_json::to_value(example()).expect("plain values serialise");
+        earlier.as_object_mut().expect("an object").remove("brokers");
+        write(&path, &earlier.to_string()).expect("the directory is writable");
+        assert_eq!(Report::read(&path).expect("an earlier one").brokers, Vec::<String>::new());
         write(&path, "{}").expect("the directory is writable");
         assert!(Report::read(&path).expect_err("it is none").to_string().contains("is not a report"));
         assert!(write(&directory.path().join("no/such/directory"), "").is_err());

@@ -264,6 +264,7 @@ fn report_of(
         version: report::VERSION,
         began,
         command: plan.command.clone(),
+        brokers: plan.cluster.brokers(),
         environment,
         mode: plan.mode,
         load: plan.load.summary(&topic.name, topic.partitions),

@@ -62,6 +62,11 @@ impl Cluster {
         }
     }
 
+    /// Its bootstrap brokers, one by one.
+    pub fn brokers(&self) -> Vec<String> {
+        self.brokers.split(',').map(|broker| broker.trim().to_owned()).filter(|broker| !broker.is_empty()).collect()
+    }
+
     /// What every client of it begins with.
     pub fn config(&self) -> ClientConfig {
         self.config_over(&[])
@@ -207,6 +212,8 @@ mod tests {
         let cluster = Cluster::new("a:1,b:2", given).expect("no property is ours");
         assert_eq!(cluster.arguments(), ["-b", "a:1,b:2", "-X", "security.protocol=SASL_SSL", "-X", "sasl.username=me"]);
         assert_eq!(cluster.config().get("linger.ms"), Some("20"));
+        let brokers = |text| Cluster::new(text, Vec::new()).expect("no property is ours").brokers();
+        assert_eq!((brokers("a:1, b:2"), brokers("a:1,")), (vec!["a:1".to_owned(), "b:2".to_owned()], vec!["a:1".to_owned()]));
     }
 
     #[test]

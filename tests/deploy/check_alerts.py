@@ -16,7 +16,7 @@ expect(tested.returncode == 0 and "SUCCESS" in tested.stdout + tested.stderr, te
 alerts = {rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
 expect(len(alerts) >= 10, f"{len(alerts)} alerts are few")
 # What a process has once, whatever it runs.
-OF_A_PROCESS = ("CatchmentDown", "CatchmentMemoryFull")
+OF_A_PROCESS = ("CatchmentDown", "CatchmentMemoryFull", "CatchmentWorkerAway")
 
 cases = [case for test in yaml.safe_load(TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
 states = (ROOT / "docs/api.md").read_text()

@@ -125,6 +125,20 @@ pub fn check_words(browser: &Browser, what: &str, own: &str) {
     }
 }
 
+/// Has the charts of the page that is shown drawn anew from one point, and gives how many seconds the time axis of each spans.
+pub fn spans_of_one_point(browser: &Browser) -> Value {
+    browser.run_until_done(
+        "const done = arguments[arguments.length - 1], drawn = [], Real = window.uPlot;\
+         window.uPlot = function (...given) { const plot = new Real(...given); drawn.push(plot); return plot; };\
+         const point = { at_ms: 1700000000000, records_per_second: 1, bytes_per_second: 1, lag_records: 1, lag_seconds: 1 };\
+         window.fetch = async () => ({ ok: true, json: async () => [point] });\
+         document.getElementById('charts').replaceChildren();\
+         const again = document.createElement('script'); again.src = document.querySelector('script[src*=charts]').src;\
+         again.onload = () => setTimeout(() => done(drawn.map(plot => plot.scales.x.max - plot.scales.x.min)), 0);\
+         document.head.append(again);",
+    )
+}
+
 /// How far a page sticks out of the window's width, in pixels.
 fn sticks_out(browser: &Browser) -> Value {
     browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth;")

@@ -32,6 +32,7 @@
 //! | [`tls`] | certificates of its own authority, and a client that shows and trusts what it is told to |
 //! | [`browser`] | a headless Chromium, for the console |
 //! | [`console_pages`] | what every page of the console must be, asked of that browser |
+//! | [`load_test_reports`] | a directory of reports of load tests |
 //! | [`many_rules`] | a service with a thousand rules |
 //! | [`collector`] | a collector of OpenTelemetry, and what it was sent |
 //! | [`openmetrics`] | the text of `/metrics`, taken apart |
@@ -53,6 +54,7 @@ pub mod gate;
 pub mod generate;
 pub mod kafka_cells;
 pub mod kills;
+pub mod load_test_reports;
 pub mod many_rules;
 pub mod memory_store;
 pub mod model;

@@ -1,12 +1,13 @@
 //! A TCP proxy on loopback that makes a connection slow, hang or break: a store at 1 MB/s, a network that is away.
 //!
 //! It knows no protocol. An S3 client signs the `Host` that it connects to and a server checks the one that it receives, so a
-//! proxied MinIO works; Kafka answers with the broker's own address, so of a proxied Kafka only the first request comes by.
+//! proxied MinIO works; Kafka answers with the broker's own address, so of a proxied Kafka only the first request comes by, unless the
+//! broker advertises the proxy. Then all clients come by it, and [`Proxy::strand`] cuts one of them off.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a blocked read or accept waits before it looks whether it should end.
@@ -22,6 +23,8 @@ struct Weather {
     upload_rate: AtomicU64,
     /// Nothing passes.
     hung: AtomicBool,
+    /// Nothing of this process passes; 0 is none.
+    stranded: AtomicI32,
     /// Connections with a lower number than this are closed.
     cut_below: AtomicU64,
     ended: AtomicBool,
@@ -53,10 +56,11 @@ impl Proxy {
         std::thread::spawn(move || {
             while !shared.ended.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    Ok((client, _)) => {
+                    Ok((stream, client)) => {
                         let number = counter.fetch_add(1, Ordering::Relaxed);
                         let server = *to.lock().expect("no holder panics");
-                        connect(client, server, number, &shared, began);
+                        let connection = Connection { number, client, proxy: address, is_stranded: OnceLock::new() };
+                        connect(stream, server, connection, &shared, began);
                     }
                     Err(_) => std::thread::sleep(TICK),
                 }
@@ -85,9 +89,15 @@ impl Proxy {
         self.weather.hung.store(true, Ordering::Relaxed);
     }
 
-    /// Ends [`hang`](Self::hang).
+    /// From now on nothing of this process on this machine passes; its connections, and new ones, stay open. At most one process in the proxy's life.
+    pub fn strand(&self, pid: i32) {
+        self.weather.stranded.store(pid, Ordering::Relaxed);
+    }
+
+    /// Ends [`hang`](Self::hang) and [`strand`](Self::strand).
     pub fn resume(&self) {
         self.weather.hung.store(false, Ordering::Relaxed);
+        self.weather.stranded.store(0, Ordering::Relaxed);
     }
 
     /// Closes the connections that are open now; new ones are taken.
@@ -116,9 +126,49 @@ impl Drop for Proxy {
     }
 }
 
+/// A connection of a client's.
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    client: SocketAddr,
+    proxy: SocketAddr,
+    /// Whether it is of the process that is stranded; looked up when there is one.
+    is_stranded: OnceLock<bool>,
+}
+
+impl Connection {
+    fn is_of(&self, pid: i32) -> bool {
+        // The table is not read in one piece, so an entry may be missed.
+        let socket = || (0..3).find_map(|_| socket_of(self.client, self.proxy));
+        *self.is_stranded.get_or_init(|| socket().is_some_and(|socket| has_socket(pid, &socket)))
+    }
+}
+
+/// The kernel's number of the socket that a client on this machine has connected.
+fn socket_of(client: SocketAddr, proxy: SocketAddr) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let port = |end: &str| end.rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ends = (port(fields.get(1)?)?, port(fields.get(2)?)?);
+        (ends == (client.port(), proxy.port())).then(|| fields.get(9).map(|number| (*number).to_owned()))?
+    })
+}
+
+fn has_socket(pid: i32, number: &str) -> bool {
+    let socket = format!("socket:[{number}]");
+    let mut files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(socket.as_str())))
+}
+
 impl Weather {
     fn is_over_for(&self, connection: u64) -> bool {
         self.ended.load(Ordering::Relaxed) || connection < self.cut_below.load(Ordering::Relaxed)
+    }
+
+    fn is_hung_for(&self, connection: &Connection) -> bool {
+        let stranded = self.stranded.load(Ordering::Relaxed);
+        self.hung.load(Ordering::Relaxed) || (stranded != 0 && connection.is_of(stranded))
     }
 
     /// Waits for `bytes` of the shared upload rate.
@@ -138,20 +188,21 @@ impl Weather {
     }
 }
 
-fn connect(client: TcpStream, server: SocketAddr, number: u64, weather: &Arc<Weather>, began: Instant) {
+fn connect(client: TcpStream, server: SocketAddr, connection: Connection, weather: &Arc<Weather>, began: Instant) {
     let Ok(server) = TcpStream::connect(server) else { return }; // the client sees a connection that closes
+    let connection = Arc::new(connection);
     for (from, to, upload) in [(&client, &server, true), (&server, &client, false)] {
         let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
-        let weather = Arc::clone(weather);
-        std::thread::spawn(move || pump(from, to, upload, number, &weather, began));
+        let (weather, connection) = (Arc::clone(weather), Arc::clone(&connection));
+        std::thread::spawn(move || pump(from, to, upload, &connection, &weather, began));
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, upload: bool, number: u64, weather: &Weather, began: Instant) {
+fn pump(mut from: TcpStream, mut to: TcpStream, upload: bool, connection: &Connection, weather: &Weather, began: Instant) {
     let mut buffer = vec![0; CHUNK];
     let blocking = from.set_nonblocking(false).and_then(|()| from.set_read_timeout(Some(TICK)));
-    while blocking.is_ok() && !weather.is_over_for(number) {
-        if weather.hung.load(Ordering::Relaxed) {
+    while blocking.is_ok() && !weather.is_over_for(connection.number) {
+        if weather.is_hung_for(connection) {
             std::thread::sleep(TICK);
             continue;
         }
@@ -169,7 +220,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, upload: bool, number: u64, weath
             Err(_) => break,
         }
     }
-    let how = if weather.is_over_for(number) { Shutdown::Both } else { Shutdown::Write };
+    let how = if weather.is_over_for(connection.number) { Shutdown::Both } else { Shutdown::Write };
     let _ = to.shutdown(how);
 }
 
@@ -225,6 +276,23 @@ mod tests {
         assert!(!answers(&mut first) || !answers(&mut first));
         assert!(answers(&mut client(&proxy)));
         assert_eq!(proxy.connections(), 2);
+    }
+
+    #[test]
+    fn strands_one_process_and_lets_others_pass() {
+        let proxy = Proxy::start(&sink().to_string());
+        let mut own = client(&proxy);
+        assert!(answers(&mut own));
+        proxy.strand(i32::try_from(std::process::id()).expect("a pid"));
+        std::thread::sleep(TICK * 3);
+        assert!((0..20).any(|_| is_silent(&mut own)), "its connection that was open");
+        assert!(is_silent(&mut client(&proxy)), "and its new one");
+        let address = proxy.address().replacen(':', "/", 1);
+        let script = format!("exec 3<>/dev/tcp/{address} && printf x >&3 && IFS= read -r -t 20 -n 1 answer <&3 && [ \"$answer\" = . ]");
+        let other = std::process::Command::new("bash").args(["-c", &script]).status().expect("bash runs");
+        assert!(other.success(), "another process's");
+        proxy.resume();
+        assert!(own.read(&mut [0; 1]).is_ok_and(|n| n == 1), "what was sent meanwhile arrives");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use catchment::clock::Clock;
 use catchment::commit::proof;
+use catchment::commit::turns::Schedule;
 use catchment::config::{GapPolicy, OnGap, StartPoint, WindowBy};
 use catchment::intent::{CommitNote, Intent, note_hash};
 use catchment::limits::UPLOAD_DEADLINE_DEFAULT;
@@ -141,6 +142,8 @@ pub struct Rig {
     pub rule: Rule,
     /// Where the rule of the next process starts.
     pub start_at: StartPoint,
+    /// How lanes of the next process share its memory: in a stream.
+    pub schedule: Schedule,
     process: Option<Life>,
 }
 
@@ -197,6 +200,7 @@ impl Rig {
             told: Arc::default(),
             rule: rule(),
             start_at: StartPoint::Earliest,
+            schedule: Schedule::Stream,
             process: None,
         };
         rig.append(records);
@@ -238,6 +242,7 @@ impl Rig {
             memory: Seat::alone(MEMORY, 0),
             requests: Arc::default(),
             threads: Threads { consumers: 1, builders: 1, pinned: false },
+            schedule: self.schedule,
         }
     }
 
@@ -374,6 +379,7 @@ fn rule() -> Rule {
         name: RULE.to_owned(),
         group: format!("catchment-{RULE}"),
         encoding: Encoding::PARQUET_ZSTD1,
+        auto_level: false,
         layout: Layout::Hive,
         window: WindowPolicy { every_ms: 1_000, by: WindowBy::RecordTime, bytes_max: 64 << 10 },
         on_gap: GapPolicy { retention: OnGap::Halt, truncation: OnGap::Halt, corrupt_batch: OnGap::Halt, topic_recreated: OnGap::Halt },

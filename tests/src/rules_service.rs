@@ -13,6 +13,9 @@ use crate::process::{Exit, Process, Program};
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The key of a rule that gives it short windows.
+pub const WINDOW: &str = "window = { every = \"1s\" }";
+
 /// A service, and where its state and its files lie.
 #[derive(Debug)]
 pub struct RulesService {
@@ -29,6 +32,20 @@ pub fn config_of(bed: &Bed) -> String {
     let (broker, place) = (bed.broker(), bed.place.url(""));
     let properties = "{ \"session.timeout.ms\" = \"6000\" }";
     format!("[kafka.k]\nbrokers = [\"{broker}\"]\nproperties = {properties}\n[store.s]\nurl = \"{place}\"\n")
+}
+
+/// A bed with so many records, a service with these flags, and a rule named after the bed's topic that has stored all of them.
+///
+/// # Panics
+/// If it does not come to that.
+pub fn stored(mut bed: Bed, records: u64, flags: &[&str]) -> (Bed, RulesService, String) {
+    bed.fill(records);
+    let mut service = RulesService::start_with(&bed, flags);
+    let topic = bed.topic.clone();
+    service.done(&["create", &topic, &service.rule(&bed, WINDOW)]);
+    service.await_state(&topic, "running");
+    bed.await_committed(&mut [service.process_mut()], PATIENCE);
+    (bed, service, topic)
 }
 
 impl RulesService {
@@ -224,6 +241,14 @@ impl RulesService {
     /// # Panics
     /// If that takes too long.
     pub fn until(&self, args: &[&str], is_wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until_within(PATIENCE, args, is_wanted)
+    }
+
+    /// The same of what may take another time.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn until_within(&self, limit: Duration, args: &[&str], is_wanted: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
             let answer = self.done(args);
@@ -231,7 +256,7 @@ impl RulesService {
                 return answer;
             }
             let said = self.process.as_ref().map(Process::stderr).unwrap_or_default();
-            assert!(began.elapsed() < PATIENCE, "{args:?} still gives {answer}; {said}");
+            assert!(began.elapsed() < limit, "{args:?} still gives {answer}; {said}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }

@@ -109,6 +109,11 @@ impl ThreeWays {
         &mut self.service
     }
 
+    /// The service alone, to be started again in another way.
+    pub fn into_service(self) -> RulesService {
+        self.service
+    }
+
     /// What was executed: `rule pause`, `POST /rules/{name}/pause`, `form /console/rules/{name}/pause`.
     pub fn executed(&self) -> BTreeSet<String> {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner).clone()

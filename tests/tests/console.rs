@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::browser::{Browser, BrowserOptions};
 use catchment_tests::console_pages::{self, Paints};
+use catchment_tests::load_test_reports::{BROKEN, LoadTestReports, UNVERIFIED, VERIFIED};
 use catchment_tests::rules_service::RulesService;
 use catchment_tests::services::{Kafka, Minio};
 use serde_json::json;
@@ -33,6 +34,8 @@ struct Visit {
     browser: Browser,
     options: BrowserOptions,
     name: String,
+    /// The load tests of the service, which stay for as long as it does.
+    _reports: LoadTestReports,
     paints: Paints,
     /// For how long pages were checked, which nobody who uses them does.
     checking: Cell<Duration>,
@@ -42,9 +45,10 @@ impl Visit {
     fn begin(options: BrowserOptions) -> Self {
         let mut bed = Bed::new(Kafka::shared().bootstrap(), 2, Place::minio(Minio::shared()));
         bed.fill(200);
-        let service = RulesService::start(&bed);
-        let name = bed.topic.clone();
-        Self { bed, service, browser: Browser::start(options), options, name, paints: Paints::default(), checking: Cell::default() }
+        let (name, reports) = (bed.topic.clone(), LoadTestReports::write());
+        let service = RulesService::start_with(&bed, &["--load-tests", reports.path()]);
+        let browser = Browser::start(options);
+        Self { bed, service, browser, options, name, _reports: reports, paints: Paints::default(), checking: Cell::default() }
     }
 
     fn go(&self, path: &str) {
@@ -192,6 +196,7 @@ impl Visit {
             }
             self.check("charts");
             self.picture_of_language("rule");
+            assert_eq!(console_pages::spans_of_one_point(&self.browser), json!([60, 60, 60, 60]), "not a day from the first point on");
         }
     }
 
@@ -324,6 +329,23 @@ impl Visit {
         self.check("a worker");
     }
 
+    fn compare_load_tests(&self) {
+        let browser = &self.browser;
+        self.go("/console/load-tests");
+        let page = browser.source();
+        let (saved, broken) = (format!("/console/load-tests/{VERIFIED}/report"), format!("{BROKEN}/report.json:2:"));
+        assert!(page.contains(&saved) && page.contains(&broken), "{page}");
+        self.picture_of_language("load-tests");
+        browser.tick(&format!("#run option[value='{VERIFIED}']"));
+        browser.tick(&format!("#with option[value='{UNVERIFIED}']"));
+        browser.click("#compare");
+        browser.find("#figures-title");
+        let compared = browser.source();
+        assert!(compared.contains("256 MiB/") && compared.contains("+0.0 %"), "{compared}");
+        assert!(browser.address().ends_with(&format!("/compare?run={VERIFIED}&with={UNVERIFIED}")), "{}", browser.address());
+        self.check("two load tests");
+    }
+
     fn make_a_token(&self) {
         let browser = &self.browser;
         self.go("/console/tokens");
@@ -367,6 +389,7 @@ impl Visit {
         self.see_the_rest();
         self.see_a_worker();
         self.make_a_token();
+        self.compare_load_tests();
         self.delete_it();
         self.browser.click(".tools button");
         self.browser.find("#token");

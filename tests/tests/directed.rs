@@ -11,19 +11,18 @@ use catchment::commit::control::{self, Owner};
 use catchment::config::UPLOAD_DEADLINE_MIN;
 use catchment::intent::CommitNote;
 use catchment::limits::CLOCKS_APART_MAX;
-use catchment::source::{CommitError, QueueFault};
+use catchment::source::QueueFault;
 use catchment::store::key::{ControlKeys, Layout, TopicName};
 use catchment::store::{Guard, GuardClass, Metadata, ObjectStore, Payload};
 use catchment::{Code, Error, ErrorKind};
 use catchment_formats::{Codec, Encoding, Format, Framing, GapCause, Missing};
 use catchment_tests::scripted::cluster::Question;
-use catchment_tests::scripted::group::Fate;
 use catchment_tests::simulation::directed::{Directed, create_again};
 use catchment_tests::simulation::full_copy::{self, FullCopy, pinned, unguarded};
 use catchment_tests::simulation::plan::Plan;
 use catchment_tests::simulation::store::FaultyStore;
 use catchment_tests::simulation::vitals::Vitals;
-use catchment_tests::simulation::{dead_lane, went_back};
+use catchment_tests::simulation::{dead_lane, given_up, went_back};
 
 /// `[0, 20)` is stored; then the log is cut, and the lane has said so to the group and waits for the log.
 async fn cut(end: i64) -> Directed {
@@ -156,42 +155,14 @@ async fn a_full_copy_that_lands_at_the_last_moment_has_precedence_over_one_in_an
     assert_eq!(full_copy::lands_at_the_last_moment(unknown).await, [""; 0]);
 }
 
-/// A window of `[20, 25)` is pinned with an upload that has one part more than was pinned, so that it is not completed as it stands; retention has passed its
-/// beginning, and the process is dead. Its id.
-async fn pinned_with_another_upload() -> (Directed, String) {
-    let directed = pinned(Plan { part_bytes: 256, ..Directed::plan() }).await;
-    let note = directed.group.committed(&directed.tp()).expect("a note").metadata;
-    let Ok(CommitNote::Intent(intent)) = CommitNote::parse(&note) else { panic!("nothing is pinned: {note}") };
-    let upload = intent.upload.as_ref().expect("an upload is pinned");
-    let another = upload.parts + 1;
-    let put = directed.shared.store.upload_part(&intent.key, &upload.id, another, Payload::from_bytes("x"));
-    put.await.expect("the upload is open");
-    directed.shared.cluster.change(&directed.tp(), |log| log.retain_from(23));
-    (directed, upload.id.clone())
+#[test]
+fn a_complete_that_was_taken_and_shows_late_has_precedence_behind_an_atomic_guard_too() {
+    assert_eq!(given_up::complete_shows_late(), [""; 0]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_complete_that_was_taken_and_shows_late_has_precedence_behind_an_atomic_guard_too() {
-    let copy = FullCopy::of(Plan { part_bytes: 256, ..Directed::plan() }).await;
-    let (mut directed, _) = pinned_with_another_upload().await;
-    directed.start().await;
-    directed.pass(90).await;
-    assert_eq!(directed.committed(), 20, "nothing less is published before it may have shown");
-    copy.land(&*directed.shared.store, Guard::IfAbsent).await;
-    directed.pass(600).await;
-    assert_eq!(full_copy::not_adopted(&directed, &copy).await, [""; 0]);
-}
-
-/// Who has lost its lane since it read the intent learns that before it touches the upload.
-#[tokio::test(start_paused = true)]
-async fn an_upload_of_a_pinned_window_is_given_up_by_the_owner_of_its_lane_alone() {
-    let (mut directed, upload) = pinned_with_another_upload().await;
-    directed.group.set_commits(|_| Fate::refused(CommitError::StaleMember("given to another one".into())));
-    directed.start().await;
-    directed.pass(600).await;
-    let key = directed.shared.store.open_uploads().pop().expect("the upload is there");
-    let open = directed.shared.store.list_uploads(&key).await.expect("the memory store lists");
-    assert!(open.iter().any(|open| open.id == upload), "{open:?}");
+#[test]
+fn an_upload_of_a_pinned_window_is_given_up_by_the_owner_of_its_lane_alone() {
+    assert_eq!(given_up::by_zombie(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,11 @@ fn kills_with_single_puts_without_a_guard() {
 }
 
 #[test]
+fn kills_in_a_sweep() {
+    survives_kills(Plan { name: "put-sweep", schedule: "sweep", ..Plan::SMALL }, S3SERVER);
+}
+
+#[test]
 fn kills_with_multipart_uploads_behind_an_atomic_guard() {
     survives_kills(Plan { name: "parts-a", ..Plan::MULTIPART }, S3SERVER);
 }

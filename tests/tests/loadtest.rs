@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use catchment::service::load_tests::{LoadTest, LoadTests};
 use catchment_tests::bed::unique;
 use catchment_tests::process::{Exit, Program, bench_binary, binary};
 use catchment_tests::services::Kafka;
@@ -57,6 +58,12 @@ fn loadtest<const N: usize>(words: [&str; N]) -> Program {
     Program::of(&bench_binary("catchment-loadtest"), words)
 }
 
+/// A load test as a service shows it.
+fn shown(directory: &Path, name: &str) -> LoadTest {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
+    runtime.block_on(LoadTests::of(Some(directory)).one(name)).expect("the directory can be read")
+}
+
 /// The Parquet objects below a directory.
 fn objects(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("it can be listed").flatten() {
@@ -95,6 +102,15 @@ fn a_load_in_transactions_is_backed_up_verified_and_reported() {
     assert_eq!(report["object_bytes"].as_array().map(|list| list.len() as u64), verdict["objects"].as_u64());
     let html = place.html();
     assert!(html.contains("verified: ") && html.contains("<svg"), "{html}");
+    let shown = shown(place.root.path(), "out");
+    assert_eq!((shown.problem, shown.verified, shown.records), (None, true, Some(6000 - 100 * aborted)));
+    assert_eq!((shown.brokers.join(","), shown.has_page), (Kafka::shared().bootstrap().to_owned(), true));
+    assert_eq!((shown.partitions, shown.codec.as_deref(), shown.transaction_records), (Some(3), Some("zstd"), Some(100)));
+    let (latency, throughput) = (shown.latency.expect("latencies"), shown.throughput.expect("a throughput"));
+    assert_eq!(latency.p99_ms, produced["latency"]["p99_ms"].as_f64());
+    assert_eq!(throughput.bytes_per_s, report["throughput"]["bytes_per_s"].as_f64());
+    assert!(shown.began_ms.is_some() && shown.cpu_s.is_some() && shown.peak_rss_bytes.is_some() && shown.objects.is_some());
+    assert!(shown.catchment.is_some_and(|program| program.contains("catchment")) && shown.librdkafka.is_some());
 }
 
 #[test]

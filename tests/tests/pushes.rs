@@ -1,5 +1,6 @@
 //! Metrics that are pushed by OTLP: the program's pushes say what its `/metrics` says, and a collector that is away holds nothing up.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use catchment_tests::bed::{Bed, Place, RUN_LIMIT};
@@ -88,6 +89,26 @@ fn a_service_pushes_what_all_of_its_rules_count() {
     assert_eq!(push.samples["catchment_rule_state{rule=\"r\",state=\"running\"}"], 1.0);
     service.stop().assert_code(0);
     assert!(has_all(&series)(&collector.last().expect("the last push")), "its last values, too");
+}
+
+#[test]
+fn a_worker_pushes_what_the_rules_count_that_it_runs() {
+    let (bed, collector) = (bed(), Collector::start());
+    let mut service = RulesService::start_with(&bed, &["--no-run"]);
+    service.done(&["create", "r", &service.rule_named("r", &bed.topic, "window = { every = \"1s\" }")]);
+    let state = tempfile::tempdir().expect("a directory");
+    let program = Program::new(["worker", "--name", "one", "--metrics", "127.0.0.1:0", "--join", service.address(), "--state"]);
+    let program = program.args([state.path(), Path::new("--token-file"), &service.token_file()]);
+    let mut worker = program.envs(bed.place.environment()).envs(collector.environment()).spawn();
+    let series = format!("{WRITTEN}{{rule=\"r\"}}");
+    collector.until(PATIENCE, has_all(&series));
+    let push = assert_agree(&collector, || scrape(&mut worker));
+    assert_eq!(push.samples["catchment_rule_state{rule=\"r\",state=\"running\"}"], 1.0, "{push:#?}");
+    let exit = worker.terminate(STOP);
+    exit.assert_code(0);
+    assert!(has_all(&series)(&collector.last().expect("the last push")), "its last values, too");
+    assert!(exit.stderr.contains("metrics are pushed to http://127.0.0.1:") && !exit.stderr.contains("hush"), "{}", exit.stderr);
+    service.stop().assert_code(0);
 }
 
 #[test]

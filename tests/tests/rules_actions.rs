@@ -4,29 +4,20 @@ use std::time::{Duration, Instant};
 
 use catchment_tests::bed::{Bed, Place};
 use catchment_tests::process::Process;
-use catchment_tests::rules_service::{PATIENCE, RulesService};
+use catchment_tests::rules_service::{self, PATIENCE, RulesService, WINDOW, config_of};
 use catchment_tests::s3::{Config, Logged, Op, Personality};
 use catchment_tests::services::Kafka;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-const WINDOW: &str = "window = { every = \"1s\" }";
-
 fn bed() -> Bed {
     Bed::new(Kafka::shared().bootstrap(), 2, Place::in_process())
 }
 
-/// A bed with some records, a service, and a rule that has stored all of them.
-fn stored(flags: &[&str]) -> (Bed, RulesService, String) {
-    let mut bed = bed();
-    bed.fill(120);
-    let mut service = RulesService::start_with(&bed, flags);
-    let topic = bed.topic.clone();
-    service.done(&["create", &topic, &service.rule(&bed, WINDOW)]);
-    service.await_state(&topic, "running");
-    bed.await_committed(&mut [service.process_mut()], PATIENCE);
-    (bed, service, topic)
+/// A bed, a service, and a rule that has stored 120 records.
+fn stored() -> (Bed, RulesService, String) {
+    rules_service::stored(bed(), 120, &[])
 }
 
 fn names(list: &Value, key: &str) -> Vec<String> {
@@ -35,7 +26,7 @@ fn names(list: &Value, key: &str) -> Vec<String> {
 
 #[test]
 fn a_rule_is_verified_and_damage_is_told() {
-    let (bed, service, topic) = stored(&[]);
+    let (bed, service, topic) = stored();
     let sound = service.done(&["verify", &topic, "--compare"]);
     assert_eq!((&sound["state"], &sound["report"]["compared"], &sound["report"]["gaps"]), (&json!("sound"), &json!(120), &json!([])));
     let key = bed.place.data_keys("").into_iter().next().expect("an object");
@@ -50,7 +41,7 @@ fn a_rule_is_verified_and_damage_is_told() {
 
 #[test]
 fn versions_are_rolled_back_and_rules_are_cloned() {
-    let (bed, service, topic) = stored(&[]);
+    let (bed, service, topic) = stored();
     service.done(&["edit", &topic, &service.rule(&bed, "window = { every = \"7s\" }")]);
     let back = service.done(&["rollback", &topic, "1"]);
     assert_eq!((&back["version"], &back["body"]["window"]["every"]), (&json!(3), &json!("1s")));
@@ -71,7 +62,7 @@ fn versions_are_rolled_back_and_rules_are_cloned() {
 
 #[test]
 fn what_a_rule_does_is_explained_and_its_files_are_listed() {
-    let (bed, service, topic) = stored(&[]);
+    let (bed, service, topic) = stored();
     let explained = service.done(&["explain", &topic]);
     assert_eq!(explained["topics"], json!([{ "name": topic, "partitions": 2 }]));
     assert_eq!(explained["group"], format!("catchment-{topic}"));
@@ -94,7 +85,7 @@ fn what_a_rule_does_is_explained_and_its_files_are_listed() {
 
 #[test]
 fn a_rule_that_is_deleted_and_created_again_at_once_runs_once() {
-    let (bed, service, topic) = stored(&[]);
+    let (bed, service, topic) = stored();
     let file = service.rule(&bed, WINDOW);
     for _ in 0..3 {
         std::thread::scope(|scope| {
@@ -152,7 +143,7 @@ fn last_release(audit: &Value) -> Option<Value> {
 
 #[test]
 fn sets_of_rules_are_compared_and_applied() {
-    let (bed, service, topic) = stored(&[]);
+    let (bed, service, topic) = stored();
     let file = service.dir().join("set.toml");
     let set = format!(
         "[rule.{topic}]\nsource = {{ topics = [\"{topic}\"] }}\ninstance_id = \"none\"\nwindow = {{ every = \"2s\" }}\n\
@@ -227,6 +218,52 @@ fn connections_and_stores_are_created_tried_and_forgotten() {
     assert_eq!(names(&service.done(&["sources"]), "name"), ["k"]);
 }
 
+/// Has a service read its files again.
+fn hang_up(process: &Process) {
+    kill(Pid::from_raw(process.pid()), Signal::SIGHUP).expect("it lives");
+}
+
+/// What the audit says that somebody has done, newest first: the action and its detail.
+fn done_by(audit: &Value, who: &str) -> Vec<(String, Value)> {
+    let of_them = audit.as_array().into_iter().flatten().filter(|entry| entry["who"] == who);
+    let detail = |entry: &Value| -> Value { serde_json::from_str(entry["detail"].as_str().unwrap_or("null")).unwrap_or_default() };
+    of_them.map(|entry| (entry["action"].as_str().expect("an action").to_owned(), detail(entry))).collect()
+}
+
+#[test]
+fn what_a_hangup_changes_of_connections_stands_in_the_audit_without_their_secrets() {
+    let bed = bed();
+    let config = |password: &str, store: &str| {
+        let login = format!("{{ mechanism = \"PLAIN\", username = \"u\", password = \"{password}\" }}");
+        format!("{}[kafka.l]\nbrokers = [\"h:1\"]\nsasl = {login}\n[store.{store}]\nurl = \"file:///{store}/\"\n", config_of(&bed))
+    };
+    let mut service = RulesService::start_on(&config("hush-canary-1", "old"), &bed, &[]);
+    assert!(done_by(&service.done(&["audit"]), "file").is_empty(), "what a service begins with is no change");
+    std::fs::write(service.config(), config("hush-canary-2", "new")).expect("a config file");
+    hang_up(service.process_mut());
+    let audit = service.until(&["audit"], |audit| done_by(audit, "file").len() == 3);
+    let changed = |name: &str, key: &str, before: Value, after: Value| {
+        let difference = json!({ "key": key, "before": before, "after": after });
+        json!({ "name": name, "differences": [difference] })
+    };
+    let wanted = [
+        ("forget store".to_owned(), changed("old", "url", json!("file:///old/"), Value::Null)),
+        ("define store".to_owned(), changed("new", "url", Value::Null, json!("file:///new/"))),
+        ("redefine kafka".to_owned(), changed("l", "sasl.password", json!("***"), json!("***"))),
+    ];
+    assert_eq!(done_by(&audit, "file"), wanted);
+    assert!(!audit.to_string().contains("hush-canary"), "{audit}");
+    std::fs::write(service.config(), config("hush-canary-2", "old")).expect("a config file");
+    hang_up(service.process_mut());
+    let audit = service.until(&["audit"], |audit| done_by(audit, "file").len() > 3);
+    let actions: Vec<String> = done_by(&audit, "file").into_iter().map(|(action, _)| action).collect();
+    assert_eq!(
+        actions,
+        ["define store", "forget store", "forget store", "define store", "redefine kafka"],
+        "what differs from the last reading"
+    );
+}
+
 #[test]
 fn rules_of_files_are_taken_over_at_a_hangup_and_changed_nowhere_else() {
     let mut bed = bed();
@@ -241,7 +278,6 @@ fn rules_of_files_are_taken_over_at_a_hangup_and_changed_nowhere_else() {
         );
         std::fs::write(rules.join("a.toml"), text).expect("a rule");
     };
-    let hang_up = |process: &Process| kill(Pid::from_raw(process.pid()), Signal::SIGHUP).expect("it lives");
     write("1s");
     hang_up(service.process_mut());
     service.until(&["list", "--json"], |rules| names(rules, "name") == ["of-file"]);
@@ -276,12 +312,16 @@ fn rules_of_files_are_taken_over_at_a_hangup_and_changed_nowhere_else() {
     service.until(&["show", "of-file"], |rule| rule["origin"] == "orphan");
     service.done(&["delete", "of-file"]);
     assert_eq!(service.done(&["list", "--json"]), json!([]));
+    let by_file = done_by(&service.done(&["audit", "of-file"]), "file");
+    let actions: Vec<&str> = by_file.iter().map(|(action, _)| action.as_str()).collect();
+    assert_eq!(actions, ["orphan", "take over", "orphan", "edit", "create"]);
+    assert_eq!(by_file[3].1, json!([{ "key": "window.every", "before": "1s", "after": "3s" }]));
     assert!(!bed.place.data_keys("").is_empty(), "its objects stay");
 }
 
 #[test]
 fn a_log_is_followed_and_a_state_is_copied_and_put_back() {
-    let (_bed, mut service, topic) = stored(&[]);
+    let (_bed, mut service, topic) = stored();
     let follower = service.command(&["log", &topic, "--follow"]).spawn();
     let began = Instant::now();
     while !follower.stdout().contains("running: 1 topic(s)") {

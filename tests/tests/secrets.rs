@@ -1,16 +1,17 @@
 //! No secret is in anything that a service says: what its API answers and refuses, what its console shows, what its command line prints, what it counts and logs.
 //!
 //! The real binary, a real Kafka, the S3 server of the tests. Secrets stand in the config file and come by the API; a login and a store refuse theirs, so that
-//! what is said of a refusal is looked at, too.
+//! what is said of a refusal is looked at, too. What records hold is no secret of the service's, but is shown by one alone that was told to.
 
 use std::path::Path;
 use std::time::Instant;
 
 use catchment_tests::bed::{Bed, Place};
-use catchment_tests::rules_service::RulesService;
+use catchment_tests::generate::{Codec, Record, RecordProducer};
+use catchment_tests::rules_service::{RulesService, stored};
 use catchment_tests::s3::Fault;
 use catchment_tests::services::Kafka;
-use catchment_tests::three_ways::{Answer, ThreeWays};
+use catchment_tests::three_ways::{Answer, ThreeWays, escaped};
 use serde_json::{Value, json};
 
 /// What each secret begins with.
@@ -26,7 +27,7 @@ const SOURCES: [&str; 3] = ["k", "locked", "made"];
 const STORES: [&str; 3] = ["s", "shut", "made"];
 
 /// Pages of the console.
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 21] = [
     "/console",
     "/console/add",
     "/console/sources",
@@ -35,6 +36,7 @@ const PAGES: [&str; 20] = [
     "/console/stores/made/edit",
     "/console/workers",
     "/console/tokens",
+    "/console/load-tests",
     "/console/health",
     "/console/rules/runs",
     "/console/rules/runs/files",
@@ -315,4 +317,63 @@ fn no_output_of_a_service_has_a_secret() {
     }
     assert!(said.answered >= 60, "only {} of {} were no refusals", said.answered, said.texts.len());
     eprintln!("{} texts, {} of them no refusals, without a secret; {:?}", said.texts.len(), said.answered, began.elapsed());
+}
+
+/// What a record's key, value and header begin with.
+const CONTENT: &str = "record-canary";
+
+/// What each way tells of the first records of an object, and of the last ones of a topic.
+fn records_told(ways: &ThreeWays, topic: &str, key: &str) -> Vec<(&'static str, String)> {
+    let fields = [("step", "2"), ("go", "sample"), ("name", "r"), ("store", "s"), ("source", "k"), ("topics", topic)];
+    let sample = ways.form("/console/add", "/console/add", &fields.map(|(name, value)| (name, value.to_owned()))).text();
+    assert!(sample.contains("sample-caption"), "no records were asked for: {sample}");
+    let command = |args: &[&str]| {
+        let exit = ways.service().run(args);
+        exit.assert_code(0);
+        exit.stdout
+    };
+    let escaped = escaped(key);
+    vec![
+        ("an object by the API", ways.ask(&format!("GET /rules/{topic}/file?key={escaped}&rows=9"), "").text()),
+        ("an object by the console", ways.page(&format!("/console/rules/{topic}/file?key={escaped}")).text()),
+        ("an object by the command line", command(&["file", topic, key, "--rows", "9"])),
+        ("a topic by the API", ways.ask(&format!("GET /sources/k/topics/{topic}/records?limit=9"), "").text()),
+        ("a topic by the console", sample),
+        ("a topic by the command line", command(&["records", "k", topic, "--limit", "9"])),
+    ]
+}
+
+/// An object's bytes as the API, the console and the command line give them away; none where they do not.
+fn downloads(ways: &ThreeWays, topic: &str, key: &str) -> [Option<Vec<u8>>; 3] {
+    let of = |answer: Answer| (answer.status == 200).then_some(answer.body);
+    let path = format!("/rules/{topic}/file/content?key={}", escaped(key));
+    let file = ways.service().dir().join("downloaded");
+    ways.service().run(&["download", topic, key, file.to_str().expect("UTF-8")]);
+    [of(ways.try_to(&format!("GET {path}"), "")), of(ways.page(&format!("/console{path}"))), std::fs::read(file).ok()]
+}
+
+#[test]
+fn what_records_hold_is_shown_by_a_service_that_was_told_to_and_by_no_other() {
+    let bed = Bed::new(Kafka::shared().bootstrap(), 1, Place::in_process());
+    let content = |part: &str| Some(format!("{CONTENT}-{part}").into_bytes());
+    let headers = vec![(b"trace".to_vec(), content("header"))];
+    let producer = RecordProducer::new(bed.broker(), Codec::None);
+    producer.send(&bed.topic, 0, &Record { key: content("key"), value: content("value"), headers, timestamp: 1_700_000_000_000 });
+    producer.flush();
+    let (bed, service, topic) = stored(bed, 2, &[]);
+    let key = bed.place.data_keys("").remove(0);
+    let ways = ThreeWays::at(service);
+    for (way, text) in records_told(&ways, &topic, &key) {
+        assert!(!text.contains(CONTENT), "{way}: {text}");
+    }
+    assert_eq!(downloads(&ways, &topic, &key), [None, None, None]);
+    let mut service = ways.into_service();
+    service.stop().assert_code(0);
+    service.start_again(&["--show-values"]);
+    let ways = ThreeWays::at(service);
+    for (way, text) in records_told(&ways, &topic, &key) {
+        assert!(["key", "value"].iter().all(|part| text.contains(&format!("{CONTENT}-{part}"))), "{way}: {text}");
+    }
+    let all = Some(bed.place.get(&key).to_vec());
+    assert_eq!(downloads(&ways, &topic, &key), [all.clone(), all.clone(), all]);
 }

@@ -1,6 +1,7 @@
 //! Workers of a service: killed, cut off and started again, with the service away and back; nothing is lost or stored twice, and the service knows of all of it.
 //!
-//! The real binary, a real Kafka, the S3 server of the tests. Each worker reaches the service through a proxy of its own, and Kafka and the store directly.
+//! The real binary, a real Kafka, the S3 server of the tests. Each worker reaches the service through a proxy of its own, and the store directly; so it does
+//! Kafka, but for the worker that is cut off from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,11 +15,9 @@ use catchment_tests::generate::{Codec, Profile, RecordProducer};
 use catchment_tests::openmetrics::{page, scrape};
 use catchment_tests::process::{Exit, Process, Program};
 use catchment_tests::proxy::Proxy;
-use catchment_tests::rules_service::{PATIENCE, RulesService};
-use catchment_tests::services::Kafka;
+use catchment_tests::rules_service::{PATIENCE, RulesService, WINDOW};
+use catchment_tests::services::{Kafka, KafkaOptions};
 use serde_json::{Value, json};
-
-const WINDOW: &str = "window = { every = \"1s\" }";
 
 const PARTITIONS: i32 = 6;
 
@@ -179,6 +178,13 @@ fn worker_of(service: &RulesService, name: &str) -> Value {
     workers.as_array().into_iter().flatten().find(|worker| worker["name"] == name).cloned().unwrap_or_default()
 }
 
+/// Waits until a worker has stored more. What it had stored before, and reports now, does not count.
+fn await_more_windows(service: &RulesService, rule: &str, worker: &str) {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let is_more = |window: &Value| window["worker"] == worker && window["at_ms"].as_i64().is_some_and(|at| at > now_ms);
+    until("it has windows again", || if windows(service, rule).iter().any(is_more) { Ok(()) } else { Err(format!("none since {now_ms}")) });
+}
+
 #[test]
 fn three_workers_one_killed_one_cut_off_and_the_service_killed_lose_nothing_and_repeat_nothing() {
     let bed = bed();
@@ -226,12 +232,7 @@ fn three_workers_one_killed_one_cut_off_and_the_service_killed_lose_nothing_and_
         if others.len() == PARTITIONS as usize { Ok(()) } else { Err(format!("{others:?}")) }
     });
     three.process_mut().thaw();
-    // Not those that it had stored before, and reports now.
-    let thawed_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
-    until("it has windows again", || {
-        let since = |window: &&Value| window["worker"] == "three" && window["at_ms"].as_i64().is_some_and(|at| at > thawed_ms);
-        if windows(&service, &topic).iter().any(|window| since(&window)) { Ok(()) } else { Err("none since it was woken".to_owned()) }
-    });
+    await_more_windows(&service, &topic, "three");
     load.end();
     bed.await_committed(&mut [one.process_mut(), two.process_mut(), three.process_mut()], 2 * PATIENCE);
     for worker in [&mut one, &mut two, &mut three] {
@@ -243,6 +244,61 @@ fn three_workers_one_killed_one_cut_off_and_the_service_killed_lose_nothing_and_
     for name in ["one", "two", "three"] {
         assert_eq!(worker_of(&service, name)["lost"], 0, "{name}");
     }
+}
+
+/// A broker that advertises a proxy, so that all clients come by it.
+fn kafka_behind_a_proxy() -> (Kafka, Proxy) {
+    // Where the broker listens is not known before it does.
+    let proxy = Proxy::start("127.0.0.1:1");
+    let advertised = ("advertised.listeners".to_owned(), format!("PLAINTEXT://{}", proxy.address()));
+    let kafka = Kafka::start(KafkaOptions { properties: vec![advertised], ..KafkaOptions::default() });
+    proxy.lead_to(kafka.bootstrap());
+    (kafka, proxy)
+}
+
+/// Its service and its store answer it: it says what it lacks, and might publish what is somebody else's by now.
+#[test]
+fn a_worker_that_is_cut_off_from_kafka_alone_says_so_and_another_takes_over() {
+    let (_kafka, proxy) = kafka_behind_a_proxy();
+    let bed = Bed::new(&proxy.address(), PARTITIONS, Place::in_process());
+    let service = RulesService::start_with(&bed, &["--no-run"]);
+    let topic = bed.topic.clone();
+    let [mut one, mut two] = ["one", "two"].map(|name| Worker::start(&service, &bed, name));
+    let mut load = Load::on(&bed);
+    service.done(&["create", &topic, &service.rule(&bed, WINDOW)]);
+    until("both have windows", || {
+        let found = partitions(&service, &topic, 0);
+        if found.len() == 2 { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    proxy.strand(two.process_mut().pid());
+    let known = windows(&service, &topic).len();
+    until("the other one has all partitions", || {
+        let found = partitions(&service, &topic, known).remove("one").unwrap_or_default();
+        if found.len() == PARTITIONS as usize { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    let does_say_so =
+        |reason: &Value, who: &str| reason.as_str().is_some_and(|why| why.starts_with(&format!("{who}Kafka does not answer: ")));
+    until("the service knows that it is there, and why it does nothing", || {
+        let (worker, shown) = (worker_of(&service, "two"), service.done(&["show", &topic]));
+        let rule = &worker["rules"][&topic];
+        let is_told = worker["present"] == true && rule["state"] == "degraded" && does_say_so(&rule["reason"], "");
+        let is_shown = shown["state"] == "degraded" && does_say_so(&shown["reason"], "worker two: ");
+        if is_told && is_shown { Ok(()) } else { Err(format!("{worker} {shown}")) }
+    });
+    proxy.resume();
+    await_more_windows(&service, &topic, "two");
+    until("all is well again", || {
+        let shown = service.done(&["show", &topic]);
+        if shown["state"] == "running" { Ok(()) } else { Err(shown.to_string()) }
+    });
+    load.end();
+    bed.await_committed(&mut [one.process_mut(), two.process_mut()], 2 * PATIENCE);
+    for worker in [&mut one, &mut two] {
+        worker.stop().assert_code(0);
+    }
+    bed.assert_complete("by two workers, one of them cut off from Kafka for longer than its session");
+    assert_windows_are_known(&bed, &service, &topic);
+    assert_eq!(service.done(&["gaps", &topic]), json!([]));
 }
 
 /// Each object is a window of the log, once. What was committed in the moment of the kill may lack: one window of each partition of the worker that was killed.

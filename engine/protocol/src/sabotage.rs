@@ -40,6 +40,10 @@ pub enum Switch {
     GoneUpload,
     /// Rule R5c: less than was pinned is published without waiting for a full copy that may be on its way.
     FullCopy,
+    /// Rule R5c: the group is not asked whose the lane is before the upload that its intent names is aborted.
+    GiveUpUnasked,
+    /// Rules R5a and R5c behind an atomic guard: a Complete that the store may have taken is not waited for.
+    WaitBehindGuard,
     /// Rule A1: a lane that was revoked gives the right to commit.
     LaneLock,
     /// A position that the log no longer has begins anew at the log's start, by the client's own reset.
@@ -48,7 +52,7 @@ pub enum Switch {
 
 impl Switch {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("pin", Self::Pin),
         ("pin-first", Self::PinFirst),
         ("old-pin", Self::OldPin),
@@ -66,6 +70,8 @@ impl Switch {
         ("committed", Self::Committed),
         ("gone-upload", Self::GoneUpload),
         ("full-copy", Self::FullCopy),
+        ("give-up-unasked", Self::GiveUpUnasked),
+        ("wait-behind-guard", Self::WaitBehindGuard),
         ("lane-lock", Self::LaneLock),
         ("reset", Self::Reset),
     ];

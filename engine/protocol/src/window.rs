@@ -44,6 +44,29 @@ pub struct WindowPolicy {
     pub bytes_max: u64,
 }
 
+impl WindowPolicy {
+    /// How long it is until the slot that the wall clock stands in is over, and with it the grace of idle windows.
+    pub fn until_slot_is_over(&self, wall_ms: i64) -> Duration {
+        span(slot_end(wall_ms, self.every_ms).saturating_add(IDLE_GRACE_MS).saturating_sub(wall_ms))
+    }
+
+    /// When the slot of a record is over, and with it the grace of idle windows, by the wall clock; none if that was, or if the record does not say.
+    pub fn over_at(&self, record: &RecordView<'_>, wall_ms: i64) -> Option<i64> {
+        let says_where = self.by == WindowBy::RecordTime && says_where(record, wall_ms);
+        let over_at = says_where.then(|| slot_end(record.timestamp, self.every_ms).saturating_add(IDLE_GRACE_MS));
+        over_at.filter(|over_at| *over_at > wall_ms)
+    }
+}
+
+/// When a window opened, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Milliseconds of the wall clock.
+    pub wall_ms: i64,
+    /// The clock that is never set.
+    pub steady: Duration,
+}
+
 /// Why a window closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
@@ -168,10 +191,27 @@ impl OpenWindow {
         (age_ms >= policy.every_ms.saturating_mul(2)).then_some(CloseReason::Age)
     }
 
+    /// How long it is until the clock closes the window, if nothing more arrives.
+    pub fn due_in(&self, policy: &WindowPolicy, wall_ms: i64, steady: Duration) -> Duration {
+        let age = span(policy.every_ms.saturating_mul(2)).saturating_sub(steady.saturating_sub(self.opened));
+        let slot = self.slot_end_ms.map(|end| span(end.saturating_add(IDLE_GRACE_MS).saturating_sub(wall_ms)));
+        slot.map_or(age, |slot| slot.min(age))
+    }
+
+    /// When the window opened.
+    pub fn opened(&self) -> Opened {
+        Opened { wall_ms: self.opened_wall_ms, steady: self.opened }
+    }
+
     /// When the window opened, in milliseconds of the wall clock.
     pub fn opened_wall_ms(&self) -> i64 {
         self.opened_wall_ms
     }
+}
+
+/// Milliseconds as a span of time; none is less than nothing.
+fn span(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or_default())
 }
 
 /// Uncompressed bytes of a record's key, value and headers.
@@ -296,6 +336,33 @@ mod tests {
         let slot = NOW - NOW % 300_000;
         assert_eq!(open_with(&[slot + 5, slot]).late, 0);
         assert_eq!(open_with(&[slot + 5, slot - 1]).late, 1);
+    }
+
+    #[test]
+    fn what_is_left_of_a_window_is_what_the_clock_waits_for() {
+        let slot = NOW - NOW % 300_000;
+        let window = open_with(&[NOW]);
+        for (wall_ms, steady_s) in [(NOW, 0), (slot + 301_999, 300), (slot, 598)] {
+            let (steady, left) = (Duration::from_secs(steady_s), window.due_in(&POLICY, wall_ms, Duration::from_secs(steady_s)));
+            let then_ms = wall_ms + i64::try_from(left.as_millis()).unwrap();
+            let due = |ms_less: u64, wall_ms| window.due(&POLICY, wall_ms, steady + left - Duration::from_millis(ms_less), true);
+            assert!(due(0, then_ms).is_some() && due(1, then_ms - 1).is_none(), "{left:?} at {wall_ms}");
+        }
+        assert_eq!(window.due_in(&POLICY, slot + 400_000, Duration::from_secs(700)), Duration::ZERO);
+        assert_eq!(open_with(&[-1]).due_in(&POLICY, NOW, Duration::from_secs(100)), Duration::from_secs(500), "without a slot by its age");
+        assert_eq!(window.opened(), Opened { wall_ms: NOW, steady: Duration::ZERO });
+    }
+
+    #[test]
+    fn a_slot_is_over_two_seconds_behind_its_end() {
+        let slot = NOW - NOW % 300_000;
+        assert_eq!(POLICY.until_slot_is_over(slot), Duration::from_secs(302));
+        assert_eq!(POLICY.until_slot_is_over(slot + 299_999), Duration::from_millis(2_001));
+        let over_at = |timestamp, wall_ms| POLICY.over_at(&record(timestamp), wall_ms);
+        assert_eq!([over_at(slot, slot + 302_000), over_at(slot + 299_999, slot + 302_000)], [None; 2]);
+        assert_eq!([over_at(slot, slot + 301_999), over_at(slot + 300_000, slot)], [Some(slot + 302_000), Some(slot + 602_000)]);
+        assert_eq!(over_at(slot + 3_600_000, slot), None, "a record an hour ahead does not say");
+        assert_eq!(WindowPolicy { by: WindowBy::Arrival, ..POLICY }.over_at(&record(slot), slot), None, "by arrival no record says");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::metrics::WithMetrics;
 use super::progress::{Manner, Progress};
 use super::{Outcome, dry_run, words};
 use crate::config::{
-    Accept, BackupPlan, ByteSize, CodecKind, Config, FormatKind, FramingKind, Given, LayoutKind, OnStop, Overrides, Preset, RuleSettings,
-    RunOptions, Span, StartPoint, WindowBy,
+    Accept, BackupPlan, ByteSize, CodecKind, Config, FormatKind, FramingKind, Given, LayoutKind, Level, OnStop, Overrides, Preset,
+    RuleSettings, RunOptions, ScheduleKind, Span, StartPoint, WindowBy,
 };
 use crate::error::{Error, ErrorKind, codes};
 use crate::otlp;
@@ -102,6 +102,9 @@ struct WindowArgs {
     /// What becomes of open windows at shutdown [default: drop]
     #[arg(long, value_name = "HOW", value_parser = words::<OnStop>())]
     on_stop: Option<OnStop>,
+    /// How partitions share the memory: all read all the time, or in turns, when their windows are due [default: stream]
+    #[arg(long, value_name = "HOW", value_parser = words::<ScheduleKind>())]
+    schedule: Option<ScheduleKind>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -116,9 +119,9 @@ struct FormatArgs {
     /// Compression [default: zstd]
     #[arg(long, value_name = "CODEC", value_parser = words::<CodecKind>())]
     codec: Option<CodecKind>,
-    /// Compression level: zstd 1 to 22, gzip 1 to 9 [default: zstd 1, gzip 6]
-    #[arg(long, value_name = "N")]
-    level: Option<u8>,
+    /// Compression level: zstd 1 to 22, or auto to let the records choose from 1 to 3; gzip 1 to 9 [default: zstd 1, gzip 6]
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<Level>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -202,6 +205,7 @@ impl BackupArgs {
             max_bytes: given("--max-bytes", window.max_bytes),
             budget: given("--budget", window.budget),
             on_stop: given("--on-stop", window.on_stop),
+            schedule: given("--schedule", window.schedule),
             format: given("--format", format.format),
             framing: given("--framing", format.framing),
             codec: given("--codec", format.codec),

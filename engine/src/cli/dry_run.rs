@@ -33,10 +33,11 @@ fn human(plan: &BackupPlan, outlook: &Outlook, key: Option<&str>) -> String {
     let mut text = topics(outlook);
     let _ = writeln!(
         text,
-        "\na day     {} of keys, values and headers, about {} as {}",
+        "\na day     {} of keys, values and headers, about {} as {}{}",
         bytes(outlook.bytes_a_day),
         bytes(outlook.stored_bytes_a_day),
-        plan.encoding
+        plan.encoding,
+        if plan.auto_level { ", or level 2 or 3 where a partition's records choose it" } else { "" }
     );
     let _ = writeln!(
         text,
@@ -134,6 +135,14 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("more topics") && !text.contains("memory"), "{text}");
+    }
+
+    #[test]
+    fn a_level_that_the_records_choose_is_said_to_be_theirs() {
+        let fixed = human(&plan(), &outlook(10, 1), None);
+        assert!(fixed.contains("as parquet.zstd1.v1\n"), "{fixed}");
+        let auto = human(&BackupPlan { auto_level: true, ..plan() }, &outlook(10, 1), None);
+        assert!(auto.contains("as parquet.zstd1.v1, or level 2 or 3 where"), "{auto}");
     }
 
     #[test]

@@ -144,6 +144,23 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The call that a line of `catchment rule` makes, by method, path, body and version; none of another verb. Whoever shows such lines is held to it.
+///
+/// # Panics
+/// If the line is not understood, or its file cannot be read.
+#[cfg(test)]
+pub(crate) fn call_of(words: &[String]) -> Option<(&'static str, String, Option<serde_json::Value>, Option<i64>)> {
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|refusal| panic!("{words:?}: {refusal}"));
+    let Verb::Rule(args) = cli.verb else { return None };
+    Some(args.call().unwrap_or_else(|error| panic!("{words:?}: {error}")).parts())
+}
+
+/// Whether a line is one of this program's.
+#[cfg(test)]
+pub(crate) fn is_understood(words: &[String]) -> bool {
+    Cli::try_parse_from(words).is_ok()
+}
+
 /// Parses one of a few words and shows them in the help.
 fn words<T: Words + Send + Sync>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(T::WORDS).try_map(|word| word.parse::<T>())

@@ -7,13 +7,14 @@ use clap::Args;
 use super::rule::call::Service;
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::https::Tls;
+use crate::service::ADDRESS_DEFAULT;
 use crate::tls;
 
 /// Flags that say where a service is and how to come in.
 #[derive(Args, Clone, Debug)]
 pub(super) struct RemoteArgs {
     /// Address of the service
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8520", env = "CATCHMENT_SERVICE")]
+    #[arg(long, global = true, value_name = "URL", default_value = ADDRESS_DEFAULT, env = "CATCHMENT_SERVICE")]
     service: String,
     /// File with the token: `token` in the service's --state directory, or one with a further token
     #[arg(long, global = true, value_name = "FILE", env = "CATCHMENT_TOKEN_FILE")]

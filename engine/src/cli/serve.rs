@@ -17,7 +17,8 @@ use crate::error::{Code, Error, ErrorKind, Result, codes};
 use crate::otlp;
 use crate::service::api::{self, Service};
 use crate::service::changes::By;
-use crate::service::files::{self, Files};
+use crate::service::files::{self, Bodies, Files};
+use crate::service::load_tests::LoadTests;
 use crate::service::metrics;
 use crate::service::state::{Origin, STATE_FAILED, State};
 use crate::service::supervisor::Supervisor;
@@ -64,6 +65,9 @@ pub(super) struct ServeArgs {
     /// Show keys and values of records to whoever has the token
     #[arg(long)]
     show_values: bool,
+    /// Show load tests: each directory in this one that has the report of one. It is only read
+    #[arg(long, value_name = "DIR", env = "CATCHMENT_LOAD_TESTS")]
+    load_tests: Option<PathBuf>,
     /// Run no rules in this process: workers do
     #[arg(long)]
     no_run: bool,
@@ -131,7 +135,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
             }
         }
         () = series.watch(&supervisor) => {}
-        () = reload_at(args, &supervisor, identity.as_deref(), hangups) => {}
+        () = reload_at(args, &supervisor, identity.as_deref(), hangups, files.connections) => {}
         _ = stop.wait_for(Option::is_some) => {}
     }
     supervisor.stop().await;
@@ -144,7 +148,7 @@ async fn serve(args: &ServeArgs, files: Files) -> Result<(), Vec<Error>> {
 /// Pushes what `/metrics` of a service shows.
 pub(super) fn push(settings: otlp::Settings, supervisor: &Arc<Supervisor>) -> otlp::Pusher {
     let supervisor = Arc::clone(supervisor);
-    otlp::Pusher::start(settings, move |now_ms| Some(metrics::page(&supervisor.statuses(), now_ms)))
+    otlp::Pusher::start(settings, move |now_ms| Some(metrics::page(&supervisor, now_ms)))
 }
 
 /// What handlers share.
@@ -157,6 +161,7 @@ fn service(args: &ServeArgs, state: Arc<State>, supervisor: &Arc<Supervisor>) ->
         attempts: Arc::default(),
         sessions: Arc::default(),
         hosts: Arc::new(Hosts::new(args.listen.ip(), &args.host)),
+        load_tests: LoadTests::of(args.load_tests.as_deref()),
         copies: Arc::from(args.state.as_path()),
         tls: args.tls_cert.is_some(),
         show_values: args.show_values,
@@ -221,8 +226,9 @@ fn hangups() -> Result<Signal> {
         .map_err(|e| Error::new(codes::RUNTIME, ErrorKind::Retryable, "signals cannot be listened for").because(e).help("start it again"))
 }
 
-/// Reads the files again at each SIGHUP. Files that cannot be read change nothing; a rule that is refused stays as it is, and is named.
-async fn reload_at(args: &ServeArgs, supervisor: &Arc<Supervisor>, identity: Option<&Identity>, mut hangups: Signal) {
+/// Reads the files again at each SIGHUP. Files that cannot be read change nothing; a rule that is refused stays as it is, and is named. The audit has what
+/// differs of connections and stores from those that are `known`.
+async fn reload_at(args: &ServeArgs, supervisor: &Arc<Supervisor>, identity: Option<&Identity>, mut hangups: Signal, mut known: Bodies) {
     while hangups.recv().await.is_some() {
         match identity.map(Identity::read_again) {
             Some(Ok(())) => tracing::info!("the certificates were read again"),
@@ -232,6 +238,11 @@ async fn reload_at(args: &ServeArgs, supervisor: &Arc<Supervisor>, identity: Opt
         match read_files(args) {
             Ok(files) => {
                 supervisor.set_base(files.base.clone());
+                match supervisor.note_reading(&known, &files.connections, &by_files().who).await {
+                    Ok(()) => known = files.connections.clone(),
+                    // The next reading tells it.
+                    Err(e) => tracing::error!("what has changed of connections could not be written down: {e}"),
+                }
                 take_over(args, supervisor, &files).await;
                 tracing::info!("the files were read again");
             }

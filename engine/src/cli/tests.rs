@@ -118,6 +118,8 @@ fn refusals_look_like_every_other_error() {
     assert!(unknown.help.unwrap().contains("--window"));
     let value = refused(&["catchment", "backup", "t", "--window", "5"]);
     assert!(value.message.contains("5m for minutes"), "{value}");
+    let level = refused(&["catchment", "backup", "t", "--level", "most"]);
+    assert!(level.message.contains("\"most\" is not a level"), "{level}");
     let word = refused(&["catchment", "backup", "t", "--window-by", "arival"]);
     assert!(word.cause.unwrap().contains("record-time, arrival"));
     assert_eq!(word.kind.exit_code(), 2);
@@ -146,6 +148,10 @@ fn the_contract_for_scripts_parses() {
     assert_eq!(plan.encoding.to_string(), "raw.len32.gzip9.v1");
     assert_eq!(plan.options.accept.len(), 2);
     assert!(plan.options.until_end && plan.kafka.preset.is_some() && plan.metrics.is_some());
+    let auto = one.replace("--codec gzip --level 9", "--level auto");
+    let Verb::Backup(args) = Cli::try_parse_from(auto.split_whitespace()).unwrap().verb else { panic!("it is a backup") };
+    let plan = args.into_plan().unwrap();
+    assert_eq!((plan.auto_level, plan.encoding.to_string().as_str()), (true, "raw.len32.zstd1.v1"));
     for args in [
         &["catchment", "verify", "s3://b/p/", "-b", "h:1", "--json"][..],
         &["catchment", "ls", "s3://b/p/", "--json"],

@@ -123,14 +123,14 @@ fn pages(supervisor: &Arc<Supervisor>, state: &Arc<State>) -> Router {
     let ready = move || {
         let asked = Arc::clone(&asked);
         async move {
-            match asked.ask(State::rules).await {
-                Ok(_) => (StatusCode::OK, "ok".to_owned()),
+            match asked.ask(State::answers).await {
+                Ok(()) => (StatusCode::OK, "ok".to_owned()),
                 Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             }
         }
     };
     Router::new()
-        .route("/metrics", metrics::metrics(move |now_ms| service::metrics::page(&shown.statuses(), now_ms)))
+        .route("/metrics", metrics::metrics(move |now_ms| service::metrics::page(&shown, now_ms)))
         .route("/livez", get(|| std::future::ready("ok")))
         .route("/readyz", get(ready))
 }

@@ -79,6 +79,8 @@ pub struct Lane {
     pub(super) pending: Vec<Missing>,
     /// What the pinned object lists of what lies before it.
     pub(super) pinned_missing: Vec<Missing>,
+    /// Up to here what retention took was told.
+    pub(super) gap_told_to: i64,
     /// What was seen of the current window.
     pub(super) sights: Sights,
     pub(super) anchor_written: Option<Duration>,
@@ -180,6 +182,7 @@ impl Lane {
             read_back: false,
             pending: Vec::new(),
             pinned_missing: Vec::new(),
+            gap_told_to: 0,
             sights: Sights::default(),
             anchor_written: None,
             committed_at,
@@ -201,9 +204,9 @@ impl Lane {
             return exit;
         }
         self.history.run_began = Some(self.env.clock.steady());
-        match self.follow(resume).await {
+        match self.follow_in_turns(resume).await {
             Ok(()) => {
-                // The run read all that was asked for; the lane stays, idle, until the process ends.
+                // The last run read all that was asked for; the lane stays, idle, until the process ends.
                 self.lease.dead().await;
                 Exit::Dead
             }

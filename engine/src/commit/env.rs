@@ -12,6 +12,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::control::Anchor;
+use super::turns::Turns;
 use crate::clock::{Clock, Pace};
 use crate::consumer::{ConsumerCommand, ConsumerShared};
 use crate::crash::{self, Point};
@@ -44,6 +45,8 @@ pub struct LaneEnv {
     pub consumers: Vec<ConsumerPort>,
     /// Claims of the rule's topics.
     pub claims: TopicClaims,
+    /// Whose turn it is to read.
+    pub turns: Turns,
     /// Bounds the parts on their way, over all lanes.
     pub parts_in_flight: Arc<Semaphore>,
     /// Counters.

@@ -10,6 +10,7 @@ use catchment_formats::GapCause;
 
 use super::driver::{Exit, Lane};
 use crate::config::OnGap;
+use crate::encoding::LevelMemory;
 use crate::error::{Code, Error, ErrorKind, codes};
 use crate::faults::{Faults, QueueFault};
 use crate::intent::Intent;
@@ -26,12 +27,24 @@ pub(super) struct History {
     /// Uploads that nobody will complete.
     pub(super) strays: Strays,
     /// The pin, by its time and nonce, of which no full copy can be on its way any more.
-    pub(super) outwaited: Option<(i64, String)>,
+    outwaited: Option<(i64, String)>,
     /// When the run began that is going on or ended last, by the steady clock; none if it did not come to one.
     pub(super) run_began: Option<Duration>,
+    /// The zstd level that its records have chosen.
+    pub(super) level: LevelMemory,
 }
 
 impl History {
+    /// Whether no full copy of what an intent pins can be on its way any more.
+    pub(super) fn has_outwaited(&self, intent: &Intent) -> bool {
+        self.outwaited.as_ref().is_some_and(|(at, nonce)| *at == intent.at && *nonce == intent.nonce)
+    }
+
+    /// From now on none can.
+    pub(super) fn note_outwaited(&mut self, intent: &Intent) {
+        self.outwaited = Some((intent.at, intent.nonce.clone()));
+    }
+
     /// What was permitted once will be again: a right to the topic that is taken from a lane that has read it does not stop the lane, whatever
     /// it asks first.
     pub(super) fn excuse(&self, exit: Exit) -> Exit {

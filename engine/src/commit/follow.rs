@@ -9,7 +9,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use catchment_formats::Encoding;
 use crossbeam_channel::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,32 +16,28 @@ use super::assembly::Assembly;
 use super::driver::{Exit, HOUSE_INTERVAL, Lane};
 use super::env::ConsumerPort;
 use super::recover::Resume;
+use super::turns::Turn;
 use crate::consumer::ConsumerCommand;
+use crate::encoding::LaneEncoding;
 use crate::intent::Intent;
 use crate::limits::{SEGMENT_EVENTS_MAX, SILENCE_MAX, TIDY_DELAY_MAX};
 use crate::reader::{CorruptSkip, RunStart};
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
-use crate::segment::{Run, SegmentEvent};
+use crate::segment::{Rest, Run, SegmentEvent};
 use crate::source::LastRead;
 
 impl Lane {
-    /// Waits before a record is asked for that there was no room for. Nothing of the run is held meanwhile, and what is due is seen to.
+    /// Waits before a record is asked for that there was no room for. Nothing of the run is held meanwhile.
     pub(super) async fn await_room(&mut self, resume: &Resume) -> Result<(), Exit> {
         let until = self.env.clock.steady() + self.history.faults.room_wait(resume.position);
-        loop {
-            let left = until.saturating_sub(self.env.clock.steady());
-            if left.is_zero() {
-                return Ok(());
-            }
-            self.env.clock.sleep(left.min(HOUSE_INTERVAL)).await;
-            self.keep_house(resume.intent.is_some()).await?;
-        }
+        self.wait_at_home(until, resume.intent.is_some()).await
     }
 
-    pub(super) async fn follow(&mut self, resume: Resume) -> Result<(), Exit> {
+    /// Follows the partition in one run. A `turn` is given up at its end, or when the store takes its time.
+    pub(super) async fn follow(&mut self, resume: Resume, turn: Option<Turn>) -> Result<RunEnd, Exit> {
         let (run, mut events) = self.start_run(&resume).await?;
-        let mut following = Following::new(Arc::clone(&run.0), resume);
+        let mut following = Following::new(Arc::clone(&run.0), resume, turn);
         let mut pressure = self.env.shared.seat.pressed().listener();
         let mut house_due = self.env.clock.steady() + HOUSE_INTERVAL;
         loop {
@@ -60,8 +55,10 @@ impl Lane {
                     continue;
                 }
             };
-            if matches!(event, SegmentEvent::Finished) {
-                return self.finish().await;
+            match event {
+                SegmentEvent::Finished => return self.finish().await.map(|()| RunEnd::Finished),
+                SegmentEvent::Rested(rest) => return self.tidy_and_sweep().await.map(|()| RunEnd::Rested(rest, following.run)),
+                _ => {}
             }
             self.on_event(&mut following, event, || events.is_empty()).await?;
         }
@@ -75,7 +72,7 @@ impl Lane {
                 self.history.has_read |= sealed.proof.counts.records > 0;
                 self.history.faults.note_read(sealed.proof.range.end);
                 let done = std::mem::replace(&mut following.assembly, Assembly::new(None));
-                self.commit_segment(done, *sealed, following.pinned.take()).await?;
+                self.commit_in_turn(done, *sealed, following).await?;
                 following.run.sealed.fetch_sub(1, Ordering::Relaxed);
                 self.wake_consumer();
                 let cleans_up = self.history.strays.have_replaced() || self.history.strays.are_many();
@@ -95,7 +92,7 @@ impl Lane {
                 self.history.has_read |= position > following.began_at;
                 return Err(self.on_fault(fault, position, following.pinned.as_ref()).await);
             }
-            SegmentEvent::Finished => {}
+            SegmentEvent::Finished | SegmentEvent::Rested(_) => {}
         }
         Ok(())
     }
@@ -132,6 +129,7 @@ impl Lane {
         let (closed, closing) = oneshot::channel();
         self.env.open_queues.lock().unwrap_or_else(PoisonError::into_inner).insert(tp.clone(), closing);
         let run = Run::new(self.env.runs.fetch_add(1, Ordering::Relaxed), self.id.clone(), resume.position);
+        run.log_end.store(resume.log_end, Ordering::Relaxed);
         // From before the consumer has it: whatever ends the lane from here on, the queue is closed for the next one.
         let abandoned = AbandonOnDrop(Arc::clone(&run));
         let start = RunStart {
@@ -142,6 +140,8 @@ impl Lane {
             position: resume.position,
             last,
             patience: SILENCE_MAX * 2_u32.saturating_pow(self.history.faults.silences_from(resume.position)),
+            turn: self.turn_bounds(resume),
+            opened: resume.opened,
             written_anew_from: resume.written_anew_from(),
             encoding: self.encoding(),
             missing: resume.missing.clone(),
@@ -172,23 +172,33 @@ impl Lane {
         let _ = self.port().wake.try_send(());
     }
 
-    fn encoding(&self) -> Encoding {
-        self.env.rule.encoding
+    fn encoding(&self) -> LaneEncoding {
+        LaneEncoding::new(self.env.rule.encoding, self.env.rule.auto_level, &self.history.level)
     }
 }
 
+/// How a run ends that nothing has gone wrong with.
+#[derive(Debug)]
+pub(super) enum RunEnd {
+    /// It has read all that was asked for.
+    Finished,
+    /// It has read all that is due.
+    Rested(Rest, Arc<Run>),
+}
+
 /// What a lane holds of the run that it follows.
-struct Following {
+pub(super) struct Following {
     run: Arc<Run>,
     began_at: i64,
     /// The window that was pinned before, until it is read again.
-    pinned: Option<Intent>,
+    pub(super) pinned: Option<Intent>,
     assembly: Assembly,
+    pub(super) turn: Option<Turn>,
 }
 
 impl Following {
-    fn new(run: Arc<Run>, resume: Resume) -> Self {
-        Self { run, began_at: resume.position, assembly: Assembly::new(resume.intent.as_ref()), pinned: resume.intent }
+    fn new(run: Arc<Run>, resume: Resume, turn: Option<Turn>) -> Self {
+        Self { run, began_at: resume.position, assembly: Assembly::new(resume.intent.as_ref()), pinned: resume.intent, turn }
     }
 }
 

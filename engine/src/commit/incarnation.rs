@@ -50,8 +50,7 @@ impl Lane {
             return Ok(true);
         }
         // What is listed as missing from here on is not to be completed; unless the lane is another's by now, whose upload it is.
-        self.pin(&intent).await?;
-        self.give_up(&intent.key, &upload).await?;
+        self.give_up(&intent, &upload).await?;
         Ok(false)
     }
 

@@ -16,11 +16,12 @@ use crate::decision::{Finding, compare};
 use crate::error::Error;
 use crate::intent::{Intent, UploadNote, parts_digest};
 use crate::report::LaneNote;
+use crate::sabotage::{Switch, removes};
 use crate::store::parts::fit;
 use crate::store::{Part, StoreErrorKind};
 
 /// How long a Complete may take to show its effect after the store has forgotten the upload.
-pub(super) const COMPLETE_WAIT: Duration = Duration::from_secs(120);
+const COMPLETE_WAIT: Duration = Duration::from_secs(120);
 
 impl Lane {
     /// Whether an intent's upload would be an object that proves what it is. A raw one does so by its record, which its owner wrote
@@ -53,13 +54,22 @@ impl Lane {
                 Err(_) => return Ok(None),
             }
         }
-        let began = self.env.clock.steady();
-        let found = self.await_object(intent, || COMPLETE_WAIT.saturating_sub(self.waited_since(began))).await?;
+        let found = self.await_complete(intent).await?;
         if self.is_kept_by_guard(intent) {
             // Nothing else is waited for there.
-            self.history.outwaited = Some((intent.at, intent.nonce.clone()));
+            self.history.note_outwaited(intent);
         }
         Ok(found)
+    }
+
+    /// Looks for an intent's object for as long as a Complete that the store has taken may take to show.
+    pub(super) async fn await_complete(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
+        if removes(Switch::WaitBehindGuard) && self.is_kept_by_guard(intent) {
+            return Ok(None);
+        }
+        let (began, longest) = (self.env.clock.steady(), crash::complete_wait(COMPLETE_WAIT));
+        self.env.reporter.lane(&self.lease.tp, LaneNote::Outwaiting(longest));
+        self.await_object(intent, || longest.saturating_sub(self.waited_since(began))).await
     }
 
     /// The parts that the store has of an upload; none if it knows no such upload.

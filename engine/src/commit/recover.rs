@@ -8,7 +8,6 @@ use std::time::Duration;
 use catchment_formats::{Encoding, GapCause, Missing};
 
 use super::driver::{Exit, Lane};
-use super::late_complete::COMPLETE_WAIT;
 use crate::clock::Backoff;
 use crate::config::{Accept, OnGap};
 use crate::crash::{self, Point};
@@ -20,7 +19,8 @@ use crate::proof::may_need_record;
 use crate::reader::PinnedRange;
 use crate::report::LaneNote;
 use crate::sabotage::{Switch, removes};
-use crate::source::{Committed, LastRead};
+use crate::source::{Committed, LastRead, LogBounds};
+use crate::window::Opened;
 
 /// Where a run begins.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(super) struct Resume {
     /// An intent whose range is read again.
     pub intent: Option<Intent>,
     encoding: Option<Encoding>,
+    /// The log's readable end.
+    pub log_end: i64,
+    /// When the window opened that an earlier run left at `start`.
+    pub opened: Option<Opened>,
 }
 
 impl Resume {
@@ -120,16 +124,25 @@ impl Lane {
         Ok(Some(note))
     }
 
-    /// R2, the part that asks Kafka. P stays what the group has: what is missing behind it is known to nobody before the next pin.
+    /// R2, the part that asks Kafka.
     async fn resume_at_position(&mut self) -> Result<Resume, Exit> {
         let bounds = self.bounds_reaching(self.position, None).await?;
+        self.resume_within(&bounds)
+    }
+
+    /// The same, once the log is known to reach to the position. P stays what the group has: what is missing behind it is known to nobody before the next pin.
+    pub(super) fn resume_within(&mut self, bounds: &LogBounds) -> Result<Resume, Exit> {
         let mut missing = self.pending.clone();
         let position = self.position.max(bounds.start);
         if position > self.position {
-            let gap = Missing(self.position, position, GapCause::Retention);
-            self.note_gap(gap)?;
+            // A lane that waits for its turn may come here more than once before it reads.
+            let news = Missing(self.position.max(self.gap_told_to), position, GapCause::Retention);
+            if news.0 < news.1 {
+                self.note_gap(news)?;
+                self.gap_told_to = position;
+            }
             if !removes(Switch::RetentionGap) {
-                missing.push(gap);
+                missing.push(Missing(self.position, position, GapCause::Retention));
             }
         }
         Ok(Resume {
@@ -140,6 +153,8 @@ impl Lane {
             pending: Vec::new(),
             intent: None,
             encoding: None,
+            log_end: bounds.stable_end,
+            opened: None,
         })
     }
 
@@ -232,15 +247,25 @@ impl Lane {
             pending: self.pending.clone(),
             encoding: Some(encoding.unwrap_or(self.env.rule.encoding)),
             intent: Some(intent),
+            log_end: bounds.stable_end,
+            opened: None,
         })
     }
 
     /// Sees to it that an upload which an intent names is not completed any more. Where an abort may take an object's bytes, only waiting helps.
-    pub(super) async fn give_up(&self, object_key: &str, upload: &UploadNote) -> Result<(), Exit> {
+    pub(super) async fn give_up(&mut self, intent: &Intent, upload: &UploadNote) -> Result<(), Exit> {
+        if !removes(Switch::GiveUpUnasked) {
+            // Nobody has asked yet whose lane this is: of who was frozen since it read the intent, the upload is another one's now, which may be about
+            // to complete it.
+            self.pin(intent).await?;
+            // That pin says no more of when a request may be sent than the one before.
+            self.pinned_at = None;
+        }
+        crash::point(Point::BeforeGiveUp);
         if !self.may_sweep() {
             return Ok(());
         }
-        self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(object_key, &upload.id)).await
+        self.until_answered("AbortMultipartUpload", || self.env.store.abort_upload(&intent.key, &upload.id)).await
     }
 
     /// R5c: in classes B and C a full copy may still be on its way; it must have landed or died before anything else is published. So must its
@@ -248,34 +273,32 @@ impl Lane {
     /// the store has taken already, and shows late, is waited for.
     pub(super) async fn outwait_full_copy(&mut self, intent: &Intent) -> Result<Option<i64>, Exit> {
         if let Some(upload) = &intent.upload {
-            // Nobody has asked yet whose lane this is: of who was frozen since it read the intent, the upload is another one's now, which may be about to complete it.
-            self.pin(intent).await?;
-            // That pin says no more of when a request may be sent than the one before.
-            self.pinned_at = None;
             // Without this the upload could still be completed behind the smaller object.
-            self.give_up(&intent.key, upload).await?;
+            self.give_up(intent, upload).await?;
         }
         let by_guard = self.is_kept_by_guard(intent);
         if (by_guard && intent.upload.is_none()) || removes(Switch::FullCopy) {
             return Ok(None);
         }
-        let pin = (intent.at, intent.nonce.clone());
-        if self.history.outwaited.as_ref() == Some(&pin) {
+        if self.history.has_outwaited(intent) {
             return Ok(None);
         }
+        let found = if by_guard { self.await_complete(intent).await? } else { self.await_requests(intent).await? };
+        self.history.note_outwaited(intent);
+        crash::point(Point::AfterOutwait);
+        Ok(found)
+    }
+
+    /// Looks for an intent's object for as long as any request of its pin may be on its way.
+    async fn await_requests(&self, intent: &Intent) -> Result<Option<i64>, Exit> {
         let began = self.env.clock.steady();
         let left = || {
-            if by_guard {
-                return COMPLETE_WAIT.saturating_sub(self.waited_since(began));
-            }
             // What was sent under a pin that was read before now has landed a deadline from now, by the clock that is never set.
             let by_steady = self.env.rule.upload_deadline.saturating_sub(self.waited_since(began));
             if self.env.pace.is_kept(&*self.env.clock) { by_steady.min(self.young_for(intent)) } else { by_steady }
         };
         self.env.reporter.lane(&self.lease.tp, LaneNote::Outwaiting(left()));
-        let found = self.await_object(intent, left).await?;
-        self.history.outwaited = Some(pin);
-        Ok(found)
+        self.await_object(intent, left).await
     }
 
     /// Whether the store itself keeps what comes late from an intent's key, and nothing beside the key is to be kept.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy, Words};
+use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, ScheduleKind, WindowBy, Words};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,8 @@ pub enum Kind {
     Size,
     /// A span of time: `5m`.
     Span,
-    /// A whole number.
-    Integer,
+    /// A level of compression: a whole number, or `auto`.
+    Level,
     /// true or false.
     Bool,
     /// One of these words.
@@ -46,7 +46,7 @@ const fn key(section: &'static str, name: &'static str, kind: Kind, doc: &'stati
     Key { section, name, kind, doc }
 }
 
-use Kind::{Bool, Integer, Secret, Section, Size, Span, Text, TextTable, Texts, Word};
+use Kind::{Bool, Level, Secret, Section, Size, Span, Text, TextTable, Texts, Word};
 
 /// All keys, by section.
 pub const KEYS: &[Key] = &[
@@ -80,6 +80,7 @@ pub const KEYS: &[Key] = &[
     key("rule", "budget", Size, "memory for everything that is buffered"),
     key("rule", "on_gap", Section("rule.on_gap"), "what to do when records are missing in Kafka"),
     key("rule", "on_stop", Word(OnStop::WORDS), "what becomes of open windows at shutdown"),
+    key("rule", "schedule", Word(ScheduleKind::WORDS), "how partitions share the memory"),
     key("rule", "group", Text, "consumer group id"),
     key("rule", "instance_id", Text, "group.instance.id of this process; `none` for a dynamic member"),
     key("rule", "upload_deadline", Span, "age after which an upload that nobody names is aborted"),
@@ -92,7 +93,7 @@ pub const KEYS: &[Key] = &[
     key("rule.format", "kind", Word(FormatKind::WORDS), "file format"),
     key("rule.format", "framing", Word(FramingKind::WORDS), "how raw values are told apart"),
     key("rule.format", "codec", Word(CodecKind::WORDS), "compression"),
-    key("rule.format", "level", Integer, "compression level"),
+    key("rule.format", "level", Level, "compression level; auto: the records choose a level of zstd"),
     key("rule.to", "store", Text, "name of a [store.NAME]"),
     key("rule.to", "prefix", Text, "prefix below the store's own"),
     key("rule.to", "layout", Word(LayoutKind::WORDS), "how directories are named"),
@@ -148,7 +149,7 @@ fn key_schema(key: &Key) -> Value {
         Text | Secret => json!({ "type": "string" }),
         Size => json!({ "type": ["string", "integer"], "pattern": super::units::size_pattern(), "minimum": 0 }),
         Span => json!({ "type": "string", "pattern": super::units::span_pattern() }),
-        Integer => json!({ "type": "integer" }),
+        Level => json!({ "type": ["string", "integer"], "pattern": super::level::LEVEL_PATTERN, "minimum": 1, "maximum": 22 }),
         Bool => json!({ "type": "boolean" }),
         Word(words) => json!({ "type": "string", "enum": words }),
         Texts => json!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),

@@ -9,6 +9,7 @@
 mod destination;
 mod file;
 pub mod keys;
+mod level;
 mod plan;
 mod print;
 pub mod secret;
@@ -19,6 +20,7 @@ mod words;
 
 pub use destination::{Destination, LayoutSettings};
 pub use file::Given;
+pub use level::Level;
 pub use plan::{
     BUDGET_DEFAULT, BUDGET_MIN, BackupPlan, GapPolicy, MAX_BYTES_DEFAULT, MAX_BYTES_MIN, Overrides, RunOptions, UPLOAD_DEADLINE_DEFAULT,
     UPLOAD_DEADLINE_MIN, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN, WindowSettings,
@@ -27,7 +29,7 @@ pub use secret::Secret;
 pub use settings::{Config, KafkaSettings, RuleSettings, SaslSettings, StoreSettings, TlsSettings};
 pub use start::StartPoint;
 pub use units::{ByteSize, Span};
-pub use words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy, Words};
+pub use words::{Accept, CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, ScheduleKind, WindowBy, Words};
 
 /// What names of rules, Kafka profiles and stores look like. They become part of group ids, object keys and metrics.
 pub const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9._-]{0,62}$";

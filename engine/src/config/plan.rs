@@ -6,10 +6,11 @@ use catchment_formats::{Codec, Encoding, Format, Framing};
 
 use super::destination::Destination;
 use super::file::Given;
+use super::level::Level;
 use super::settings::{Config, KafkaSettings, RuleSettings};
 use super::start::StartPoint;
 use super::units::{ByteSize, Span};
-use super::words::{Accept, CodecKind, FormatKind, FramingKind, OnGap, OnStop, WindowBy};
+use super::words::{Accept, CodecKind, FormatKind, FramingKind, OnGap, OnStop, ScheduleKind, WindowBy};
 use super::{NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, codes, nearest};
 
@@ -62,6 +63,8 @@ pub struct BackupPlan {
     pub window: WindowSettings,
     /// How objects are encoded.
     pub encoding: Encoding,
+    /// Whether the zstd level follows from each partition's records; until that is known it is that of `encoding`.
+    pub auto_level: bool,
     /// Where objects go.
     pub to: Destination,
     /// Uncompressed key, value and header bytes after which a window is closed early.
@@ -72,6 +75,8 @@ pub struct BackupPlan {
     pub on_gap: GapPolicy,
     /// What becomes of open windows at shutdown.
     pub on_stop: OnStop,
+    /// How partitions share the memory.
+    pub schedule: ScheduleKind,
     /// Age after which an upload that nobody names is aborted.
     pub upload_deadline: Span,
     /// Where `/metrics` is served.
@@ -148,11 +153,13 @@ impl BackupPlan {
             start: settings.start.as_ref().map_or(StartPoint::Earliest, |g| g.value.clone()),
             window: check.window(&settings),
             encoding: check.encoding(&settings),
+            auto_level: settings.level.as_ref().is_some_and(|level| level.value == Level::Auto),
             to,
             max_bytes: check.at_least(settings.max_bytes.as_ref(), MAX_BYTES_DEFAULT, MAX_BYTES_MIN),
             budget: check.at_least(settings.budget.as_ref(), BUDGET_DEFAULT, BUDGET_MIN),
             on_gap: gap_policy(&settings),
             on_stop: or(settings.on_stop.as_ref(), OnStop::Drop),
+            schedule: or(settings.schedule.as_ref(), ScheduleKind::Stream),
             upload_deadline: check.at_least(settings.upload_deadline.as_ref(), UPLOAD_DEADLINE_DEFAULT, UPLOAD_DEADLINE_MIN),
             metrics: settings.metrics.as_ref().map(|g| g.value),
             rule,
@@ -373,13 +380,18 @@ impl Check {
         };
         let by = settings.codec.as_ref().map_or("the default codec", |c| c.name.as_str());
         if let Some(level) = &settings.level {
-            if max == 0 {
-                self.relation(level, format!("{} means nothing without compression ({by})", level.name));
-            } else if !(1..=max).contains(&level.value) {
-                self.relation(level, format!("{} is {}, outside 1 to {max} for {codec} ({by})", level.name, level.value));
+            match level.value {
+                _ if max == 0 => self.relation(level, format!("{} means nothing without compression ({by})", level.name)),
+                Level::Auto if codec != CodecKind::Zstd => {
+                    self.relation(level, format!("{} is auto, which chooses a level of zstd; {codec} takes 1 to {max} ({by})", level.name));
+                }
+                Level::Fixed(number) if !(1..=max).contains(&number) => {
+                    self.relation(level, format!("{} is {number}, outside 1 to {max} for {codec} ({by})", level.name));
+                }
+                Level::Auto | Level::Fixed(_) => {}
             }
         }
-        let level = or(settings.level.as_ref(), default);
+        let level = settings.level.as_ref().and_then(|level| level.value.number()).unwrap_or(default);
         match codec {
             CodecKind::None => Codec::None,
             CodecKind::Zstd => Codec::Zstd(level),

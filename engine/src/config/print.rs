@@ -6,6 +6,7 @@ use catchment_formats::{Codec, Format, Framing};
 use toml_writer::ToTomlKey as _;
 
 use super::destination::LayoutSettings;
+use super::level::Level;
 use super::plan::BackupPlan;
 use super::secret::{MASK, is_secret_property};
 use super::settings::{KafkaSettings, StoreSettings};
@@ -63,6 +64,7 @@ impl BackupPlan {
         out.text("max_bytes", self.max_bytes);
         out.text("budget", self.budget);
         out.text("on_stop", self.on_stop);
+        out.text("schedule", self.schedule);
         out.text("group", &self.group);
         out.text_if("instance_id", if self.dynamic_member { Some("none") } else { self.instance_id.as_deref() });
         out.text("upload_deadline", self.upload_deadline);
@@ -102,8 +104,10 @@ impl BackupPlan {
             Codec::Gzip(level) => ("gzip", Some(level)),
         };
         out.text("codec", codec);
-        if let Some(level) = level {
-            out.literal("level", level);
+        match level {
+            Some(_) if self.auto_level => out.text("level", Level::Auto),
+            Some(number) => out.literal("level", number),
+            None => {}
         }
     }
 }

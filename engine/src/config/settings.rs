@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
 use super::file::{Given, Problems, Section, unknown_key};
+use super::level::Level;
 use super::secret::{MASK, Secret, is_secret_property};
 use super::start::StartPoint;
 use super::units::{ByteSize, Span};
-use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, WindowBy};
+use super::words::{CodecKind, FormatKind, FramingKind, LayoutKind, Mechanism, OnGap, OnStop, Preset, ScheduleKind, WindowBy};
 use super::{NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, codes};
 use crate::store::url::StoreUrl;
@@ -129,7 +130,7 @@ pub struct RuleSettings {
     /// `format.codec`.
     pub codec: Option<Given<CodecKind>>,
     /// `format.level`.
-    pub level: Option<Given<u8>>,
+    pub level: Option<Given<Level>>,
     /// `to.store`.
     pub store: Option<Given<String>>,
     /// `to.prefix`.
@@ -156,6 +157,8 @@ pub struct RuleSettings {
     pub on_topic_recreated: Option<Given<OnGap>>,
     /// `on_stop`.
     pub on_stop: Option<Given<OnStop>>,
+    /// `schedule`.
+    pub schedule: Option<Given<ScheduleKind>>,
     /// `group`.
     pub group: Option<Given<String>>,
     /// `instance_id`.
@@ -213,6 +216,7 @@ impl RuleSettings {
             on_corrupt_batch,
             on_topic_recreated,
             on_stop,
+            schedule,
             group,
             instance_id,
             upload_deadline,
@@ -438,6 +442,7 @@ fn rule(section: &Section<'_>) -> RuleSettings {
         max_bytes: section.parse("max_bytes"),
         budget: section.parse("budget"),
         on_stop: section.parse("on_stop"),
+        schedule: section.parse("schedule"),
         group: section.text("group"),
         instance_id: section.text("instance_id"),
         upload_deadline: section.parse("upload_deadline"),

@@ -68,6 +68,26 @@ fn flags_alone_become_a_plan_with_the_documented_defaults() {
 }
 
 #[test]
+fn a_level_that_the_records_choose_is_one_of_zstd_and_printed_as_it_was_written() {
+    for (format, encoding) in [("", "parquet.zstd1.v1"), ("kind = \"raw\", framing = \"len32\", ", "raw.len32.zstd1.v1")] {
+        let file = FILE.replace("kind = \"raw\", framing = \"len32\", codec = \"gzip\", level = 9", &format!("{format}level = \"auto\""));
+        let plan = plan(&file, Overrides::default()).unwrap();
+        assert_eq!((plan.auto_level, plan.encoding.to_string().as_str()), (true, encoding));
+        assert!(plan.to_toml().contains("level = \"auto\"\n"), "{}", plan.to_toml());
+    }
+    let flag = |level| RuleSettings { level: Some(Given::flag("--level", level)), ..RuleSettings::default() };
+    let of = |level| plan("", flags(&["orders"], flag(level))).map(|plan| (plan.auto_level, plan.encoding.to_string()));
+    assert_eq!(of(Level::Auto).unwrap(), (true, "parquet.zstd1.v1".to_owned()));
+    assert_eq!(of(Level::Fixed(22)).unwrap(), (false, "parquet.zstd22.v1".to_owned()));
+    assert_eq!(of(Level::Fixed(23)).unwrap_err()[0].code, codes::CONFIG_RELATION);
+    assert!(!plan("", flags(&["orders"], RuleSettings::default())).unwrap().auto_level, "it is not the default");
+    let codec = RuleSettings { codec: Some(Given::flag("--codec", CodecKind::Zstd)), ..RuleSettings::default() };
+    let auto = FILE.replace("codec = \"gzip\", level = 9", "codec = \"zstd\", level = \"auto\"");
+    let over = Overrides { settings: codec, ..Overrides::default() };
+    assert!(!plan(&auto, over).unwrap().auto_level, "a codec that is given anew has its own default");
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let settings = RuleSettings {
         window_every: Some(Given::flag("--window", Span::secs(60))),
@@ -110,6 +130,7 @@ fn the_printed_plan_is_a_config_file_with_the_same_meaning() {
         &FILE.replace("[rule.orders]", "[rule.\"a.b\"]"),
         &FILE.replace("\"client.id\"", "\"client\\nid\""),
         &FILE.replace("\"client.id\"", "\"\""),
+        &FILE.replace("codec = \"gzip\", level = 9", "level = \"auto\""),
     ] {
         let printed = plan(text, Overrides::default()).unwrap().to_toml();
         let again = plan(&printed, Overrides::default()).unwrap_or_else(|e| panic!("{e:?}\n{printed}"));
@@ -186,6 +207,9 @@ fn relations_name_both_sides() {
         (text("every = \"10m\"", "every = \"2d\""), codes::CONFIG_RELATION, &["rule.orders.window.every", "2d", "1s to 24h"]),
         (text("level = 9", "level = 12"), codes::CONFIG_RELATION, &["rule.orders.format.level", "1 to 9", "rule.orders.format.codec"]),
         (text("codec = \"gzip\"", "codec = \"none\""), codes::CONFIG_RELATION, &["format.level", "format.codec"]),
+        (text("level = 9", "level = \"auto\""), codes::CONFIG_RELATION, &["format.level is auto", "gzip takes 1 to 9", "format.codec"]),
+        (text("codec = \"gzip\", level = 9", "codec = \"none\", level = \"auto\""), codes::CONFIG_RELATION, &["without compression"]),
+        (text("level = 9", "level = \"most\""), codes::CONFIG_VALUE, &["format.level", "\"most\" is not a level", "or auto"]),
         (text("prefix = \"/a/b\"", "prefix = \"a//b\""), codes::CONFIG_RELATION, &["to.prefix"]),
         (text("prefix = \"/a/b\"", "prefix = \"a/_catchment\""), codes::CONFIG_RELATION, &["control objects"]),
         (text("layout = \"hive\"", "layout = \"hive\", path = \"x\""), codes::CONFIG_RELATION, &["to.path", "to.layout"]),

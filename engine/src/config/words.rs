@@ -72,6 +72,16 @@ words! {
 }
 
 words! {
+    /// How the lanes of a process share its memory.
+    ScheduleKind {
+        /// Every lane reads all the time.
+        Stream = "stream",
+        /// Lanes read in turns, each when its window is due.
+        Sweep = "sweep",
+    }
+}
+
+words! {
     /// An operator's answer to the question of a stopped lane.
     Accept {
         /// The group's offset was committed by somebody else: resume from the anchor.

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use catchment_formats::{Encoding, Missing, RecordView};
+use catchment_formats::{Missing, RecordView};
 use tokio::sync::mpsc;
 
 use super::taken::TakenRecord;
-use super::{PinnedRange, RunStart, send};
+use super::{PinnedRange, RunStart, TurnBounds, send};
 use crate::blocks::PooledBlock;
 use crate::consumer::ConsumerShared;
+use crate::encoding::LaneEncoding;
 use crate::limits::MISSING_RANGES_MAX;
 use crate::sabotage::{Switch, removes};
 use crate::segment::{BuilderMessage, Run, SegmentEvent, SegmentHead, SegmentTail};
 use crate::source::{LastRead, QueueFault};
-use crate::window::{CloseReason, OpenWindow, record_bytes};
+use crate::window::{CloseReason, OpenWindow, Opened, record_bytes};
 
 /// What a reader is handed for its turn.
 pub(super) struct Stage<'a> {
@@ -33,6 +34,8 @@ pub(super) enum Step {
     Close(i64, CloseReason),
     /// The record was copied.
     Taken(TakenRecord),
+    /// The record begins a window that is left to a later turn.
+    Early,
     /// The budget has no room for the record.
     NoMemory,
     /// The partition's end.
@@ -45,20 +48,35 @@ pub(super) enum Step {
 pub(super) struct Filling {
     /// Where it starts: the end of the one before.
     pub(super) start: i64,
-    encoding: Encoding,
+    encoding: LaneEncoding,
     /// What it will list as missing.
     pub(super) missing: Vec<Missing>,
     /// An intent's range, until it is closed.
     pub(super) pinned: Option<PinnedRange>,
     pub(super) window: Option<OpenWindow>,
     pub(super) block: Option<PooledBlock>,
+    /// When an earlier run opened the window that is opened first, and left it.
+    opened: Option<Opened>,
+    turn: Option<TurnBounds>,
+    /// When the next record is to be taken, by the wall clock, if it was left to a later turn.
+    pub(super) early_until_ms: Option<i64>,
 }
 
 impl Filling {
     /// Before the first record of a run.
     pub(super) fn new(start: &RunStart) -> Self {
         let (missing, pinned) = (start.missing.clone(), start.pinned.clone());
-        Self { start: start.start, encoding: start.encoding, missing, pinned, window: None, block: None }
+        Self {
+            start: start.start,
+            encoding: start.encoding.clone(),
+            missing,
+            pinned,
+            window: None,
+            block: None,
+            opened: start.opened,
+            turn: start.turn,
+            early_until_ms: None,
+        }
     }
 
     /// Copies the record into the open segment, or says why not.
@@ -72,6 +90,9 @@ impl Filling {
     ) -> Step {
         if let Some(step) = self.place(record, leader_epoch, stage) {
             return step;
+        }
+        if self.window.is_none() && self.is_left_to_later(record, stage) {
+            return Step::Early;
         }
         let record_size = record_bytes(record);
         let bytes = usize::try_from(record_size).unwrap_or(usize::MAX);
@@ -96,6 +117,16 @@ impl Filling {
             }
         }
         Step::Taken(TakenRecord { offset: record.offset, leader_epoch, bytes: record_size, timestamp: record.timestamp })
+    }
+
+    /// Whether the window that would begin with the record is left to a later turn: its slot is not over, or this turn has lasted.
+    fn is_left_to_later(&mut self, record: &RecordView<'_>, stage: &Stage<'_>) -> bool {
+        let Some(turn) = self.turn.filter(|_| self.pinned.is_none()) else { return false };
+        self.early_until_ms = match stage.shared.clock.steady() >= turn.until {
+            true => Some(stage.wall_ms),
+            false => stage.shared.policy.over_at(record, stage.wall_ms),
+        };
+        self.early_until_ms.is_some()
     }
 
     /// What the record's place says, if it does not belong into the open segment.
@@ -123,15 +154,18 @@ impl Filling {
         self.pinned.is_none() && self.missing.len() >= MISSING_RANGES_MAX
     }
 
-    fn encoding_now(&self) -> Encoding {
-        self.pinned.as_ref().map_or(self.encoding, |p| p.encoding)
+    /// What was pinned stays as it was pinned, whatever its records would choose.
+    fn encoding_now(&self) -> LaneEncoding {
+        self.pinned.as_ref().map_or_else(|| self.encoding.clone(), |p| LaneEncoding::fixed(p.encoding))
     }
 
     /// Opens a window now.
     pub(super) fn open_window(&mut self, run: &Arc<Run>, events: &mpsc::Sender<SegmentEvent>, stage: &Stage<'_>) {
         let head = SegmentHead { run: Arc::clone(run), start: self.start, encoding: self.encoding_now(), events: events.clone() };
         send(stage.builder, BuilderMessage::Open(head));
-        self.window = Some(OpenWindow::new(&stage.shared.policy, stage.wall_ms, stage.shared.clock.steady()));
+        let now = Opened { wall_ms: stage.wall_ms, steady: stage.shared.clock.steady() };
+        let opened = self.opened.take().unwrap_or(now);
+        self.window = Some(OpenWindow::new(&stage.shared.policy, opened.wall_ms, opened.steady));
     }
 
     fn send_block(&mut self, run: u64, stage: &Stage<'_>) {

@@ -2,7 +2,7 @@
 //!
 //! Place in the flow: a [`Consumer`](crate::consumer::Consumer) gives each of its readers a turn. The reader decides, record by record, what
 //! goes where; [`window`](crate::window) has the rules, [`filling`] the segment that is open, [`corrupt`] what to do about a batch that cannot be
-//! read, [`timers`] what the clock says. Guarantee: segments tile. Each starts where the one before ended, and what was
+//! read, [`timers`] what the clock says, [`resting`] where a turn ends in a sweep. Guarantee: segments tile. Each starts where the one before ended, and what was
 //! taken from the queue is in one of them, or is invisible.
 
 use std::sync::Arc;
@@ -15,19 +15,22 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::consumer::ConsumerShared;
 use crate::corrupt::CorruptSearch;
+use crate::encoding::LaneEncoding;
 use crate::lane::LaneLease;
 use crate::limits::SEALED_WINDOWS_MAX;
 use crate::segment::{BuilderMessage, Run, SegmentEvent};
 use crate::source::{LastRead, PartitionQueue, QueueEvent, QueueFault};
-use crate::window::CloseReason;
+use crate::window::{CloseReason, Opened};
 
 mod corrupt;
 mod filling;
+mod resting;
 mod taken;
 mod timers;
 
 pub use corrupt::CorruptSkip;
 use filling::{Filling, Stage, Step};
+pub use resting::TurnBounds;
 use taken::{Taken, TakenRecord};
 
 /// Events taken from one lane before the next lane has its turn. Fewer cost more rounds, more make other lanes wait.
@@ -46,7 +49,7 @@ pub struct RunStart {
     /// Next offset to read; nothing visible lies between `start` and this.
     pub position: i64,
     /// How segments are encoded.
-    pub encoding: Encoding,
+    pub encoding: LaneEncoding,
     /// Ranges that the first segment must list as missing.
     pub missing: Vec<Missing>,
     /// An intent's range that must be read again, exactly.
@@ -61,6 +64,10 @@ pub struct RunStart {
     pub corrupt_skipped: Option<CorruptSkip>,
     /// How long the queue may have nothing, not even its end, for a reader that could take it.
     pub patience: Duration,
+    /// What bounds the run for other lanes to have their turn; none in a stream, and for a run that is to reach an end.
+    pub turn: Option<TurnBounds>,
+    /// When the window opened that an earlier run began at `start` and left; none if none did.
+    pub opened: Option<Opened>,
     /// Where segments go.
     pub events: mpsc::Sender<SegmentEvent>,
     /// Dropped when the queue is closed: a partition is opened by one run at a time.
@@ -115,6 +122,7 @@ pub struct LaneReader {
     /// Since when the queue has had nothing for a reader that could take it.
     silent_since: Option<Duration>,
     patience: Duration,
+    turn: Option<TurnBounds>,
     end_short_since: Option<Duration>,
     corrupt_skipped: Option<CorruptSkip>,
     /// A corrupt batch is being passed over.
@@ -150,6 +158,7 @@ impl LaneReader {
             at_end: false,
             silent_since: None,
             patience: start.patience,
+            turn: start.turn,
             end_short_since: None,
             corrupt_skipped: start.corrupt_skipped,
             search: None,
@@ -255,6 +264,7 @@ impl LaneReader {
                     self.last = record;
                 }
             }
+            Step::Early => return Some(Turn::Idle),
             Step::NoMemory => return Some(Turn::Starved),
             Step::Close(end, reason) => return self.close_and_go_on(end, reason, stage),
             Step::Taken(taken) => return self.on_taken(taken, stage),

@@ -40,7 +40,10 @@ impl LaneReader {
         if self.is_pinned() {
             return self.wait_for_pinned_end(now, stage);
         }
-        let due = self.filling.window.as_ref().and_then(|w| w.due(&stage.shared.policy, stage.wall_ms, now, self.at_end));
+        let has_all = self.has_all();
+        let due = self.filling.window.as_ref().and_then(|w| w.due(&stage.shared.policy, stage.wall_ms, now, has_all));
+        // One that an earlier run has opened may be old before all of it was read.
+        let due = due.filter(|reason| has_all || self.turn.is_none() || *reason != CloseReason::Age);
         if let Some(reason) = due.filter(|_| !self.sealed_enough()) {
             self.close_open(reason, stage.shared, stage.builder);
         }
@@ -52,6 +55,9 @@ impl LaneReader {
             }
             self.report_empty(stage.builder, now);
             self.pass(stage.builder, SegmentEvent::Finished);
+            return true;
+        }
+        if self.rest(now, stage) {
             return true;
         }
         if self.at_end && now.saturating_sub(self.empty_reported.1) >= EMPTY_INTERVAL {
@@ -78,7 +84,7 @@ impl LaneReader {
     }
 
     /// Tells the lane that nothing visible lies before the position. Not while it has segments to finish: it will hear of it later.
-    fn report_empty(&mut self, builder: &Sender<BuilderMessage>, now: Duration) {
+    pub(super) fn report_empty(&mut self, builder: &Sender<BuilderMessage>, now: Duration) {
         let nothing_open = self.filling.window.is_none() && self.filling.missing.is_empty();
         let lane_idle = self.run.sealed.load(Ordering::Relaxed) == 0 || self.until.is_some();
         if nothing_open && lane_idle && self.position > self.empty_reported.0 {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::definition::{self, Difference, Kind};
-use super::observer::RuleState;
+use super::observer::Status;
 use super::state::{Edit, Origin, State, StoredRule, Wanted, check_origin};
 use super::supervisor::Supervisor;
 use crate::clock::{Clock as _, SystemClock};
@@ -158,21 +158,22 @@ impl Supervisor {
         self.create(new, &body, by).await
     }
 
-    /// Says whether a rule should run. Resumed, one that has failed starts again, and so does one whose lanes ask, with the operator's answers, which the
-    /// audit keeps.
+    /// Says whether a rule should run. Resumed, one that has failed starts again, and so does one whose lanes ask, with the operator's answers. The audit keeps
+    /// both; that one was resumed which runs as it should changes nothing.
     ///
     /// # Errors
     /// `C0601`, `C0602`.
     pub async fn want(self: &Arc<Self>, name: &str, wanted: Wanted, accept: Vec<Accept>, by: &By) -> Result<StoredRule> {
-        let (of, who) = (name.to_owned(), by.who.clone());
+        let is_resumed = wanted == Wanted::Running;
+        let is_unwell = |status: Option<Status>| is_resumed && status.is_none_or(|status| !status.is_well());
+        // A pause of a paused one changes nothing; one that does not run as it should is started again.
+        let anew = is_unwell(self.own_status(name)) || (is_resumed && !accept.is_empty());
+        let (of, who, is_mended) = (name.to_owned(), by.who.clone(), is_unwell(self.status(name)));
         let answers: Vec<String> = accept.iter().map(ToString::to_string).collect();
-        let rule = self.state().ask(move |state| state.want(&of, wanted, &answers, &who, now_ms())).await?;
-        if wanted == Wanted::Running {
+        let rule = self.state().ask(move |state| state.want(&of, wanted, &answers, is_mended, &who, now_ms())).await?;
+        if is_resumed {
             self.ask_workers(name, false, &accept).await?;
         }
-        let well = self.own_status(name).is_some_and(|status| matches!(status.state, RuleState::Running | RuleState::Paused));
-        // A pause of a paused one changes nothing; one that does not run as it should is started again.
-        let anew = wanted == Wanted::Running && (!well || !accept.is_empty());
         self.apply(name, accept, anew).await?;
         Ok(rule)
     }
@@ -397,6 +398,7 @@ fn path_in(to: &Destination, directory: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::observer::RuleState;
     use super::*;
     use crate::config::RunOptions;
 
@@ -455,6 +457,29 @@ mod tests {
         let (edited, set) = (body("place/"), BTreeMap::from([("fourth".to_owned(), body("place/"))]));
         let (edit, applied) = tokio::join!(service.edit("third", None, &edited, &by), service.make_so(&set, false, &by));
         assert!(edit.is_ok() != applied.is_ok(), "{edit:?} {applied:?}");
+    }
+
+    #[tokio::test]
+    async fn a_resumption_without_an_answer_stands_in_the_audit_if_the_rule_did_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(&dir.path().join("state.db")).unwrap());
+        let service = Supervisor::new(Arc::clone(&state), Config::default(), "128MiB".parse().unwrap()).unwrap();
+        let by = By { who: "me".to_owned(), origin: Origin::Api };
+        // What it names is not there.
+        state.create("r", r#"{"source":{"kafka":"gone","topics":["t"]},"to":{"store":"gone"}}"#, Origin::Api, "you", 1).unwrap();
+        service.start().await.unwrap();
+        assert!(service.status("r").is_some_and(|status| status.state == RuleState::Failed));
+        let said = || {
+            let audited = state.audited(Some("r"), i64::MAX, 9).unwrap();
+            audited.into_iter().map(|entry| (entry.who, entry.action, entry.detail)).collect::<Vec<_>>()
+        };
+        service.want("r", Wanted::Running, Vec::new(), &by).await.unwrap();
+        assert_eq!(said()[0], ("me".to_owned(), "resume".to_owned(), None));
+        service.want("r", Wanted::Paused, Vec::new(), &by).await.unwrap();
+        service.want("r", Wanted::Paused, Vec::new(), &by).await.unwrap();
+        let actions: Vec<String> = said().into_iter().map(|(_, action, _)| action).collect();
+        assert_eq!(actions, ["pause", "resume", "create"], "a pause of a paused one is no change");
+        service.stop().await;
     }
 
     #[test]

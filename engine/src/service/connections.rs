@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::changes::now_ms;
 use super::definition::{self, Kind};
+use super::files::Bodies;
 use super::own_files::OwnFiles;
 pub use super::state::CONNECTION_IN_USE;
 use super::state::{Origin, State, StoredConnection, connection_exists, connection_unknown};
@@ -186,6 +187,15 @@ impl Supervisor {
     async fn rule_that_names(&self, kind: Kind, name: &str) -> Result<Option<String>> {
         let rules = self.rules().await?.into_iter();
         Ok(rules.map(|rule| (kind.names_in(&rule.body), rule.name)).find(|(named, _)| named.as_deref() == Some(name)).map(|(_, rule)| rule))
+    }
+
+    /// Writes down what a later reading of the config file has changed of its connections and stores, without their secrets.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub async fn note_reading(&self, before: &Bodies, later: &Bodies, who: &str) -> Result<()> {
+        let (before, later, who) = (before.clone(), later.clone(), who.to_owned());
+        self.state().ask(move |state| state.note_reading(&before, &later, &who, now_ms())).await
     }
 
     /// Forgets one that no rule names.

@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 
 pub use crate::definition::{
-    Difference, Kind, body_of, check_edit, differences, masked, masked_differences, merged, plan, resolved, rules_of, split, to_toml,
-    unmasked,
+    Difference, Kind, bodies_of, body_of, check_edit, differences, masked, masked_differences, merged, plan, resolved, rules_of, split,
+    to_toml, unmasked,
 };
 
 /// The connections and stores of the config file, and those that were created beside them. What the file has counts; one that was created by an

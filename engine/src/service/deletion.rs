@@ -23,6 +23,7 @@ use crate::config::{BackupPlan, Destination};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::intent::{CommitNote, Intent};
 use crate::limits::CLOCKS_APART_MAX;
+use crate::rule::stale_upload_age_ms;
 use crate::runtime;
 use crate::source::kafka::errors::{GROUP_HAS_MEMBERS, REQUEST_FAILED};
 use crate::source::kafka::{KafkaCluster, ReadShare};
@@ -142,19 +143,20 @@ pub(super) struct Kept {
     pub(super) plan: BackupPlan,
     /// Places that it wrote to before; or why one of them is not known any more.
     left: Vec<Result<Destination>>,
+    /// Every layout that it has written by: a place may have been written by several.
+    layouts: Vec<Layout>,
 }
 
 impl Kept {
-    /// Every layout that the rule has written by: a place may have been written by several.
-    fn layouts(&self) -> Vec<Layout> {
-        let all = std::iter::once(&self.plan.to).chain(self.left.iter().flatten());
-        all.filter_map(|to| to.layout.to_layout().ok()).collect()
+    fn new(cluster: Arc<KafkaCluster>, plan: BackupPlan, left: Vec<Result<Destination>>) -> Self {
+        let all = std::iter::once(&plan.to).chain(left.iter().flatten());
+        let layouts = all.filter_map(|to| to.layout.to_layout().ok()).collect();
+        Self { cluster, plan, left, layouts }
     }
 
-    /// How old an upload must be to be nobody's any more (rule R7).
+    /// How old an upload must be to be nobody's any more.
     fn age_max_ms(&self) -> u64 {
-        let age = self.plan.upload_deadline.to_duration().max(2 * self.plan.window.every.to_duration());
-        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+        stale_upload_age_ms(self.plan.upload_deadline.to_duration(), self.plan.window.every.to_duration())
     }
 }
 
@@ -178,7 +180,7 @@ pub(super) async fn release(rule: &str, plan: Result<BackupPlan, Vec<Error>>, le
             return (deleted, None);
         }
     };
-    let kept = Kept { cluster, plan, left };
+    let kept = Kept::new(cluster, plan, left);
     let again = give_up(&mut deleted, &kept).await;
     (deleted, again.then_some(kept))
 }
@@ -267,8 +269,7 @@ async fn release_at(kept: &Kept, to: &Destination, longest: Duration) -> Result<
         Ok((store, claims))
     })
     .await?;
-    let layouts = kept.layouts();
-    let own = Own { layouts: &layouts, age_max_ms: kept.age_max_ms() };
+    let own = Own { layouts: &kept.layouts, age_max_ms: kept.age_max_ms() };
     let (enough, now) = (clock::now() + UPLOADS_PATIENCE, u64::try_from(now_ms()).unwrap_or_default());
     let mut released = Vec::new();
     for claim in claims {

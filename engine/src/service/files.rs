@@ -3,10 +3,11 @@
 //! Rules of files are read-only elsewhere, but may be paused. A file is read at the start and again at SIGHUP; a rule that is not in any file any more
 //! becomes an orphan: it does not run, and what is known of it stays until the file has it again or somebody deletes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::definition;
+use super::definition::{self, Kind};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, codes};
 
@@ -18,8 +19,55 @@ const RULES_DIRECTORY: &str = "rules.d";
 pub struct Files {
     /// Connections and stores.
     pub base: Config,
+    /// The same as they are written.
+    pub connections: Bodies,
     /// The bodies of rules, by name.
     pub rules: BTreeMap<String, String>,
+}
+
+/// Bodies of connections and stores, by section and name. They may hold secrets, which no message shows.
+#[derive(Clone, Default)]
+pub struct Bodies(BTreeMap<(&'static str, String), String>);
+
+impl fmt::Debug for Bodies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What became of a connection or a store from one reading to the next.
+pub(super) struct Became<'a> {
+    /// `kafka` or `store`.
+    pub(super) section: &'static str,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Its body before; none if it is new.
+    pub(super) before: Option<&'a str>,
+    /// Its body now; none if it is gone.
+    pub(super) after: Option<&'a str>,
+}
+
+impl Bodies {
+    /// Those of a file that was read without a problem.
+    fn of(text: &str) -> Result<Self, Error> {
+        let mut all = BTreeMap::new();
+        for kind in [Kind::Kafka, Kind::Store] {
+            let bodies = definition::bodies_of(text, kind.section())?;
+            all.extend(bodies.into_iter().map(|(name, body)| ((kind.section(), name), body)));
+        }
+        Ok(Self(all))
+    }
+
+    /// What differs in a later reading.
+    pub(super) fn became<'a>(&'a self, later: &'a Self) -> impl Iterator<Item = Became<'a>> {
+        let keys: BTreeSet<&(&'static str, String)> = self.0.keys().chain(later.0.keys()).collect();
+        let body = |of: &'a Self, key: &(&'static str, String)| of.0.get(key).map(String::as_str);
+        let became = move |key: &'a (&'static str, String)| {
+            let (section, name) = (key.0, key.1.as_str());
+            Became { section, name, before: body(self, key), after: body(later, key) }
+        };
+        keys.into_iter().map(became).filter(|became| became.before != became.after)
+    }
 }
 
 /// Reads the config file and the files of rules beside it.
@@ -31,17 +79,17 @@ pub fn read(config: &Path) -> Result<Files, Vec<Error>> {
     let mut problems = Vec::new();
     for file in std::iter::once(config.to_owned()).chain(files_beside(config)?) {
         match read_one(&file) {
-            Ok((config, rules)) => files.take(&file, config, rules, &mut problems),
+            Ok(one) => files.take(&file, one, &mut problems),
             Err(found) => problems.extend(found),
         }
     }
     if problems.is_empty() { Ok(files) } else { Err(problems) }
 }
 
-fn read_one(file: &Path) -> Result<(Config, BTreeMap<String, String>), Vec<Error>> {
-    let config = Config::load(file)?;
+fn read_one(file: &Path) -> Result<Files, Vec<Error>> {
+    let base = Config::load(file)?;
     let text = std::fs::read_to_string(file).map_err(|e| unreadable(file, &e))?;
-    Ok((config, definition::rules_of(&text)?))
+    Ok(Files { base, connections: Bodies::of(&text)?, rules: definition::rules_of(&text)? })
 }
 
 fn unreadable(file: &Path, why: &std::io::Error) -> Error {
@@ -69,7 +117,7 @@ fn files_beside(config: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 impl Files {
-    fn take(&mut self, file: &Path, config: Config, rules: BTreeMap<String, String>, problems: &mut Vec<Error>) {
+    fn take(&mut self, file: &Path, one: Self, problems: &mut Vec<Error>) {
         let mut twice = |kind: &str, name: &str| {
             problems.push(
                 Error::new(codes::CONFIG_RELATION, ErrorKind::Invalid, format!("[{kind}.{name}] is in two files"))
@@ -77,17 +125,18 @@ impl Files {
                     .help("give one of them another name, or delete it"),
             );
         };
-        for (name, settings) in config.kafka {
+        for (name, settings) in one.base.kafka {
             if self.base.kafka.insert(name.clone(), settings).is_some() {
                 twice("kafka", &name);
             }
         }
-        for (name, settings) in config.stores {
+        for (name, settings) in one.base.stores {
             if self.base.stores.insert(name.clone(), settings).is_some() {
                 twice("store", &name);
             }
         }
-        for (name, body) in rules {
+        self.connections.0.extend(one.connections.0);
+        for (name, body) in one.rules {
             if self.rules.insert(name.clone(), body).is_some() {
                 twice("rule", &name);
             }
@@ -98,6 +147,19 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_became_of_connections_is_found_and_no_debug_text_has_a_secret() {
+        let of = |text: &str| Bodies::of(text).unwrap();
+        let before = of("[kafka.k]\nbrokers = \"h:1\"\n[store.gone]\nurl = \"file:///x/\"\n[store.s]\nurl = \"file:///y/\"\n[rule.r]\n");
+        let after = of(
+            "[store.s]\nurl = \"file:///y/\"\n[kafka.new]\nbrokers = \"h:2\"\n[kafka.k]\nsasl = { password = \"hush\" }\nbrokers = \"h:1\"\n",
+        );
+        let became: Vec<_> = before.became(&after).map(|one| (one.section, one.name, one.before.is_some(), one.after.is_some())).collect();
+        assert_eq!(became, [("kafka", "k", true, true), ("kafka", "new", false, true), ("store", "gone", true, false)]);
+        assert_eq!(before.became(&before).count(), 0);
+        assert!(!format!("{:?}", Files { connections: after, ..Files::default() }).contains("hush"));
+    }
 
     #[test]
     fn rules_lie_in_the_config_file_and_beside_it() {

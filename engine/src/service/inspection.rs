@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::changes::now_ms;
 use crate::clock;
 use crate::config::{BackupPlan, KafkaSettings, StoreSettings};
+use crate::encoding::{LaneEncoding, LevelMemory};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::runtime;
 use crate::source::kafka::{KafkaCluster, ReadShare};
@@ -233,7 +234,7 @@ async fn extent(cluster: &KafkaCluster, name: &str) -> Result<TopicExtent> {
 /// What a topic had lately, and what its records weigh: by the partition that had most.
 async fn traffic(cluster: &Arc<KafkaCluster>, name: &str, plan: &BackupPlan) -> Result<Traffic> {
     let (extent, lately, partitions) = extent_and_lately(cluster, name).await?;
-    let mut scale = Scale::new(plan.encoding);
+    let mut scale = Scale::new(LaneEncoding::new(plan.encoding, plan.auto_level, &LevelMemory::default()));
     let most = extent.partitions.iter().zip(&lately).max_by_key(|(partition, lately)| (**lately, partition.end - partition.start));
     if let Some((most, _)) = most {
         let tp = TopicPartition { topic: Arc::from(name), partition: most.partition };

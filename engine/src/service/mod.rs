@@ -4,7 +4,7 @@
 //! turns what either gives into a plan, [`changes`] (of what rules name, [`connections`]; of what goes with a rule, [`deletion`] and [`releases`]) makes it so: [`state`] keeps rules, their versions and what became of them in SQLite, the
 //! [`supervisor`] runs a rule for as long as it is wanted and says what it is doing, the [`observer`] hands what its lanes report to the [`journal`].
 //! [`inspection`] answers questions about clusters and stores, [`verification`] reads again what was stored, [`series`] remembers how fast that went,
-//! [`metrics`] shows what is counted. [`workers`] are processes on other machines that run rules of this one too, each by [`worker`]. The console shows
+//! [`metrics`] shows what is counted, [`load_tests`] what load tests have found. [`workers`] are processes on other machines that run rules of this one too, each by [`worker`]. The console shows
 //! all of it to people; [`web`] stands before it and the API, [`tokens`] says who may come in, and [`own_files`] what no token leads to.
 //!
 //! Guarantees: a rule that is wanted runs again after a restart, one that is paused does not; no rule is changed but by a version that is written down
@@ -20,6 +20,7 @@ pub mod deletion;
 pub mod files;
 pub mod inspection;
 pub mod journal;
+pub mod load_tests;
 pub mod metrics;
 pub mod observer;
 pub mod orders;
@@ -36,3 +37,6 @@ pub mod verification;
 pub mod web;
 pub mod worker;
 pub mod workers;
+
+/// Where a service is called that nobody has said a place of.
+pub const ADDRESS_DEFAULT: &str = "http://127.0.0.1:8520";

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::observer::{RuleState, Status};
+use super::observer::Status;
 use super::orders::{ConnectionOrder, RuleOrder, RuleSet};
 use super::state::{Origin, Request, State, StoredConnection, StoredRule, Taken};
 use super::supervisor::Supervisor;
@@ -154,7 +154,8 @@ impl<S: Server> Worker<S> {
     pub fn make_so(&self, changes: Vec<Change>) {
         for Change { rule, anew, resumed, accept } in changes {
             let supervisor = Arc::clone(&self.supervisor);
-            let anew = anew || resumed && (!accept.is_empty() || !runs_well(supervisor.own_status(&rule).as_ref()));
+            let is_unwell = supervisor.own_status(&rule).is_none_or(|status| !status.is_well());
+            let anew = anew || resumed && (!accept.is_empty() || is_unwell);
             tokio::spawn(async move {
                 if let Err(error) = supervisor.apply(&rule, accept, anew).await {
                     tracing::error!(rule, "what the server told could not be done: {error}");
@@ -191,10 +192,6 @@ impl<S: Server> Worker<S> {
 
 fn now_ms() -> i64 {
     super::changes::now_ms()
-}
-
-fn runs_well(status: Option<&Status>) -> bool {
-    status.is_some_and(|status| matches!(status.state, RuleState::Running | RuleState::Paused))
 }
 
 /// What differs from what was told before. What lies in requests that are older than this worker's knowledge of the rule is not its matter.

@@ -183,6 +183,12 @@ impl Workers {
         Ok(())
     }
 
+    /// The workers that were here within the last hour, and whether each is here now.
+    pub(super) fn presence(&self) -> BTreeMap<String, bool> {
+        let is_remembered = |(_, worker): &(&String, &Seen)| worker.at.elapsed() < REMEMBERED_FOR;
+        self.seen().iter().filter(is_remembered).map(|(name, worker)| (name.clone(), worker.is_present())).collect()
+    }
+
     /// What a rule is doing here and at the workers that are present.
     pub(super) fn joined(&self, rule: &str, mut own: Status) -> Status {
         let present = |(name, worker): (&String, &Seen)| Some((name.clone(), worker.rules.get(rule)?.clone()));
@@ -398,6 +404,20 @@ mod tests {
         tokio::time::advance(PRESENT_FOR).await;
         assert_eq!(enter("other"), Ok(()));
         assert_eq!(enter("ida"), Err(WORKER_NAME_TAKEN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_has_gone_is_told_of_for_an_hour() {
+        let workers = workers(&[("a", RuleState::Running, None)]);
+        let is = |present: bool| BTreeMap::from([("a".to_owned(), present)]);
+        assert_eq!(workers.presence(), is(true));
+        tokio::time::advance(PRESENT_FOR).await;
+        assert_eq!(workers.presence(), is(false));
+        workers.enter("a", "ida", BTreeMap::new(), 2).unwrap();
+        assert_eq!(workers.presence(), is(true), "it is back");
+        // Nobody else asks meanwhile.
+        tokio::time::advance(REMEMBERED_FOR).await;
+        assert_eq!(workers.presence(), BTreeMap::new());
     }
 
     #[test]

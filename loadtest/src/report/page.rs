@@ -103,6 +103,7 @@ fn load(report: &Report) -> Vec<(&'static str, String)> {
     };
     vec![
         ("Backed up", mode.to_owned()),
+        ("Brokers", if report.brokers.is_empty() { "not known".to_owned() } else { report.brokers.join(", ") }),
         ("Topic", format!("{}, {} partitions", load.topic, load.partitions)),
         ("Records sent", format!("{}, {} of values", read_number(sent.records as f64), read_size(sent.bytes as f64))),
         ("Committed", format!("{}, {} of values", read_number(sent.committed_records as f64), read_size(sent.committed_bytes as f64))),
@@ -198,9 +199,16 @@ mod tests {
     #[test]
     fn a_page_stands_alone_and_can_be_read_by_everybody() {
         let html = page(&example(), None).expect("a page");
-        for wanted in
-            ["<!doctype html>", "<html lang=\"en\">", "prefers-color-scheme", "Read from Kafka", "Objects by size", "p99.9", "8.00 GiB"]
-        {
+        for wanted in [
+            "<!doctype html>",
+            "<html lang=\"en\">",
+            "prefers-color-scheme",
+            "Read from Kafka",
+            "Objects by size",
+            "p99.9",
+            "8.00 GiB",
+            "a:9092, b:9092",
+        ] {
             assert!(html.contains(wanted), "{wanted}");
         }
         for from_elsewhere in ["http://", "https://", "src=", "<link", "@import", "url("] {

@@ -14,7 +14,8 @@
 //!
 //! A cell passes only if the process died by SIGKILL at its point (a process that ends without having passed it fails the cell), another
 //! one went on to the end, every record that the script made visible stands in exactly one object, unchanged, which was pinned before it was
-//! visible and under one intent (`pins.rs`), and no upload is open that the protocol promises to clean up (`uploads.rs`).
+//! visible and under one intent (`pins.rs`), and no upload is open that the protocol promises to clean up (`uploads.rs`). Where retention has
+//! taken a part of what was pinned (`overtaken.rs`), exactly that must be listed as missing.
 //!
 //! The store's guard is atomic (class A) at a point's first passage, racy (B) at its second and missing (C) at a random later one, and goes
 //! round in further rounds. Where the next process finds uploads, they are in every second cell too old to be alive.
@@ -23,6 +24,7 @@
 
 pub(crate) mod bench;
 mod cells;
+mod overtaken;
 mod pins;
 mod scenario;
 pub mod sleepers;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
+use super::overtaken;
 use super::visible::TOPICS;
 use crate::s3::{Fault, Op, Request};
 
@@ -27,6 +28,8 @@ pub(super) enum Scenario {
     Standing,
     /// As `Pinned`, and the store says at the first Complete that it does not know the upload.
     UploadGone,
+    /// As `Pinned`, and Kafka gives less, while the upload cannot be completed as it stands.
+    Overtaken,
 }
 
 /// Brings about what the process finds, and returns how many others were killed for it.
@@ -38,7 +41,7 @@ pub(super) fn prepare(bench: &Bench<'_>, scenario: Scenario) -> Result<u32, Stri
             once_a_key(bench, |_| true, || Fault::done_but(500, "InternalError"));
             return Ok(0);
         }
-        Scenario::Pinned | Scenario::UploadGone => {
+        Scenario::Pinned | Scenario::UploadGone | Scenario::Overtaken => {
             state.set_faults(|request| if publishes(request) { Fault::refused(503, "SlowDown") } else { Fault::default() });
         }
         Scenario::Standing => {
@@ -46,9 +49,12 @@ pub(super) fn prepare(bench: &Bench<'_>, scenario: Scenario) -> Result<u32, Stri
         }
     }
     leave_pinned(bench, scenario == Scenario::Standing)?;
-    bench.take_everything();
-    if scenario == Scenario::UploadGone {
-        once_a_key(bench, |request| request.op == Op::CompleteMultipartUpload, || Fault::refused(404, "NoSuchUpload"));
+    match scenario {
+        Scenario::Overtaken => overtaken::overtake(bench)?,
+        Scenario::UploadGone => {
+            once_a_key(bench, |request| request.op == Op::CompleteMultipartUpload, || Fault::refused(404, "NoSuchUpload"));
+        }
+        _ => bench.take_everything(),
     }
     Ok(1)
 }

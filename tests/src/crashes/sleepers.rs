@@ -39,8 +39,8 @@ const UNAWARE_AT_ONCE: usize = 6;
 /// How often the latter are run again, at most, if none of a class sent anything.
 const AGAIN_MAX: usize = 2;
 
-/// Sleepers: 13 points that single PUTs of Parquet pass between pin and tidy and 19 of multipart uploads of raw values, in classes A, B, C.
-const SLEEPERS: u32 = (13 + 19) * 3;
+/// Sleepers: 13 points that single PUTs of Parquet pass between pin and tidy and 21 of multipart uploads of raw values, in classes A, B, C.
+const SLEEPERS: u32 = (13 + 21) * 3;
 
 /// Sleepers that do not know that their session is over: 2 points and 4 before a request that publishes, in classes A, B, C.
 const UNAWARE: u32 = (2 + 4) * 3;
@@ -56,7 +56,7 @@ const LONG_SESSION: Duration = Duration::from_secs(240);
 const BEFORE_PUBLISHING: [Point; 4] = [Point::AfterPin, Point::BeforeRecord, Point::AfterRecord, Point::BeforePublish];
 
 /// Points between pin and tidy: those of a process that pins, and those of one that finds a pin.
-const POINTS: [Point; 19] = [
+const POINTS: [Point; 21] = [
     Point::PinSent,
     Point::AfterPin,
     Point::BeforeRecord,
@@ -73,6 +73,8 @@ const POINTS: [Point; 19] = [
     Point::BeforeLateComplete,
     Point::AfterLateComplete,
     Point::BeforeReadAgain,
+    Point::BeforeGiveUp,
+    Point::AfterOutwait,
     Point::BeforeRepublish,
     Point::AfterRepublish,
     Point::BeforeAbortReplaced,

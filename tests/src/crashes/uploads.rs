@@ -3,7 +3,7 @@
 //! The protocol promises (rule R7, and what `engine/src/commit/sweep.rs` adds for keys that stand) that none stays open
 //!
 //! - that is too old to be alive by the store's own clock,
-//! - that the pinned intent names: it is completed, or aborted once its range stands by another one,
+//! - that the pinned intent names: it is completed, or aborted, once its range stands by another one or before less than that is published,
 //! - that has no part,
 //! - that the process which came to its end has opened itself.
 //!

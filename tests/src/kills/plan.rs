@@ -15,6 +15,8 @@ pub struct Plan {
     pub class: &'static str,
     /// What the windows become.
     pub objects: Objects,
+    /// How partitions share the memory of an instance.
+    pub schedule: &'static str,
 }
 
 /// What the windows become.
@@ -30,7 +32,7 @@ pub enum Objects {
 
 impl Plan {
     /// Single PUTs behind an atomic guard.
-    pub const SMALL: Self = Self { name: "put", personality: "minio", class: "A", objects: Objects::Small };
+    pub const SMALL: Self = Self { name: "put", personality: "minio", class: "A", objects: Objects::Small, schedule: "stream" };
 
     /// Multipart uploads behind one.
     pub const MULTIPART: Self = Self { name: "parts", objects: Objects::Multipart, ..Self::SMALL };
@@ -80,10 +82,11 @@ impl Plan {
 
     pub(super) fn arguments(&self) -> Vec<&'static str> {
         let raw = ["--format", "raw", "--framing", "len32", "--codec", "none", "--window", "1h", "--max-bytes"];
-        match self.objects {
+        let windows = match self.objects {
             Objects::Small => vec!["--window", "1s"],
             Objects::Large => [&raw[..], &["24MiB"]].concat(),
             Objects::Multipart => [&raw[..], &["68MiB"]].concat(),
-        }
+        };
+        [&windows[..], &["--schedule", self.schedule]].concat()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use catchment::Error;
 use catchment::clock::Clock;
+use catchment::commit::turns::Schedule;
 use catchment::config::{GapPolicy, OnGap, StartPoint, WindowBy};
 use catchment::memory::Seat;
 use catchment::metrics::RequestMetrics;
@@ -102,6 +103,7 @@ impl Instance {
             memory: Seat::alone(MEMORY, 0),
             requests: Arc::new(RequestMetrics::default()),
             threads: Threads { consumers: 1, builders: 1, pinned: false },
+            schedule: Schedule::Stream,
         })?;
         pipeline.env().claims.claim_all(pipeline.env(), &[TOPIC.to_owned()]).await?;
         Ok(Self { tether, member, pipeline, events, stop: watch::Sender::new(false) })
@@ -145,6 +147,7 @@ fn rule(world: &World, store: &dyn ObjectStore) -> Rule {
         name: "cells".to_owned(),
         group: "catchment-cells".to_owned(),
         encoding: world.scene.encoding,
+        auto_level: false,
         layout: Layout::Hive,
         window: WindowPolicy { every_ms: WINDOW_MS, by: WindowBy::RecordTime, bytes_max: WINDOW_BYTES_MAX },
         on_gap: GapPolicy { retention: OnGap::Halt, truncation: OnGap::Halt, corrupt_batch: OnGap::Halt, topic_recreated: OnGap::Halt },

@@ -77,7 +77,7 @@ impl fmt::Display for SabotageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for case in &self.cases {
             let by = case.caught_by.as_deref().unwrap_or("NOT CAUGHT");
-            writeln!(f, "{:16} {:24} {:5.1} s  {}", case.switch, by, case.seconds, case.what)?;
+            writeln!(f, "{:17} {:24} {:5.1} s  {}", case.switch, by, case.seconds, case.what)?;
         }
         write!(f, "{} of {} caught, the slowest in {:.1} s", self.caught, self.builds, self.slowest_s)
     }

@@ -65,11 +65,14 @@ const LOST: &[&str] = &["is lost"];
 /// Nothing is stored wrongly but what nobody may see: records of aborted transactions, or that damage has made.
 const FOREIGN: &[&str] = &["0 lost, 0 duplicated, 0 altered"];
 
+/// A full copy that has precedence comes too late.
+const EARLY: &[&str] = &["less was published before a full copy"];
+
 /// As many as find each guard's absence with room to spare.
 const SEEDS: Layer = Layer::Simulation(400);
 
 /// All of them.
-pub const CASES: [Case; 19] = [
+pub const CASES: [Case; 21] = [
     case("pin", UNPINNED, &[SEEDS]),
     case("pin-first", UNPINNED, &[SEEDS]),
     case("old-pin", &["it was not to be seen that the window was pinned again"], &[Layer::KafkaCells("k19.pin-again")]),
@@ -86,7 +89,9 @@ pub const CASES: [Case; 19] = [
     case("batch-checksum", FOREIGN, &[Layer::KafkaCells("k15.bit")]),
     case("committed", FOREIGN, &[Layer::KafkaCells("k11.")]),
     case("gone-upload", HOLE, &[Layer::S3Cells("CompleteMultipartUpload/not-found")]),
-    case("full-copy", &["less was published before a full copy"], &[Layer::Story("full-copy")]),
+    case("full-copy", EARLY, &[Layer::Story("full-copy")]),
+    case("give-up-unasked", &["was given up by who has lost its lane"], &[Layer::Story("zombie-gives-up")]),
+    case("wait-behind-guard", EARLY, &[Layer::Story("late-complete")]),
     case("lane-lock", &["a commit of a lane that was revoked was accepted"], &[Layer::Story("dead-lane")]),
     case("reset", &["the gaps are [] and should be"], &[Layer::KafkaCells("k6.")]),
 ];

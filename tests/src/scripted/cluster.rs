@@ -61,11 +61,13 @@ pub(super) struct State {
     made: u64,
     openings: u64,
     pub(super) watch: Watch,
+    /// Whether readers are told that they have reached an end.
+    pub(super) tells_ends: bool,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { topics: BTreeMap::new(), made: 0, openings: 0, watch: Arc::new(|_| ()) }
+        Self { topics: BTreeMap::new(), made: 0, openings: 0, watch: Arc::new(|_| ()), tells_ends: true }
     }
 }
 
@@ -158,6 +160,11 @@ impl ScriptedCluster {
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
     }
 
+    /// Readers are told no end from now on, as of logs that grow while each response is made.
+    pub fn tell_no_ends(&self) {
+        self.state().tells_ends = false;
+    }
+
     /// Tells what readers meet from now on. Must not ask the cluster anything.
     pub fn set_watch(&self, watch: impl Fn(Met) + Send + Sync + 'static) {
         self.state().watch = Arc::new(watch);
@@ -197,6 +204,12 @@ impl ScriptedCluster {
         let Some((name, found)) = state.topics.get_key_value(topic) else { return Vec::new() };
         let count = i32::try_from(found.partitions.len()).expect("few partitions");
         (0..count).map(|partition| TopicPartition { topic: Arc::clone(name), partition }).collect()
+    }
+
+    /// How many partitions of a topic are being read.
+    pub fn being_read(&self, topic: &str) -> usize {
+        let state = self.state();
+        state.topics.get(topic).map_or(0, |topic| topic.partitions.iter().filter(|partition| !partition.readers.is_empty()).count())
     }
 
     /// Every record of a topic that a reader could read now, by the oracle's hash of it.

@@ -54,7 +54,7 @@ impl ScriptedQueue {
     fn fetch(&mut self) {
         let cluster = Arc::clone(&self.cluster);
         let mut state = lock(&cluster);
-        let watch = Arc::clone(&state.watch);
+        let (watch, tells_ends) = (Arc::clone(&state.watch), state.tells_ends);
         let Some(partition) = state.partition(&self.tp) else {
             return self.batch.push_back(Fetched::Fault(QueueFault::Gone("the topic does not exist".into())));
         };
@@ -68,7 +68,7 @@ impl ScriptedQueue {
         }
         match self.misplaced(&partition.log) {
             Some(fault) => self.batch.push_back(Fetched::Fault(fault)),
-            None => self.take(&mut partition.log),
+            None => self.take(&mut partition.log, tells_ends),
         }
         partition.log.take_met().into_iter().for_each(|met| watch(met));
     }
@@ -85,7 +85,7 @@ impl ScriptedQueue {
         outside.then(|| QueueFault::OutOfRange(format!("{} is not in [{}, {}]", self.position, bounds.start, bounds.end)))
     }
 
-    fn take(&mut self, log: &mut PartitionLog) {
+    fn take(&mut self, log: &mut PartitionLog, tells_ends: bool) {
         let readable = log.bounds().stable_end;
         for _ in 0..BATCH {
             if self.position >= readable {
@@ -101,7 +101,7 @@ impl ScriptedQueue {
             }
             self.position += 1;
         }
-        if self.position >= readable && self.told_end != Some(self.position) {
+        if tells_ends && self.position >= readable && self.told_end != Some(self.position) {
             self.told_end = Some(self.position);
             self.batch.push_back(Fetched::End(self.position));
         }

@@ -16,7 +16,7 @@
 //! | [`uploads`] | multipart uploads that nobody completes |
 //! | [`anchors`] | what anchors said, and when the store refused one |
 //! | [`directed`] | the same without chance, for tests that say what happens |
-//! | [`went_back`], [`full_copy`], [`dead_lane`] | stories of it, which are also told by an engine without a guard |
+//! | [`went_back`], [`full_copy`], [`given_up`], [`dead_lane`] | stories of it, which are also told by an engine without a guard |
 //! | [`ledger`] | every record that was ever visible, and what may be missing |
 //! | [`verdict`] | what the store holds in the end, against ledger and invariants |
 //! | `lane_judge` | the same of one lane: the invariants of the protocol |
@@ -35,6 +35,7 @@ mod events;
 mod fate;
 pub mod faults;
 pub mod full_copy;
+pub mod given_up;
 pub mod kafka;
 mod lane_judge;
 pub mod ledger;
@@ -69,7 +70,13 @@ use world::World;
 pub type Tell = fn() -> Vec<String>;
 
 /// Stories that an engine without one of its guards is told by, too.
-pub const STORIES: [(&str, Tell); 3] = [("went-back", went_back::run), ("full-copy", full_copy::run), ("dead-lane", dead_lane::run)];
+pub const STORIES: [(&str, Tell); 5] = [
+    ("went-back", went_back::run),
+    ("full-copy", full_copy::run),
+    ("zombie-gives-up", given_up::by_zombie),
+    ("late-complete", given_up::complete_shows_late),
+    ("dead-lane", dead_lane::run),
+];
 
 /// What one seed gave.
 #[derive(Clone, Debug, PartialEq, Eq)]

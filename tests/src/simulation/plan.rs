@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catchment::commit::turns::Schedule;
 use catchment::config::{GapPolicy, OnGap};
 use catchment::store::memory::MemoryStore;
 use catchment::store::{GuardClass, ObjectStore as _, StoreLimits, parts};
@@ -78,9 +79,9 @@ impl Scope {
     /// What may happen; what stands twice is twice as likely.
     pub fn events(self) -> &'static [Event] {
         use Event::*;
-        const EVERY: [Event; 23] = [
+        const EVERY: [Event; 24] = [
             Crash, Crash, Crash, Rebalance, Retention, Retention, Compaction, Weather, Jump, Jump, Lifecycle, Lifecycle, Lifecycle, Stop,
-            Break, Absence, Absence, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
+            Break, Absence, Absence, Truncation, Truncation, Truncation, Corruption, Recreation, Forgetting, Hang,
         ];
         match self {
             Self::Settled => &EVERY[..15],
@@ -130,6 +131,8 @@ pub struct Plan {
     pub session: Duration,
     /// The rule's `upload_deadline`.
     pub upload_deadline: Duration,
+    /// How the lanes of a process share its memory.
+    pub schedule: Schedule,
 }
 
 impl Plan {
@@ -148,7 +151,7 @@ impl Plan {
             window_ms: [1_000, 5_000, 30_000, 120_000][pick(4) as usize],
             window_bytes: [2 << 10, 8 << 10, 64 << 10][pick(3) as usize],
             part_bytes: [256, 1 << 10, 16 << 20][pick(3) as usize],
-            memory: [128 << 10, 256 << 10, 1 << 20, 32 << 20][pick(4) as usize],
+            memory: [128 << 10, 128 << 10, 256 << 10, 1 << 20, 32 << 20][pick(5) as usize],
             encoding: match (raw, pick(2)) {
                 (true, 0) => Encoding { format: Format::Raw(Framing::Len32), codec: Codec::None },
                 (true, _) => Encoding { format: Format::Raw(Framing::Len32), codec: Codec::Zstd(1) },
@@ -167,6 +170,10 @@ impl Plan {
             ticks: 60 + pick(60),
             session: Duration::from_secs(SESSIONS[pick(3) as usize]),
             upload_deadline: Duration::from_secs(UPLOAD_DEADLINES[pick(3) as usize]),
+            schedule: match pick(5) {
+                0 => Schedule::Sweep { readers: 1 + pick(2) as usize },
+                _ => Schedule::Stream,
+            },
         };
         Self { part_bytes: plan.part_bytes.max(plan.window_bytes / PARTS_OF_A_WINDOW_MAX), ..plan }
     }

@@ -66,6 +66,7 @@ impl Shared {
             name: RULE.to_owned(),
             group: format!("catchment-{RULE}"),
             encoding: plan.encoding,
+            auto_level: false,
             // The memory store's own identity is another in every run.
             destination_hash: note_hash(TOPIC),
             layout: Layout::Hive,
@@ -122,6 +123,7 @@ impl Process {
                 requests: Arc::default(),
                 memory: Seat::alone(world.plan.memory, 0),
                 threads: Threads { consumers: 1, builders: 1, pinned: false },
+                schedule: world.plan.schedule,
             },
             QUEUED,
         );

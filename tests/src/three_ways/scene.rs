@@ -8,6 +8,7 @@ use super::row::{Before, Row};
 use super::table::{EDITED, FRESH};
 use super::{ThreeWays, Way};
 use crate::bed::Bed;
+use crate::load_test_reports::LoadTestReports;
 use crate::rules_service::{PATIENCE, RulesService};
 
 /// Records that a fresh rule finds.
@@ -24,6 +25,8 @@ pub struct Scene {
     pub shared: String,
     /// The key of one of its objects.
     pub key: String,
+    /// The load tests of the service, which stay for as long as it does.
+    pub reports: LoadTestReports,
 }
 
 /// Asks until an answer is as wanted.
@@ -65,9 +68,11 @@ impl Scene {
     /// # Panics
     /// If it does not come to stand.
     pub fn prepare(bed: &mut Bed) -> Self {
-        let ways = ThreeWays::at(RulesService::start_with(bed, &["--show-values", "--budget", "1GiB"]));
+        let reports = LoadTestReports::write();
+        let flags = ["--show-values", "--budget", "1GiB", "--load-tests", reports.path()];
+        let ways = ThreeWays::at(RulesService::start_with(bed, &flags));
         let (topic, shared) = (bed.topic.clone(), format!("shared-{}", bed.topic));
-        let mut scene = Self { ways, topic, shared, key: String::new() };
+        let mut scene = Self { ways, topic, shared, key: String::new(), reports };
         bed.fill(60);
         let text = |text: &str| text.replace("{name}", &scene.shared).replace("{topic}", &scene.topic);
         let at = |below: &str| format!("/rules/{}{below}", scene.shared);

@@ -12,7 +12,7 @@ const TAB: &str = "\u{e004}";
 const OF_A_RULE: [&str; 8] = ["", "/log", "/files", "/versions", "/explain", "/edit", "/clone", "/delete"];
 
 /// The pages of everything else but the list of rules, with a worker and with connections that can be edited.
-const OF_THE_SERVICE: [&str; 9] = [
+const OF_THE_SERVICE: [&str; 11] = [
     "/console/sources",
     "/console/sources/second/edit",
     "/console/stores",
@@ -20,6 +20,8 @@ const OF_THE_SERVICE: [&str; 9] = [
     "/console/workers",
     "/console/workers/helper",
     "/console/tokens",
+    "/console/load-tests",
+    "/console/load-tests/compare?run=2026-01-02&with=2026-01-03",
     "/console/health",
     "/console/errors",
 ];

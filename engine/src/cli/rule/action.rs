@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::super::words;
-use super::args::{BodyArgs, EditArgs, NameArgs, ObjectArgs, PageArgs, SetArgs, name, page_query, query, table};
+use super::args::{BodyArgs, EditArgs, NameArgs, ObjectArgs, PageArgs, SetArgs, load_test_name, name, page_query, query, table};
 use super::call::Call;
 use super::connection::ConnectionAction;
 use crate::config::Accept;
@@ -153,6 +153,17 @@ pub(super) enum Action {
     Connection(ConnectionAction),
     /// Workers that run rules of the service
     Workers,
+    /// Load tests whose reports the service shows, newest first
+    LoadTests,
+    /// One load test
+    LoadTest {
+        /// Its name
+        #[arg(value_name = "NAME", value_parser = load_test_name)]
+        name: String,
+        /// Copy the page that it has written into a new file instead
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     /// Copy the service's state into a file of its state directory
     CopyState,
 }
@@ -203,6 +214,10 @@ impl Action {
             Self::Apply(set) => Call::new("POST", "/apply").with_body(set.body()?),
             Self::Audit { rule, page } => Call::new("GET", page_query("/audit", page, ("rule", rule.clone()))),
             Self::Workers => Call::new("GET", "/workers"),
+            Self::LoadTests => Call::new("GET", "/load-tests"),
+            Self::LoadTest { name, report } => {
+                Call::new("GET", format!("/load-tests/{name}{}", if report.is_some() { "/report" } else { "" }))
+            }
             Self::CopyState => Call::new("POST", "/state/copy"),
             Self::Connection(action) => action.call()?,
         })

@@ -10,6 +10,7 @@ use super::call::Call;
 use crate::config::{NAME_PATTERN, is_name};
 use crate::error::{Error, ErrorKind, Result, codes};
 use crate::https::escaped;
+use crate::service::load_tests::is_name as is_load_test_name;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct NameArgs {
@@ -78,6 +79,14 @@ pub(super) struct SetArgs {
 /// A name becomes part of an address: nothing else may.
 pub(in crate::cli) fn name(text: &str) -> Result<String, String> {
     if is_name(text) { Ok(text.to_owned()) } else { Err(format!("a name matches {NAME_PATTERN}")) }
+}
+
+/// The same of a load test, whose name is that of a directory.
+pub(super) fn load_test_name(text: &str) -> Result<String, String> {
+    match is_load_test_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a load test is named by letters, digits, dots, dashes and underscores".to_owned()),
+    }
 }
 
 fn unreadable(file: &Path, why: &dyn std::fmt::Display) -> Error {
@@ -166,6 +175,7 @@ mod tests {
         std::fs::write(&file, "[rule]\norders = 5\n").unwrap();
         assert!(body("orders").unwrap_err().cause.unwrap().contains("no table"));
         assert!(name("orders").is_ok() && name("orders?x").is_err());
+        assert!(load_test_name("Run_1.a").is_ok() && load_test_name("../x").is_err() && load_test_name("x?y").is_err());
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl Call {
         Self { version, ..self }
     }
 
+    /// Method, path, body and version: what else shows this call is held to them.
+    #[cfg(test)]
+    pub(in crate::cli) fn parts(self) -> (&'static str, String, Option<Value>, Option<i64>) {
+        (self.method, self.path, self.body, self.version)
+    }
+
     fn request(&self, service: &Service) -> Result<(String, Request<Full<Bytes>>)> {
         let url = format!("{}/api/v1{}", service.url.trim_end_matches('/'), self.path);
         let mut request = Request::builder().method(self.method).uri(&url).header(AUTHORIZATION, format!("Bearer {}", service.token));

@@ -38,6 +38,14 @@ pub(super) struct RuleArgs {
     action: Action,
 }
 
+#[cfg(test)]
+impl RuleArgs {
+    /// The call that it is.
+    pub(super) fn call(&self) -> Result<Call> {
+        self.action.call()
+    }
+}
+
 /// Name, version, state and reason of each rule, in columns.
 fn list(rules: &Value) -> String {
     let text = |rule: &Value, name: &str| rule[name].as_str().unwrap_or("-").to_owned();
@@ -67,7 +75,7 @@ pub(super) fn main(args: &RuleArgs) -> Outcome {
         runtime.block_on(call.follow(&service, |found| print(line(found))))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Action::Download { to, .. } = &args.action {
+    if let Action::Download { to, .. } | Action::LoadTest { report: Some(to), .. } = &args.action {
         runtime.block_on(download(&call, &service, to))?;
         return Ok(ExitCode::SUCCESS);
     }

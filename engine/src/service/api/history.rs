@@ -132,7 +132,7 @@ pub(super) async fn copy(State(service): State<Service>, by: By) -> Result<Respo
 
 /// What all rules count, for Prometheus.
 pub(super) async fn metrics(State(service): State<Service>) -> Response {
-    let text = metrics::page(&service.supervisor.statuses(), now_ms());
+    let text = metrics::page(&service.supervisor, now_ms());
     ([(CONTENT_TYPE, TEXT_TYPE)], text).into_response()
 }
 
@@ -154,8 +154,8 @@ pub(in crate::service) async fn copy_state(service: &Service, who: &str) -> Resu
 
 /// Whether the service can answer: it can ask its state.
 pub(super) async fn ready(State(service): State<Service>) -> Response {
-    match service.state.ask(|state| state.audited(None, 0, 1)).await {
-        Ok(_) => "ok".into_response(),
+    match service.state.ask(crate::service::state::State::answers).await {
+        Ok(()) => "ok".into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
 }

@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use super::console::{self, Sessions};
 use super::inspection::Inspector;
+use super::load_tests::LoadTests;
 use super::series::Series;
 use super::state::State;
 use super::supervisor::Supervisor;
@@ -33,6 +34,7 @@ pub(in crate::service) mod files;
 pub(in crate::service) mod follow;
 pub(in crate::service) mod history;
 mod inspect;
+pub(in crate::service) mod load_tests;
 mod openapi;
 mod problem;
 mod rules;
@@ -70,6 +72,8 @@ pub struct Service {
     pub sessions: Arc<Sessions>,
     /// The names that the service answers to.
     pub hosts: Arc<Hosts>,
+    /// Reports of load tests.
+    pub load_tests: LoadTests,
     /// Where copies of the state go.
     pub copies: Arc<std::path::Path>,
     /// Whether TLS is spoken here, and not only by a proxy before it.
@@ -118,6 +122,9 @@ fn calls() -> OpenApiRouter<Service> {
         .routes(routes!(workers::list))
         .routes(routes!(workers::meet))
         .routes(routes!(workers::report))
+        .routes(routes!(load_tests::list))
+        .routes(routes!(load_tests::show))
+        .routes(routes!(load_tests::download))
 }
 
 /// A change goes on to its end although its caller hangs up: what was written down is made so.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::catalogue::Texts;
 use super::context::Page;
+use super::elsewhere::{Elsewhere, deeds};
 use super::forms::Fields;
 use super::refusal::{ProblemShown, Refusal, problems, shown};
 use super::rules::Summary;
@@ -98,6 +99,7 @@ struct DeletePage {
     group: String,
     mistyped: bool,
     problems: Vec<ProblemShown>,
+    elsewhere: Elsewhere,
 }
 
 async fn delete_page(service: &Service, p: Page, name: String, mistyped: bool, errors: &[Error]) -> Result<Response, Refusal> {
@@ -105,9 +107,17 @@ async fn delete_page(service: &Service, p: Page, name: String, mistyped: bool, e
     let rule = service.state.ask(move |state| state.rule(&asked)).await?;
     let summary = Summary::of(&rule.body);
     let group = service.supervisor.plan_of_rule(&name).await.map_or_else(|_| format!("catchment-{name}"), |plan| plan.group);
-    let page =
-        DeletePage { tab: "delete", store: summary.store, prefix: summary.prefix, group, mistyped, problems: problems(errors), name, p };
-    Ok(shown(&page))
+    Ok(shown(&DeletePage {
+        tab: "delete",
+        store: summary.store,
+        prefix: summary.prefix,
+        group,
+        mistyped,
+        problems: problems(errors),
+        elsewhere: deeds::delete(&p, &name),
+        name,
+        p,
+    }))
 }
 
 /// Says what a deletion does, and asks for the name.
@@ -146,6 +156,12 @@ struct ClonePage {
     new: String,
     prefix: String,
     problems: Vec<ProblemShown>,
+    elsewhere: Elsewhere,
+}
+
+fn clone_page(p: Page, name: String, new: String, prefix: String, errors: &[Error]) -> Response {
+    let elsewhere = deeds::clone(&p, &name, &new, &prefix);
+    shown(&ClonePage { tab: "clone", new, prefix, problems: problems(errors), elsewhere, name, p })
 }
 
 /// Asks for the name of a copy, and for where it writes: two rules never write a topic into one directory.
@@ -153,7 +169,8 @@ pub(super) async fn ask_clone(State(service): State<Service>, p: Page, OfPath(na
     let asked = name.clone();
     service.state.ask(move |state| state.rule(&asked)).await?;
     let new = format!("{name}-2");
-    Ok(shown(&ClonePage { tab: "clone", prefix: format!("{new}/"), new, problems: Vec::new(), name, p }))
+    let prefix = format!("{new}/");
+    Ok(clone_page(p, name, new, prefix, &[]))
 }
 
 /// Copies a rule.
@@ -172,6 +189,6 @@ pub(super) async fn clone(
     };
     match made {
         Ok(()) => Ok(to_rule(&new, "created")),
-        Err(errors) => Ok(shown(&ClonePage { tab: "clone", new, prefix, problems: problems(&errors), name, p })),
+        Err(errors) => Ok(clone_page(p, name, new, prefix, &errors)),
     }
 }

@@ -6,12 +6,11 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::Value;
 
 use super::actions::to_rule;
 use super::context::Page;
 use super::draft::{Draft, FieldProblems, STEPS};
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{Elsewhere, deeds};
 use super::estimate::{Estimate, estimate};
 use super::forms::Fields;
 use super::inputs::{Fold, Input, InputKind};
@@ -307,7 +306,7 @@ async fn review(service: &Service, p: Page, config: &Config, draft: &Draft, refu
     page.problems = problems(&found);
     page.toml = definition::to_toml("rule", &name, &body.to_string())?;
     page.review = STEPS.concat().into_iter().filter_map(|field| reviewed(&page, config, draft, field)).collect();
-    page.elsewhere = elsewhere::of(&page.p, &["create", &name, &format!("{name}.toml")], "POST", "/rules", Some(&named(&name, body)));
+    page.elsewhere = deeds::review(&page.p, &name, body);
     Ok(shown(&page))
 }
 
@@ -329,12 +328,4 @@ fn reviewed(page: &AddPage, config: &Config, draft: &Draft, field: &str) -> Opti
         _ => input.value.clone(),
     };
     (!value.is_empty()).then_some((input.label, value))
-}
-
-/// A body with its name, as a call of the API sends it.
-fn named(name: &str, mut body: Value) -> String {
-    if let Value::Object(fields) = &mut body {
-        fields.insert("name".to_owned(), name.into());
-    }
-    body.to_string()
 }

@@ -35,6 +35,7 @@ macro_rules! texts {
 }
 
 mod language;
+mod load_tests;
 mod service;
 #[cfg(test)]
 pub(super) mod tests;
@@ -43,6 +44,7 @@ pub(super) use language::Language;
 
 texts! {
     @of_service: service,
+    @of_load_tests: load_tests,
     // The frame.
     skip: "Skip to the content" / "跳到正文",
     navigation: "Main navigation" / "主导航",
@@ -68,8 +70,7 @@ texts! {
     part_of_all: "{} to {} of {}" / "第 {} 至 {} 条，共 {} 条",
     next_page: "Next page" / "下一页",
     elsewhere: "The same by command line and API" / "用命令行和 API 完成同样的操作",
-    as_command: "Command line" / "命令行",
-    as_call: "API" / "API",
+    token_from_file: "Both read the token from the file that this variable names:" / "两者都从此变量所指的文件读取令牌：",
     as_toml: "As TOML" / "TOML 形式",
     error_codes: "Error codes" / "错误代码",
     error_codes_hint: "What each code means, as the program's own handbook has it." / "每个代码的含义，与手册中错误一页的内容相同。",
@@ -231,6 +232,7 @@ texts! {
     level_error: "error" / "错误",
     contains: "Text contains" / "文本包含",
     refresh: "Refresh" / "刷新",
+    log_live: "The log as it grows" / "持续输出日志",
     log_caption: "Lines of the log, oldest first" / "日志行，最早在前",
     tail_live: "live" / "实时",
     tail_lost: "connection lost" / "连接中断",

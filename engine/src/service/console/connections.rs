@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{Elsewhere, deeds};
 use super::forms::Fields;
 use super::inputs::{Input, InputKind};
 use super::refusal::{ProblemShown, Refusal, problems, shown};
@@ -84,7 +84,7 @@ async fn page(service: &Service, p: Page, kind: Kind, typed: &Fields, said: Said
     };
     let t = p.t;
     let is_source = kind == Kind::Kafka;
-    let (command, path) = if is_source { ("sources", "/sources") } else { ("stores", "/stores") };
+    let elsewhere = deeds::connections(&p, kind, connections.first().map(|one| one.name.as_str()));
     Ok(shown(&ConnectionsPage {
         base: base(kind),
         heading: if is_source { t.of_service.sources } else { t.of_service.stores },
@@ -96,7 +96,7 @@ async fn page(service: &Service, p: Page, kind: Kind, typed: &Fields, said: Said
         probed: said.probed,
         connections: connections.into_iter().map(row).collect(),
         inputs: form::of_new(&p, kind, typed),
-        elsewhere: elsewhere::of(&p, &[command], "GET", path, None),
+        elsewhere,
         p,
     }))
 }
@@ -123,7 +123,11 @@ async fn list(service: &Service, p: Page, kind: Kind, done: Done) -> Result<Resp
 async fn create(service: &Service, by: &By, p: Page, kind: Kind, fields: &Fields) -> Result<Response, Refusal> {
     let mut body = form::body(kind, None, fields);
     body["name"] = fields.text("name").into();
-    match service.supervisor.create_connection(kind, body, &by.who).await {
+    let made = match form::check(fields) {
+        Ok(()) => service.supervisor.create_connection(kind, body, &by.who).await,
+        Err(error) => Err(vec![error]),
+    };
+    match made {
         Ok(_) => Ok(Redirect::to(&format!("{}?done=created", base(kind))).into_response()),
         Err(errors) => page(service, p, kind, fields, Said { errors, ..Said::default() }).await,
     }

@@ -46,6 +46,7 @@ impl Page {
             Some("stores") => "stores",
             Some("workers") => "workers",
             Some("tokens") => "tokens",
+            Some("load-tests") => "load-tests",
             Some("health") => "health",
             Some("add") => "add",
             _ => "rules",
@@ -73,7 +74,7 @@ impl Page {
         escaped(&self.here)
     }
 
-    pub(super) fn sections(&self) -> [(&'static str, &'static str, &'static str); 7] {
+    pub(super) fn sections(&self) -> [(&'static str, &'static str, &'static str); 8] {
         let t = self.t;
         [
             ("rules", "/console", t.rules),
@@ -82,6 +83,7 @@ impl Page {
             ("stores", "/console/stores", t.of_service.stores),
             ("workers", "/console/workers", t.of_service.workers),
             ("tokens", "/console/tokens", t.of_service.tokens),
+            ("load-tests", "/console/load-tests", t.of_load_tests.load_tests),
             ("health", "/console/health", t.of_service.health),
         ]
     }
@@ -100,6 +102,14 @@ impl Page {
             tab("clone", t.clone),
             tab("delete", t.delete),
         ]
+    }
+}
+
+#[cfg(test)]
+impl Page {
+    /// A page of nobody who came by this name.
+    pub(super) fn at(language: Language, host: &str) -> Self {
+        Self::new(language, None, "/console", host)
     }
 }
 
@@ -146,7 +156,7 @@ pub(super) async fn logged_in(request: Request, next: Next) -> Response {
 /// The page of the section that a path belongs to.
 fn section_of(path: &str) -> String {
     match path.split(['?', '/']).nth(2) {
-        Some(section @ ("add" | "sources" | "stores" | "workers" | "tokens" | "health")) => format!("/console/{section}"),
+        Some(section @ ("add" | "sources" | "stores" | "workers" | "tokens" | "load-tests" | "health")) => format!("/console/{section}"),
         _ => "/console".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::actions::to_rule;
 use super::context::Page;
 use super::draft::{Draft, FieldProblems, STEPS};
+use super::elsewhere::{Elsewhere, deeds};
 use super::forms::Fields;
 use super::inputs::{Fold, Input, InputKind};
 use super::refusal::{ProblemShown, Refusal, problems, shown};
@@ -32,6 +33,7 @@ struct EditPage {
     from_toml: bool,
     problems: Vec<ProblemShown>,
     review: Option<Review>,
+    elsewhere: Elsewhere,
 }
 
 /// What an edit would change.
@@ -55,8 +57,17 @@ impl EditPage {
             from_toml: false,
             problems: Vec::new(),
             review: None,
+            elsewhere: Elsewhere::new(),
             p,
         }
+    }
+
+    /// Says how a body becomes the new version by other means. A rule of a file is changed in its file.
+    fn with_elsewhere(mut self, body: &str) -> Self {
+        if !self.read_only {
+            self.elsewhere = deeds::edit(&self.p, &self.name, self.version, body);
+        }
+        self
     }
 }
 
@@ -69,7 +80,7 @@ async fn standing(service: &Service, name: &str) -> Result<(Config, StoredRule),
 pub(super) async fn page(State(service): State<Service>, p: Page, OfPath(name): OfPath<String>) -> Result<Response, Refusal> {
     let (config, rule) = standing(&service, &name).await?;
     let draft = Draft::of_body(&name, &rule.body);
-    Ok(shown(&EditPage::new(p, &config, &rule, &draft, &Vec::new())))
+    Ok(shown(&EditPage::new(p, &config, &rule, &draft, &Vec::new()).with_elsewhere(&rule.body)))
 }
 
 /// Shows what would change, or makes it so.
@@ -114,7 +125,8 @@ pub(super) async fn go(
     if from_toml {
         (page.from_toml, page.toml) = (true, fields.lines("toml"));
     }
-    Ok(shown(&page))
+    let body = page.review.as_ref().map_or_else(|| rule.body.clone(), |review| review.body.clone());
+    Ok(shown(&page.with_elsewhere(&body)))
 }
 
 async fn review(service: &Service, by: &By, name: &str, body: String) -> Result<Review, Vec<Error>> {

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::context::Page;
+use super::elsewhere::{Elsewhere, deeds};
 use super::refusal::{ProblemShown, Refusal, problems, shown};
 use super::show;
 use crate::service::api::{OfPath, Service};
@@ -20,6 +21,7 @@ struct ExplainPage {
     files_an_hour: String,
     topics: Vec<(TopicFound, String)>,
     explained: Option<Explained>,
+    elsewhere: Elsewhere,
 }
 
 /// Shows it; a cluster that does not answer is named on the page.
@@ -37,6 +39,7 @@ pub(super) async fn page(State(service): State<Service>, p: Page, OfPath(name): 
         files_an_hour: show::count(files.ceil() as i64),
         topics: keyed,
         explained,
+        elsewhere: deeds::explain(&p, &name),
         name,
         p,
     }))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere, quoted};
+use super::elsewhere::{Elsewhere, deeds, quoted};
 use super::refusal::{Refusal, shown};
 use super::show;
 use crate::error::Error;
@@ -72,7 +72,6 @@ pub(super) async fn list(
     let page = place.store.list(&prefix, true, query.after.as_deref()).await.map_err(Error::from)?;
     let own = |key: &str| key.strip_prefix(&place.prefix).unwrap_or(key).to_owned();
     let next = page.next.map(|next| format!("/console/rules/{name}/files?directory={}&after={}", escaped(directory), escaped(&next)));
-    let path = format!("/rules/{name}/files?directory={}", escaped(directory));
     Ok(shown(&FilesPage {
         tab: "files",
         place: place.url_of(&prefix),
@@ -80,7 +79,7 @@ pub(super) async fn list(
         directories: page.directories.iter().map(|d| own(d)).filter(|d| d != CONTROL).map(|d| (escaped(&d), piece(&d))).collect(),
         objects: page.objects.iter().map(|o| (escaped(&own(&o.key)), piece(&o.key), show::size(o.size as f64))).collect(),
         next,
-        elsewhere: elsewhere::of(&p, &["files", &name, directory], "GET", &path, None),
+        elsewhere: deeds::files(&p, &name, directory, query.after.as_deref()),
         name,
         p,
     }))
@@ -117,7 +116,6 @@ pub(super) async fn file(
     let found = service.inspector.look_into(&place, key, if service.show_values { ROWS } else { 0 }).await?;
     let proof = found.proof.as_ref().and_then(|proof| serde_json::to_value(proof).ok());
     let directory = key.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default();
-    let path = format!("/rules/{name}/file?key={}", escaped(key));
     Ok(shown(&FilePage {
         tab: "files",
         piece: piece(key),
@@ -128,7 +126,7 @@ pub(super) async fn file(
         proof: proof.map(|proof| flat("", &proof)).unwrap_or_default(),
         rows: found.lines,
         queries: queries(&plan.to.store.url, &plan.to.prefix, key),
-        elsewhere: elsewhere::of(&p, &["files", &name, &directory], "GET", &path, None),
+        elsewhere: deeds::file(&p, &name, key, service.show_values),
         url: found.url,
         name,
         p,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::actions::notice;
 use super::catalogue::Texts;
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{Elsewhere, deeds};
 use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use super::words::{self, Badge, STATES};
@@ -77,9 +77,9 @@ pub(super) async fn page(State(service): State<Service>, p: Page, OfQuery(which)
         budget: show::size(budget),
         show_values: service.show_values,
         older: last.map(|id| format!("/console/health?rule={}&before={id}", escaped(&rule))),
+        elsewhere: deeds::health(&p, &rule),
         rule,
         entries: entries.into_iter().map(|entry| Entry::of(p.t, entry)).collect(),
-        elsewhere: elsewhere::of(&p, &["audit"], "GET", "/audit", None),
         p,
     }))
 }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{Elsewhere, deeds};
 use super::refusal::{Refusal, shown};
 use super::session::Session;
 use super::show::{self, Moment};
@@ -86,7 +86,7 @@ pub(super) async fn page(
         older,
         newer: which.before.map(|_| here),
         text,
-        elsewhere: elsewhere::of(&p, &["log", &name, "--follow"], "GET", &format!("/rules/{name}/log"), None),
+        elsewhere: deeds::log(&p, &name),
         name,
         p,
     }))

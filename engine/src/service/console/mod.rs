@@ -29,6 +29,7 @@ mod files;
 mod forms;
 mod health;
 mod inputs;
+mod load_tests;
 mod log;
 mod login;
 mod part;
@@ -95,6 +96,9 @@ fn pages() -> Router<Service> {
         .route("/console/workers/{name}", get(workers::page))
         .route("/console/tokens", get(tokens::list).post(tokens::create))
         .route("/console/tokens/{name}/delete", post(tokens::remove))
+        .route("/console/load-tests", get(load_tests::list))
+        .route("/console/load-tests/compare", get(load_tests::compare))
+        .route("/console/load-tests/{name}/report", get(load_tests::report))
         .route("/console/health", get(health::page))
         .route("/console/health/copy", post(health::copy))
         .route("/console/errors", get(reference::page))

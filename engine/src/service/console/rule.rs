@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::actions::notice;
 use super::catalogue::Texts;
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::Elsewhere;
+use super::elsewhere::deeds::{self, Offered};
 use super::refusal::{Refusal, shown};
 use super::rules::Summary;
 use super::show::{self, Moment};
@@ -164,6 +165,9 @@ pub(super) async fn page(
     let status = status.as_ref();
     let state = status.map_or(RuleState::Waiting, |status| status.state);
     let lag = status.and_then(|status| status.lag(now_ms()));
+    let (paused, asks) = (kept.rule.runs() == Wanted::Paused, matches!(state, RuleState::Degraded | RuleState::Failed));
+    let verification = kept.verification.map(|v| verification(t, &v));
+    let offered = Offered { runs: !paused, asks, verifies: verification.as_ref().is_some_and(|v| v.is_under_way) };
     let next_page = kept.windows.last().filter(|_| kept.windows.len() == WINDOWS_MAX as usize).map(|window| window.id);
     Ok(shown(&RulePage {
         tab: "",
@@ -174,18 +178,18 @@ pub(super) async fn page(
         since: show::moment(status.map_or(kept.rule.created_ms, |status| status.since_ms)),
         version: kept.rule.version,
         origin: words::origin(t, kept.rule.origin),
-        paused: kept.rule.runs() == Wanted::Paused,
-        asks: matches!(state, RuleState::Degraded | RuleState::Failed),
+        paused,
+        asks,
         answers: answers(t),
         lag: lag.map(|lag| show::lag(t, lag.records, lag.seconds)),
         loss: lag.and_then(|lag| lag.loss_seconds).map(|seconds| show::span(t, seconds)),
-        verification: kept.verification.map(|v| verification(t, &v)),
+        verification,
         partitions: partitions(status),
         timeline: timeline::draw(t, &kept.windows, &kept.gaps),
         older: next_page.map(|id| format!("/console/rules/{name}?before={id}#windows-title")),
         windows: kept.windows.iter().take(LISTED_MAX).map(|window| window_row(t, &name, &kept.here, window)).collect(),
         gaps: kept.gaps.iter().rev().take(GAPS_MAX).map(|gap| gap_row(t, gap)).collect(),
-        elsewhere: elsewhere::of(&p, &["show", &name], "GET", &format!("/rules/{name}"), None),
+        elsewhere: deeds::rule(&p, &name, offered),
         source: summary.source,
         topics: summary.topics,
         store: summary.store,

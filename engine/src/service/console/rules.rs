@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::catalogue::Texts;
 use super::context::Page;
+use super::elsewhere::{Elsewhere, deeds};
 use super::part::{Part, part};
 use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
@@ -29,6 +30,7 @@ struct RulesPage {
     counts: Vec<(Badge, usize)>,
     rules: Vec<Row>,
     part: Part,
+    elsewhere: Elsewhere,
 }
 
 struct Row {
@@ -126,6 +128,7 @@ pub(super) async fn list(State(service): State<Service>, p: Page, OfQuery(filter
         query,
         all,
         counts,
+        elsewhere: deeds::rules(&p),
         p,
     }))
 }

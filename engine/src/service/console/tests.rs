@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 use crate::config::Config;
 use crate::https::escaped;
 use crate::service::api::{self, Service};
+use crate::service::load_tests::LoadTests;
 use crate::service::state::{Entry, LogLine, State};
 use crate::service::supervisor::Supervisor;
 use crate::service::tokens::{Holder, Tokens};
@@ -19,6 +20,8 @@ use crate::service::web::Hosts;
 
 mod changes;
 mod doors;
+mod elsewhere;
+mod load_tests;
 mod scene;
 mod words;
 
@@ -66,6 +69,7 @@ impl Bench {
             attempts: Arc::default(),
             sessions: Arc::default(),
             hosts: Arc::new(Hosts::new("127.0.0.1".parse().unwrap(), &[])),
+            load_tests: LoadTests::of(Some(&dir.path().join("load-tests"))),
             copies: Arc::from(dir.path()),
             tls: false,
             show_values: false,
@@ -159,6 +163,9 @@ async fn whatever_is_refused_is_a_page_in_the_language_of_the_reader() {
         ("GET", "/console/logout", of_method),
         ("GET", "/console/tokens/ci/delete", of_method),
         ("POST", "/console/workers", of_method),
+        ("POST", "/console/load-tests", of_method),
+        ("GET", "/console/load-tests/compare?run=a", of_form),
+        ("GET", "/console/load-tests", (StatusCode::NOT_FOUND, "C0670")),
         ("POST", "/console/rules/orders/versions", of_method),
         ("POST", "/console/nothing", of_method),
         ("GET", "/console/health?before=x", of_form),
@@ -246,6 +253,18 @@ async fn a_service_that_cannot_read_its_state_lives_and_is_not_ready() {
     assert!(ready.body.contains("C0601"), "{}", ready.body);
     bench.service.state.rename_table("hidden", "audit");
     assert_eq!(probed("/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_scraper_with_the_token_hears_of_rules_and_workers() {
+    let bench = Bench::new().await;
+    bench.with_a_rule().await;
+    assert_eq!(bench.ask("GET", "/metrics", &[("cookie", "")], "").await.status, StatusCode::UNAUTHORIZED);
+    let right = format!("Bearer {}", bench.token);
+    let page = bench.ask("GET", "/metrics", &[("authorization", &right), ("cookie", "")], "").await.body;
+    for line in ["catchment_worker_present{worker=\"helper\"} 1", "catchment_rule_state{rule=\"orders\",state=\"failed\"} 0"] {
+        assert!(page.lines().any(|found| found == line), "no {line}: {page}");
+    }
 }
 
 #[tokio::test]

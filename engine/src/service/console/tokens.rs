@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::connections::Done;
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{Elsewhere, deeds};
 use super::forms::Fields;
 use super::refusal::{ProblemShown, Refusal, problems, shown};
 use super::show::{self, Moment};
@@ -58,14 +58,15 @@ struct Said {
 
 async fn page(service: &Service, p: Page, holder: &Holder, said: Said) -> Result<Response, Refusal> {
     let tokens = service.state.ask(Kept::tokens).await?;
+    let may_change = tokens::check(holder).is_ok();
     Ok(shown(&TokensPage {
         notice: said.notice,
         problems: problems(&said.errors),
         made: said.made,
         tokens: tokens.into_iter().map(|token| Row { made: show::moment(token.made_ms), name: token.name }).collect(),
-        may_change: tokens::check(holder).is_ok(),
+        may_change,
         typed: said.typed,
-        elsewhere: elsewhere::by(&p, "token", &["ls"], "GET", "/tokens", None),
+        elsewhere: deeds::tokens(&p, may_change),
         p,
     }))
 }

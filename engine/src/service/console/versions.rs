@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::context::Page;
+use super::elsewhere::{Elsewhere, deeds};
 use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
 use crate::service::api::{OfPath, Service};
@@ -20,6 +21,7 @@ struct VersionsPage {
     name: String,
     tab: &'static str,
     versions: Vec<Version>,
+    elsewhere: Elsewhere,
 }
 
 struct Version {
@@ -50,5 +52,6 @@ pub(super) async fn page(State(service): State<Service>, p: Page, OfPath(name): 
         .collect();
     versions.reverse();
     versions.truncate(VERSIONS_MAX);
-    Ok(shown(&VersionsPage { tab: "versions", versions, name, p }))
+    let earlier = versions.iter().find(|version| !version.current).map(|version| version.number);
+    Ok(shown(&VersionsPage { tab: "versions", elsewhere: deeds::versions(&p, &name, earlier), versions, name, p }))
 }

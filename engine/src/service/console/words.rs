@@ -33,6 +33,12 @@ pub(super) fn presence(t: &Texts, present: bool) -> Badge {
     Badge { word, class }
 }
 
+/// Whether a load test was verified.
+pub(super) fn verified(t: &Texts, verified: bool) -> Badge {
+    let (word, class) = if verified { (t.of_load_tests.is_verified, "good") } else { (t.of_load_tests.is_not_verified, "bad") };
+    Badge { word, class }
+}
+
 pub(super) fn verification(t: &Texts, state: VerificationState) -> Badge {
     let (word, class) = match state {
         VerificationState::Queued => (t.verification_queued, "busy"),

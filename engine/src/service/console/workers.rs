@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::catalogue::Texts;
 use super::context::Page;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{self, Elsewhere, deeds};
 use super::part::{PAGE, Part, part};
 use super::refusal::{Refusal, shown};
 use super::show::{self, Moment};
@@ -128,8 +128,8 @@ pub(super) async fn list(State(service): State<Service>, p: Page, OfQuery(which)
         workers: workers.drain(part.range.clone()).map(|worker| row(p.t, worker)).collect(),
         part,
         withheld,
-        join: format!("catchment worker --join {} --token-file token", elsewhere::quoted(&p.origin)),
-        elsewhere: elsewhere::of(&p, &["workers"], "GET", "/workers", None),
+        join: elsewhere::join(&p),
+        elsewhere: deeds::workers(&p),
         p,
     }))
 }
@@ -153,7 +153,7 @@ pub(super) async fn page(
         lost: show::count(worker.lost),
         rules: rules.map(|(name, rule)| rule_row(p.t, name, rule)).collect(),
         part,
-        elsewhere: elsewhere::of(&p, &["workers"], "GET", "/workers", None),
+        elsewhere: deeds::workers(&p),
         name: worker.name,
         p,
     }))

@@ -9,6 +9,7 @@ use catchment_formats::{Block, Encoding, LaneId, RecordView, segment_encoder};
 use serde::Serialize;
 
 use crate::config::{BackupPlan, Span};
+use crate::encoding::LaneEncoding;
 use crate::limits::{ANCHOR_INTERVAL, MULTIPART_BYTES_MIN, pipeline_bytes};
 use crate::store::parts::PART_BYTES;
 
@@ -211,7 +212,7 @@ impl Day {
 
 /// Records of one partition, to be weighed.
 pub(super) struct Scale {
-    encoding: Encoding,
+    encoding: LaneEncoding,
     block: Block,
     /// The block with the first record alone.
     first: Block,
@@ -220,9 +221,10 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    pub(super) fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: LaneEncoding) -> Self {
         let empty = || Block::new(encoding.value_layout());
-        Self { encoding, block: empty(), first: empty(), bytes: 0, end: 0 }
+        let (block, first) = (empty(), empty());
+        Self { encoding, block, first, bytes: 0, end: 0 }
     }
 
     /// Puts one more on. False once there are enough.
@@ -243,16 +245,17 @@ impl Scale {
         if rows == 0.0 {
             return None;
         }
-        let (all, one) = (self.encoded(&self.block), self.encoded(&self.first));
+        let encoding = self.encoding.of_window(Some(&self.block));
+        let (all, one) = (self.encoded(&encoding, &self.block), self.encoded(&encoding, &self.first));
         let stored_bytes = if rows > 1.0 { (all - one).max(0.0) / (rows - 1.0) } else { one };
         Some(Weight { record_bytes: self.bytes as f64 / rows, stored_bytes, object_bytes: (one - stored_bytes).max(0.0) })
     }
 
     /// Bytes of an object of these records.
-    fn encoded(&self, block: &Block) -> f64 {
+    fn encoded(&self, encoding: &Encoding, block: &Block) -> f64 {
         let nobody = LaneId { rule: "dry-run".into(), cluster: String::new(), topic: "sample".into(), topic_id: "0".into(), partition: 0 };
         let mut object: Vec<u8> = Vec::new();
-        let mut encoder = segment_encoder(&self.encoding, &nobody, 0);
+        let mut encoder = segment_encoder(encoding, &nobody, 0);
         encoder.append(block, &mut object);
         encoder.finish(self.end, &[], &mut object);
         object.len() as f64
@@ -261,6 +264,8 @@ impl Scale {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use catchment_formats::{HeadersView, TimestampType};
 
@@ -327,7 +332,7 @@ mod tests {
 
     #[test]
     fn records_are_weighed_as_they_would_be_stored() {
-        let mut scale = Scale::new(Encoding::PARQUET_ZSTD1);
+        let mut scale = Scale::new(LaneEncoding::fixed(Encoding::PARQUET_ZSTD1));
         assert_eq!(scale.weight(), None);
         let value = [b'x'; 1_000];
         for offset in 0..500 {
@@ -345,5 +350,19 @@ mod tests {
         assert_eq!(weight.record_bytes, 1_003.0);
         assert!(weight.stored_bytes < 30.0, "the same letter a thousand times: {weight:?}");
         assert!(weight.object_bytes > 300.0, "a footer: {weight:?}");
+    }
+
+    #[test]
+    fn records_are_weighed_at_the_level_that_they_choose() {
+        use crate::encoding::tests::{documents, record};
+        let stored = |encoding| {
+            let mut scale = Scale::new(encoding);
+            (0..).zip(documents()).for_each(|(offset, value)| assert!(scale.put(&record(offset, &value))));
+            scale.weight().unwrap().stored_bytes
+        };
+        let level = |text: &str| stored(LaneEncoding::fixed(text.parse().unwrap()));
+        let chosen = stored(LaneEncoding::new(Encoding::PARQUET_ZSTD1, true, &Arc::default()));
+        assert_eq!(chosen, level("parquet.zstd3.v1"));
+        assert!(chosen < level("parquet.zstd1.v1"));
     }
 }

@@ -1,4 +1,4 @@
-//! Kafka connections and stores that were created beside those of the config file.
+//! Kafka connections and stores that were created beside those of the config file; of these, what the audit has.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -7,6 +7,7 @@ use super::rules::{all_rules, outdated};
 use super::{State, failed};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::service::definition::{Difference, Kind, masked_differences};
+use crate::service::files::Bodies;
 
 /// There is a connection or a store of this name.
 pub const CONNECTION_EXISTS: Code = Code(611);
@@ -117,6 +118,25 @@ impl State {
             db.execute(sql, params![kind, name, body, next.version]).map_err(failed)?;
             audit(db, at_ms, who, &format!("redefine {kind}"), None, Some(&detail))?;
             Ok(next)
+        })
+    }
+
+    /// Notes what a later reading of the config file has changed of its connections and stores. They are not kept here.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn note_reading(&self, before: &Bodies, later: &Bodies, who: &str, at_ms: i64) -> Result<()> {
+        self.change(|db| {
+            for one in before.became(later) {
+                let action = match (one.before, one.after) {
+                    (None, _) => "define",
+                    (_, None) => "forget",
+                    (Some(_), Some(_)) => "redefine",
+                };
+                let detail = changed(one.name, one.before.unwrap_or(NOTHING), one.after.unwrap_or(NOTHING));
+                audit(db, at_ms, who, &format!("{action} {}", one.section), None, Some(&detail))?;
+            }
+            Ok(())
         })
     }
 

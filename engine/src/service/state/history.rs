@@ -340,7 +340,7 @@ mod tests {
         let file = dir.path().join("state.db");
         let state = State::open(&file).unwrap();
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
-        state.want("a", Wanted::Paused, &[], "me", 2).unwrap();
+        state.want("a", Wanted::Paused, &[], false, "me", 2).unwrap();
         state.write(&[line("one"), line("two")]).unwrap();
         drop(state);
         let state = State::open(&file).unwrap();

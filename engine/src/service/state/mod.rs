@@ -212,6 +212,14 @@ impl State {
         })
     }
 
+    /// Whether it answers: one entry is looked up, whatever it says. What asks whether a process is ready asks this, every few seconds.
+    ///
+    /// # Errors
+    /// `C0601`.
+    pub fn answers(&self) -> Result<()> {
+        self.select("SELECT id FROM audit LIMIT 1", [], |_| Ok(())).map(drop)
+    }
+
     fn db(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -290,6 +298,16 @@ mod tests {
         State::open(&file).unwrap();
         assert!(State::open_if_free(&file).unwrap().is_some());
         assert_eq!(State::open_if_free(&dir.path().join("none.db")).unwrap_err().code, STATE_FAILED);
+    }
+
+    #[test]
+    fn a_state_answers_until_it_cannot_be_read() {
+        let state = state();
+        state.answers().unwrap();
+        state.note("me", "try", None, None, 1).unwrap();
+        state.answers().unwrap();
+        state.rename_table("audit", "hidden");
+        assert_eq!(state.answers().unwrap_err().code, STATE_FAILED);
     }
 
     #[test]

@@ -107,17 +107,18 @@ impl State {
         })
     }
 
-    /// Says whether a rule should run. The audit has the answers to its stopped lanes, also of one that runs already: who lets a loss pass is known.
+    /// Says whether a rule should run. The audit has the answers to its stopped lanes, also of one that runs already: who lets a loss pass is known. It has a
+    /// resumption, too, of one that `is_mended` by it: it should have run, and did not as it should.
     ///
     /// # Errors
     /// `C0601`, `C0602`.
-    pub fn want(&self, name: &str, wanted: Wanted, accept: &[String], who: &str, at_ms: i64) -> Result<StoredRule> {
+    pub fn want(&self, name: &str, wanted: Wanted, accept: &[String], is_mended: bool, who: &str, at_ms: i64) -> Result<StoredRule> {
         self.change(|db| {
             let rule = find(db, name)?;
             if rule.wanted != wanted {
                 db.execute("UPDATE rule SET wanted = ?2 WHERE name = ?1", params![name, wanted.as_str()]).map_err(failed)?;
             }
-            if rule.wanted != wanted || !accept.is_empty() {
+            if rule.wanted != wanted || !accept.is_empty() || is_mended {
                 let answers = (!accept.is_empty()).then(|| json!({ "accept": accept }).to_string());
                 let action = if wanted == Wanted::Paused { "pause" } else { "resume" };
                 audit(db, at_ms, who, action, Some(name), answers.as_deref())?;
@@ -303,14 +304,14 @@ mod tests {
         state.create("a", "{}", Origin::File, "file", 1).unwrap();
         assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::Api, "me", 2).unwrap_err().code, RULE_OF_A_FILE);
         assert_eq!(state.delete("a", Origin::Api, "me", 2).unwrap_err().code, RULE_OF_A_FILE);
-        assert_eq!(state.want("a", Wanted::Paused, &[], "me", 2).unwrap().wanted, Wanted::Paused);
+        assert_eq!(state.want("a", Wanted::Paused, &[], false, "me", 2).unwrap().wanted, Wanted::Paused);
         assert_eq!(state.edit("a", None, "{\"a\":1}", Origin::File, "file", 3).unwrap().version, 2);
         state.create("b", "{}", Origin::Api, "me", 4).unwrap();
         assert_eq!(state.edit("b", None, "{\"a\":1}", Origin::File, "file", 5).unwrap_err().code, RULE_EXISTS);
         state.orphan("a", "file", 6).unwrap();
         let orphan = state.rule("a").unwrap();
         assert_eq!((orphan.origin, orphan.version), (Origin::Orphan, 2), "what is known of it stays");
-        state.want("a", Wanted::Running, &[], "me", 7).unwrap();
+        state.want("a", Wanted::Running, &[], false, "me", 7).unwrap();
         assert_eq!(state.rule("a").unwrap().runs(), Wanted::Paused, "nobody defines it");
         let back = state.edit("a", None, "{\"a\":1}", Origin::File, "file", 8).unwrap();
         assert_eq!((back.origin, back.version, back.runs()), (Origin::File, 2, Wanted::Running));
@@ -323,20 +324,22 @@ mod tests {
         let state = state();
         state.create("a", "{}", Origin::Api, "me", 1).unwrap();
         let answers = ["truncation".to_owned(), "destination".to_owned()];
-        state.want("a", Wanted::Running, &[], "me", 2).unwrap();
-        state.want("a", Wanted::Running, &answers, "you", 3).unwrap();
-        state.want("a", Wanted::Paused, &[], "me", 4).unwrap();
-        state.want("a", Wanted::Running, &answers[..1], "me", 5).unwrap();
+        state.want("a", Wanted::Running, &[], false, "me", 2).unwrap();
+        state.want("a", Wanted::Running, &answers, false, "you", 3).unwrap();
+        state.want("a", Wanted::Paused, &[], false, "me", 4).unwrap();
+        state.want("a", Wanted::Running, &answers[..1], false, "me", 5).unwrap();
+        state.want("a", Wanted::Running, &[], true, "you", 6).unwrap();
         let said = state.audited(Some("a"), i64::MAX, 9).unwrap();
         let said: Vec<_> =
             said.iter().map(|entry| (entry.at_ms, entry.who.as_str(), entry.action.as_str(), entry.detail.as_deref())).collect();
         let wanted = [
+            (6, "you", "resume", None),
             (5, "me", "resume", Some(r#"{"accept":["truncation"]}"#)),
             (4, "me", "pause", None),
             (3, "you", "resume", Some(r#"{"accept":["truncation","destination"]}"#)),
             (1, "me", "create", Some("{}")),
         ];
-        assert_eq!(said, wanted, "of one that runs the answers alone are a change");
+        assert_eq!(said, wanted, "of one that runs the answers alone are a change, of one that does not its resumption");
     }
 
     #[test]

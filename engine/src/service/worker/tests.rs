@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use super::super::changes::By;
+use super::super::observer::RuleState;
 use super::super::state::{Entry, LogLine, Wanted};
 use super::*;
 use crate::config::Config;

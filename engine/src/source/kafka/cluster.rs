@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode as K;
+use tokio::sync::watch;
 
 use crate::blocking::blocking;
 use crate::config::KafkaSettings;
@@ -44,6 +45,8 @@ pub struct KafkaCluster {
     diagnostics: Arc<Diagnostics>,
     /// The id of each topic as it was last told by [`Source::topic`]; bounded by the topics asked for.
     incarnations: Mutex<HashMap<String, String>>,
+    /// Why no broker has answered when one was last asked; none: one has.
+    silence: watch::Sender<Option<Error>>,
     /// For questions alone. It fetches nothing, so that its statistics are nobody's, and stays.
     asking: Offloaded<Reader>,
     fetching: Offloaded<Fetching>,
@@ -70,7 +73,8 @@ impl KafkaCluster {
         let (client, heard, settings) = (Arc::clone(&asking), Arc::clone(&diagnostics), config.clone());
         let cluster_id = blocking(move || first_contact(&client.consumer, &heard, &settings)).await?;
         let fetching = Offloaded::new(Fetching::start(config.clone(), Arc::clone(&diagnostics), share)?);
-        let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations: Mutex::default(), asking, fetching });
+        let (incarnations, silence) = (Mutex::default(), watch::Sender::new(None));
+        let cluster = Arc::new(Self { config, cluster_id, diagnostics, incarnations, silence, asking, fetching });
         watch_topics(&cluster)?;
         Ok(cluster)
     }
@@ -79,15 +83,34 @@ impl KafkaCluster {
         self.incarnations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why no broker answers; none while one does. They are asked every few seconds while somebody wants to know.
+    pub(crate) fn silence(&self) -> watch::Receiver<Option<Error>> {
+        self.silence.subscribe()
+    }
+
+    /// Asks for any broker's answer. A member that has none has no partitions either, once its session has ended, so no lane can say so.
+    fn does_answer(&self) -> bool {
+        let silence = native::reach(&self.asking.consumer, REQUEST_TIMEOUT).err().map(|code| self.explain("asking the brokers", code));
+        let does = silence.is_none();
+        self.silence.send_if_modified(|known| {
+            // The reason may be told in other words at each look; that there is one is the news.
+            let is_news = known.is_some() != silence.is_some();
+            if is_news {
+                *known = silence;
+            }
+            is_news
+        });
+        does
+    }
+
     /// Faults the queues of topics that are gone or were made anew. A topic must be absent twice: metadata has hiccups.
     fn look_after_topics(&self, absent: &mut HashSet<String>) {
         let topics = self.fetching.open.topics();
-        if topics.is_empty() {
+        let is_followed = self.silence.receiver_count() > 0;
+        if (topics.is_empty() && !is_followed) || !self.does_answer() || topics.is_empty() {
             return;
         }
-        let client = &self.asking.consumer;
-        let reached = native::reach(client, REQUEST_TIMEOUT);
-        let Ok(described) = reached.and_then(|_| admin::describe_topics(client, &topics, REQUEST_TIMEOUT)) else {
+        let Ok(described) = admin::describe_topics(&self.asking.consumer, &topics, REQUEST_TIMEOUT) else {
             return;
         };
         for topic in described {

@@ -44,7 +44,7 @@ pub(in super::super) const NAMES: &[&str] = &[
 
 #[test]
 fn every_text_is_in_both_languages() {
-    for (name, english, chinese) in ALL.iter().chain(service::ALL) {
+    for (name, english, chinese) in ALL.iter().chain(service::ALL).chain(load_tests::ALL) {
         assert!(!english.is_empty() && !chinese.is_empty(), "{name}");
         assert_eq!(english.matches("{}").count(), chinese.matches("{}").count(), "{name}");
         let words = chinese.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());

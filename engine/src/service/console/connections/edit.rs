@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde_json::Value;
 
 use super::super::context::Page;
+use super::super::elsewhere::{Elsewhere, deeds};
 use super::super::forms::Fields;
 use super::super::inputs::{Input, InputKind};
 use super::super::refusal::{ProblemShown, Refusal, problems, shown};
@@ -37,6 +38,7 @@ struct ConnectionPage {
     /// Secrets that cannot be typed here, by key, and the command that gives them anew.
     without_field: Vec<&'static str>,
     by_command: String,
+    elsewhere: Elsewhere,
 }
 
 /// A secret that is stored.
@@ -78,7 +80,8 @@ fn page(p: Page, kind: Kind, standing: Standing, typed: &Fields, said: Said) -> 
         inputs: form::of_standing(&p, kind, typed),
         stored: stored.map(|(field, label)| Stored { field, label, forgotten: is_forgotten(field) }).collect(),
         without_field: form::secrets_without_field(&standing.body),
-        by_command: format!("catchment rule edit-source {0} {0}.toml", standing.name),
+        by_command: deeds::edit_by_command(&p, kind, &standing.name),
+        elsewhere: deeds::connection(&p, kind, &standing.name, standing.version, &standing.body),
         name: standing.name,
         version: standing.version,
         p,
@@ -95,6 +98,9 @@ async fn ask(service: &Service, p: Page, kind: Kind, name: String) -> Result<Res
 async fn go(service: &Service, by: &By, p: Page, kind: Kind, name: String, fields: &Fields) -> Result<Response, Refusal> {
     let version = fields.text("version").parse::<i64>().map_err(|e| malformed("version", e))?;
     let standing = Standing { version, ..standing(service, kind, name).await? };
+    if let Err(error) = form::check(fields) {
+        return Ok(refused(p, kind, standing, fields, vec![error]));
+    }
     let body = form::body(kind, Some(&standing.body), fields);
     if fields.text("go") == "test" {
         let said = tried(service, &p, kind, &standing.name, body).await;
@@ -102,11 +108,14 @@ async fn go(service: &Service, by: &By, p: Page, kind: Kind, name: String, field
     }
     match service.supervisor.edit_connection(kind, &standing.name, Some(version), body, &by.who).await {
         Ok(_) => Ok(Redirect::to(&format!("{}?done=edited", base(kind))).into_response()),
-        Err(errors) => {
-            let status = Problem::from(errors.clone()).status;
-            Ok((status, page(p, kind, standing, fields, Said { errors, ..Said::default() })).into_response())
-        }
+        Err(errors) => Ok(refused(p, kind, standing, fields, errors)),
     }
+}
+
+/// The form again, with what is wrong.
+fn refused(p: Page, kind: Kind, standing: Standing, fields: &Fields, errors: Vec<Error>) -> Response {
+    let status = Problem::from(errors.clone()).status;
+    (status, page(p, kind, standing, fields, Said { errors, ..Said::default() })).into_response()
 }
 
 /// What comes of settings that are not saved.

@@ -1,7 +1,7 @@
 //! The form of a connection or a store, and the body that it describes.
 //!
 //! A new one is an edit of nothing. What the form does not know stays as it is; secrets are never in it: an empty field keeps the one that is there, which
-//! only its mask stands for here.
+//! only its mask stands for here. One that was typed before is not sent back, nor is the id that goes with it.
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +10,8 @@ use super::super::forms::Fields;
 use super::super::inputs::{Input, InputKind};
 use crate::config::secret::MASK;
 use crate::config::{Mechanism, Preset, Words as _};
+use crate::definition::is_secret;
+use crate::error::{Error, ErrorKind, Result, codes};
 use crate::service::connections::brokers_of;
 use crate::service::definition::Kind;
 
@@ -29,9 +31,26 @@ struct Secrets {
 
 impl Secrets {
     fn input(&self, id: &'static str, label: &'static str, typed: &Fields) -> Input {
-        let was_typed = !typed.text(id).is_empty();
-        let input = Input::new(id, label, InputKind::Secret).hint(self.hint);
+        self.unfilled(Input::new(id, label, InputKind::Secret).hint(self.hint), typed)
+    }
+
+    /// The id of a secret, which is seen while it is typed.
+    fn id(&self, id: &'static str, label: &'static str, typed: &Fields) -> Input {
+        self.unfilled(Input::new(id, label, InputKind::Text).hint(self.id_hint), typed)
+    }
+
+    fn unfilled(&self, input: Input, typed: &Fields) -> Input {
+        let was_typed = !typed.text(input.id).is_empty();
         Input { problem: was_typed.then(|| self.again.to_owned()), required: self.must && was_typed, ..input }
+    }
+
+    /// Further properties: what was typed of them, but for secrets.
+    fn properties(&self, label: &'static str, hint: &'static str, typed: &Fields) -> Input {
+        let lines = typed.lines("properties");
+        let shown: String = lines.lines().map(|line| format!("{}\n", without_secret(line))).collect();
+        let shown = shown.trim_end_matches('\n');
+        let problem = (shown != lines.trim_end_matches('\n')).then(|| self.again.to_owned());
+        Input { kind: InputKind::Area, problem, ..Input::text("properties", label, shown) }.hint(hint)
     }
 }
 
@@ -68,7 +87,7 @@ fn source_inputs(p: &Page, typed: &Fields, secrets: &Secrets) -> Vec<Input> {
         optional("mechanism", t.login, t.no_login, Mechanism::WORDS, typed),
         Input::text("username", t.username, typed.text("username")),
         secrets.input("password", t.password, typed),
-        Input { kind: InputKind::Area, ..Input::text("properties", t.properties, &typed.lines("properties")) }.hint(t.properties_hint),
+        secrets.properties(t.properties, t.properties_hint, typed),
     ]
 }
 
@@ -76,10 +95,34 @@ fn store_inputs(p: &Page, typed: &Fields, secrets: &Secrets) -> Vec<Input> {
     let t = &p.t.of_service;
     vec![
         Input::text("url", p.t.address, typed.text("url")).hint(t.url_hint).required(),
-        Input::text("access_key_id", t.access_key, typed.text("access_key_id")).hint(secrets.id_hint),
+        secrets.id("access_key_id", t.access_key, typed),
         secrets.input("secret_access_key", t.secret_key, typed),
         secrets.input("session_token", t.session_token, typed),
     ]
+}
+
+/// A property as it was typed; of a secret its name alone. The mask is none, nor is where one is read.
+fn without_secret(line: &str) -> &str {
+    let Some((key, value)) = line.split_once('=') else { return line };
+    let value = value.trim();
+    let is_place = value == MASK || value.starts_with("env:") || value.starts_with("file:");
+    if is_secret(key.trim()) && !value.is_empty() && !is_place { &line[..=key.len()] } else { line }
+}
+
+/// Refuses a secret among the further properties that has no value: it was typed before, and not sent back.
+///
+/// # Errors
+/// `C0105`.
+pub(super) fn check(fields: &Fields) -> Result<()> {
+    let lines = fields.lines("properties");
+    let mut pairs = lines.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()));
+    match pairs.find(|(key, value)| value.is_empty() && is_secret(key)) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let error = Error::new(codes::CONFIG_VALUE, ErrorKind::Invalid, "a secret has no value").with("property", key);
+            Err(error.help("type it again, or leave the line out"))
+        }
+    }
 }
 
 /// A choice among the engine's own words, or none of them.
@@ -246,6 +289,25 @@ mod tests {
         }
         let store = json!({ "url": "s3://lake/", "access_key_id": "***", "secret_access_key": "env:KEY", "session_token": "***" });
         assert_eq!(body(Kind::Store, Some(&store), &typed_of(Kind::Store, &store)), store);
+    }
+
+    #[test]
+    fn a_secret_that_was_typed_as_a_property_is_not_sent_back_and_is_not_taken_for_an_empty_one() {
+        for (typed, shown) in [
+            ("sasl.password=hush", "sasl.password="),
+            (" ssl.key.password = hush=more", " ssl.key.password ="),
+            ("sasl.password=***", "sasl.password=***"),
+            ("sasl.password=file:/p", "sasl.password=file:/p"),
+            ("client.id=x", "client.id=x"),
+            ("sasl.oauthbearer.token.endpoint.url=https://h/", "sasl.oauthbearer.token.endpoint.url=https://h/"),
+            ("hush", "hush"),
+        ] {
+            assert_eq!(without_secret(typed), shown);
+        }
+        let checked = |lines: &str| check(&fields(&[("properties", lines)])).map_err(|error| error.to_string());
+        assert!(checked("client.id=\r\nsasl.password=hush\r\n").is_ok() && checked("").is_ok());
+        let refused = checked("client.id=x\r\nsasl.password = ").unwrap_err();
+        assert!(refused.contains("C0105") && refused.contains("sasl.password"), "{refused}");
     }
 
     #[test]

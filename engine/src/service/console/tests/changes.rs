@@ -134,6 +134,25 @@ async fn a_connection_keeps_its_secret_to_itself() {
 }
 
 #[tokio::test]
+async fn a_form_that_is_refused_comes_back_without_what_is_secret_in_it() {
+    let bench = Bench::new().await;
+    let properties = escaped("client.id=x\nsasl.password=hush-canary\nssl.key.password=file:/p");
+    let refused = bench.post("/console/sources", &format!("name=More&brokers=h%3A1&properties={properties}")).await.body;
+    assert!(refused.contains("C0105") && !refused.contains("hush-canary"), "{refused}");
+    let kept = "client.id=x\nsasl.password=\nssl.key.password=file:/p</textarea>";
+    assert!(refused.contains(kept) && refused.contains("id=\"properties-problem\""), "{refused}");
+    let empty = bench.post("/console/sources", "name=more&brokers=h%3A1&properties=sasl.password%3D").await.body;
+    assert!(empty.contains("C0105") && empty.contains("sasl.password"), "an empty one is not stored in its place: {empty}");
+    let url = escaped("s3://lake/x/?region=r");
+    let refused = bench.post("/console/stores", &format!("name=More&url={url}&access_key_id=AKHUSH")).await.body;
+    assert!(refused.contains("id=\"access_key_id-problem\"") && !refused.contains("AKHUSH"), "{refused}");
+    bench.post("/console/stores", &format!("name=t&url={url}&access_key_id=AKSTORED&secret_access_key=hush-one")).await;
+    let later = bench.post("/console/stores/t/edit", &format!("version=7&go=save&url={url}&access_key_id=AKHUSH")).await.body;
+    assert!(later.contains("required aria-invalid") && !later.contains("AKHUSH") && !later.contains("AKSTORED"), "{later}");
+    assert!(bench.service.state.connection("store", "t").unwrap().body.contains("AKSTORED"), "nothing was written over");
+}
+
+#[tokio::test]
 async fn a_connection_is_edited_and_keeps_the_secret_that_is_not_typed() {
     let bench = Bench::new().await;
     let form = "brokers=h%3A1&mechanism=PLAIN&username=u&properties=client.id%3Dx";

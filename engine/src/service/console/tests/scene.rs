@@ -58,6 +58,34 @@ impl Bench {
         self.with_a_connection().await;
     }
 
+    /// Load tests: one that was verified and one that was not, with texts as bad as they can be; and one that cannot be read.
+    pub(super) fn with_load_tests(&self) {
+        let report = |verdict: &serde_json::Value| {
+            json!({
+                "version": 1,
+                "began": "2026-01-02T03:04:05Z",
+                "brokers": ["<b>a:9092", "me:hush-canary@b:9092"],
+                "mode": "drain",
+                "load": { "topic": "<i>orders", "codec": "zstd" },
+                "produced": { "committed_records": 1000, "latency": { "p50_ms": 1.5, "p99_ms": 9.0, "p999_ms": 20.0, "max_ms": 30.0 } },
+                "verdict": verdict,
+                "cost": { "cpu_s": 1.5, "peak_rss_bytes": 94_371_840 },
+                "throughput": { "seconds": 4.0, "records_per_s": 250.0, "bytes_per_s": 262_144.0, "cpu_s_per_gib": 1536.0 },
+            })
+        };
+        let unverified = json!({ "passed": false, "faults": ["<img src=x onerror=alert(1)> is missing"] });
+        for (name, text) in [
+            ("2026-01-01", "{\n  \"version\": one\n}".to_owned()),
+            ("2026-01-02", report(&json!({ "passed": true })).to_string()),
+            ("2026-01-03", report(&unverified).to_string()),
+        ] {
+            let directory = self.service.load_tests.directory().unwrap().join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("report.json"), text).unwrap();
+            std::fs::write(directory.join("report.html"), "<script>alert(1)</script>").unwrap();
+        }
+    }
+
     /// A worker that has trouble with the rule, and says so in a text as bad as one can be.
     async fn with_a_worker(&self) {
         let rule = RuleAtWorker {
@@ -85,6 +113,7 @@ impl Bench {
     /// Every page that needs no cluster and no store, as it is answered.
     pub(super) async fn pages(&self, language: &str) -> Vec<(String, Answer)> {
         self.with_a_rule().await;
+        self.with_load_tests();
         let plain = [
             "/console",
             "/console?done=created",
@@ -100,6 +129,10 @@ impl Bench {
             "/console/tokens?done=removed",
             "/console/health",
             "/console/health?rule=orders",
+            "/console/load-tests",
+            "/console/load-tests/compare?run=2026-01-02&with=2026-01-03",
+            "/console/load-tests/compare?run=2026-01-02&with=2026-01-01",
+            "/console/load-tests/none/report",
             "/console/rules/orders?done=paused",
             "/console/rules/orders/log",
             "/console/rules/orders/log?level=warn&text=img",

@@ -1,7 +1,9 @@
-//! What every page is made of: words of one language, no secret, and nothing that the policy of the pages forbids.
+//! What every page is made of: words of one language, no secret, commands that are understood, and nothing that the policy of the pages forbids.
 
 use super::super::catalogue::tests::NAMES;
+use super::super::elsewhere::tests::words;
 use super::*;
+use crate::cli::is_understood;
 
 /// A page's texts that are its own: neither names nor the output of programs.
 fn texts(page: &str) -> Vec<String> {
@@ -50,9 +52,17 @@ async fn no_page_says_a_word_in_the_other_language() {
     }
 }
 
+/// The commands of this program that a page shows, as they were before they became HTML.
+fn commands(page: &str) -> Vec<String> {
+    const ESCAPES: [(&str, &str); 5] = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
+    let blocks = page.split("<pre tabindex=\"0\"><code>").skip(1).filter_map(|rest| rest.split("</code>").next());
+    let plain = blocks.map(|block| ESCAPES.iter().fold(block.to_owned(), |text, (escape, c)| text.replace(escape, c)));
+    plain.filter(|text| text.starts_with("catchment ")).collect()
+}
+
 #[tokio::test]
 async fn no_page_has_a_secret_or_anything_that_the_policy_forbids_or_somebody_else_wrote() {
-    let bench = Bench::new().await;
+    let (bench, mut shown) = (Bench::new().await, 0);
     for (path, page) in bench.pages("en").await {
         assert!(page.header(header::CONTENT_SECURITY_POLICY).contains("default-src 'none'"), "{path}");
         assert_eq!(page.header(header::CACHE_CONTROL), "no-store", "{path}");
@@ -67,8 +77,13 @@ async fn no_page_has_a_secret_or_anything_that_the_policy_forbids_or_somebody_el
         }
         assert!(page.body.len() < 120 << 10, "{path}: {} bytes", page.body.len());
         assert!(!page.status.is_server_error(), "{path}: {}", page.status);
-        assert!(!page.body.contains("hush-canary"), "{path} shows a secret: {}", page.body);
+        assert!(!page.body.contains("hush-canary") && !page.body.contains(&bench.token), "{path} shows a secret: {}", page.body);
+        for command in commands(&page.body) {
+            assert!(is_understood(&words(&command)), "{path}: {command}");
+            shown += 1;
+        }
     }
+    assert!(shown > 50, "{shown} commands");
     let standing = bench.service.state.connection("kafka", "orders").unwrap();
     assert!(standing.body.contains("hush-canary"), "there is a secret that a page could show");
 }
