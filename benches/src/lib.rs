@@ -8,24 +8,36 @@
 //! | [`floor`] | the least work on the same records, in one thread, and its parts, each alone |
 //! | [`drain`] | the bare client: librdkafka's batch API with zstd-1 pages and no output |
 //! | [`measure`] | a round: engine, floor and drain in turn, verified |
-//! | [`cost`], [`roles`] | what a process cost, and which of its threads |
+//! | [`in_process`] | the engine within this program, where the shipped one cannot be asked |
+//! | [`synthetic`], [`member`], [`null_store`] | a source without a broker, its group, and a store that keeps nothing |
+//! | [`proofs`] | what the objects of such a run say that they hold, and whether it was given |
+//! | [`scale`], [`cores`] | what a second core is worth, and how a process is kept to some |
+//! | [`cost`], [`roles`], [`allocations`] | what a process cost, and which of its threads |
 //! | [`figures`] | medians of pairs, spread, rounds that do not count |
 //! | [`row`], [`report`] | what is printed |
 //! | [`stages`] | the stages behind the client, for the benches and for counts of instructions |
 //! | [`engine`], [`broker`], [`machine`] | the binary, a broker to throw away, and where it all ran |
 
+pub mod allocations;
 pub mod broker;
+pub mod cores;
 pub mod cost;
 pub mod drain;
 pub mod engine;
 pub mod figures;
 pub mod floor;
+pub mod in_process;
 pub mod machine;
 pub mod measure;
+pub mod member;
+pub mod null_store;
+pub mod proofs;
 pub mod report;
 pub mod roles;
 pub mod row;
+pub mod scale;
 pub mod stages;
+pub mod synthetic;
 
 use std::fmt;
 use std::process::ExitCode;

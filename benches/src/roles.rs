@@ -78,7 +78,7 @@ fn on_cpu_ns(schedstat: &str) -> Option<u64> {
 }
 
 /// A name without its number and what joins the two. The kernel cuts names after 15 bytes.
-fn role(name: &str) -> String {
+pub(crate) fn role(name: &str) -> String {
     name.trim().trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-').to_owned()
 }
 

@@ -1,34 +1,43 @@
-//! `ratio`: what the engine costs on a real topic and store, as ratios to the floor and to the bare drain that were measured in the same run.
+//! `ratio`: what the engine costs, as ratios to the floor and to the bare drain that were measured in the same run: on a real topic and store, or
+//! without either of them.
 //!
-//! This is the command line alone: what is measured and how is in the library. It ends with 2 if it cannot do what was asked, with 1 if something failed
-//! while it was measured, and never prints a figure whose output was not read back.
+//! This is the command line alone: what is measured and how is in the library. It ends with 2 if it cannot do what was asked, with 1 if something
+//! failed while it was measured, and never prints a figure whose output was not read back, or, where nothing was kept, proven by what it was given.
 //!
-//! Whatever runs beside the engine is a process of its own, too: this program again, with a verb that is not for people. So this process stays small (a
-//! child's peak memory is never below its parent's), and an allocator warmed by one measurement serves no other.
+//! Whatever runs beside the engine is a process of its own, too: this program again, with a verb that is not for people. So this process stays small
+//! (a child's peak memory is never below its parent's), and an allocator warmed by one measurement serves no other.
 
 use std::io::Write as _;
 use std::panic::UnwindSafe;
 use std::process::ExitCode;
 
 use catchment_benches::Failure;
+use catchment_benches::allocations::Counting;
 use catchment_benches::broker::Broker;
 use catchment_benches::drain::{drain, greet};
 use catchment_benches::engine::Engine;
 use catchment_benches::floor::Floor;
+use catchment_benches::in_process::{self, Input};
 use catchment_benches::measure::{Bench, Target, scratch};
 use catchment_benches::report::Report;
-use catchment_benches::row::{Case, Format, Row};
+use catchment_benches::row::{Case, Format, Row, Source};
+use catchment_benches::scale::Scale;
 use catchment_loadtest::fill;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting = Counting;
 
 /// What batches of a topic may be compressed with.
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// What the engine costs, beside the physical floor and the bare drain, measured in turn on a real topic and store
+/// The stores that need no address.
+const NULL: &str = "null";
+
+const FILE: &str = "file";
+
+/// What the engine costs, beside the physical floor and the bare drain, measured in turn
 #[derive(Debug, Parser)]
 #[command(name = "ratio", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -43,13 +52,16 @@ struct Options {
     /// Bootstrap brokers [default: a Kafka that goes with the run, by tests/services/kafka.sh]
     #[arg(short, long, value_name = "HOST:PORT")]
     brokers: Option<String>,
-    /// Store, with credentials and endpoint by the usual variables [default: a directory that goes with the run]
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
+    /// What records come from
+    #[arg(long, value_name = "SOURCE,...", value_enum, value_delimiter = ',', default_values_t = [Source::Librdkafka])]
+    source: Vec<Source>,
+    /// Store, with credentials by the usual variables; `file`: a directory of the run; `null`: keeps nothing; may be repeated
+    #[arg(long, value_name = "URL", default_values_t = [FILE.to_owned()])]
+    to: Vec<String>,
     /// Rounds of each row
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// MiB of values in a topic
+    /// MiB of values in a topic, or made in memory
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     mib: u64,
     /// About how large a record's value is
@@ -64,6 +76,12 @@ struct Options {
     /// A topic that is there already, from another run; needs one --record-bytes and one --codec, which have to be the topic's
     #[arg(long)]
     topic: Option<String>,
+    /// Count calls of the allocator for a record, in one run more for each row
+    #[arg(long)]
+    allocations: bool,
+    /// Measure instead how much faster two CPUs are than one, from memory to a store that keeps nothing
+    #[arg(long, conflicts_with_all = ["brokers", "source", "to", "codec", "topic", "allocations"])]
+    scale: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -97,6 +115,12 @@ enum Verb {
         record_bytes: usize,
         #[arg(long, value_enum)]
         format: Format,
+    },
+    /// Runs the engine within this program
+    #[command(hide = true)]
+    Engine {
+        /// What it is to do, as JSON
+        work: String,
     },
 }
 
@@ -143,6 +167,10 @@ impl Verb {
             }
             Self::Drain { place: Place { brokers, topic } } => Ok(json(&drain(&brokers, &topic).map_err(failed)?)),
             Self::Floor { record_bytes, format } => Ok(json(&Floor::new(record_bytes, format.is_compressed()).measure())),
+            Self::Engine { work } => {
+                let work = serde_json::from_str(&work).map_err(|e| Failure::Asked(format!("this is nothing to do: {e}")))?;
+                in_process::run(&work).map(|ran| json(&ran))
+            }
         }
     }
 }
@@ -154,8 +182,9 @@ fn json(value: &impl serde::Serialize) -> String {
 impl Options {
     /// What one option asks of others.
     fn check(&self) -> Result<(), clap::Error> {
-        if self.topic.is_some() && (self.brokers.is_none() || self.record_bytes.len() != 1 || self.codec.len() != 1) {
-            let why = "--topic needs -b, one --record-bytes and one --codec: those that the topic was filled with\n";
+        let reads_topic = self.source == [Source::Librdkafka];
+        if self.topic.is_some() && (!reads_topic || self.brokers.is_none() || self.record_bytes.len() != 1 || self.codec.len() != 1) {
+            let why = "--topic needs -b, one --record-bytes and one --codec: those that the topic was filled with; and no other --source\n";
             return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, why));
         }
         Ok(())
@@ -163,31 +192,65 @@ impl Options {
 
     fn run(self) -> Result<String, Failure> {
         self.check().unwrap_or_else(|e| e.exit());
-        let engine = Engine::find()?;
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let command = format!("ratio {}", words.join(" "));
+        if self.scale {
+            let sizes: Vec<usize> = self.sizes().collect();
+            let scale = Scale::measure(&self.formats, &sizes, self.mib, self.rounds, command)?;
+            return Ok(if self.json { scale.json() } else { scale.table() });
+        }
+        let bench = Bench::new(Engine::find()?)?;
         // Dropped in reverse order: the broker ends before its data go.
         let scratch = scratch()?;
         let (brokers, _broker) = match &self.brokers {
             Some(brokers) => (brokers.clone(), None),
+            None if !self.source.contains(&Source::Librdkafka) => (String::new(), None),
             None => Broker::start(&scratch.path().join("kafka")).map(|broker| (broker.address().to_owned(), Some(broker)))?,
         };
-        let target = self.to.clone().map_or_else(|| Target::Own(scratch.path().join("store")), Target::Named);
-        let rows = self.rows(&Bench::new(engine, brokers, target)?)?;
-        let words: Vec<String> = std::env::args().skip(1).collect();
-        let report = Report::of(rows, format!("ratio {}", words.join(" ")), self.mib);
+        let target = |word: &String| match word.as_str() {
+            NULL => Target::Null,
+            FILE => Target::Own(scratch.path().join("store")),
+            url => Target::Named(url.to_owned()),
+        };
+        let targets: Vec<Target> = self.to.iter().map(target).collect();
+        let report = Report::of(self.rows(&bench, &brokers, &targets)?, command, self.mib);
         Ok(if self.json { report.json() } else { report.table() })
     }
 
-    /// A topic is filled once for each size and codec, and every format reads it.
-    fn rows(&self, bench: &Bench) -> Result<Vec<Row>, Failure> {
+    fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.record_bytes.iter().map(|bytes| *bytes as usize)
+    }
+
+    /// A topic is filled once for each size and codec, and every format of every store reads it.
+    fn rows(&self, bench: &Bench, brokers: &str, targets: &[Target]) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::new();
-        for (codec, bytes) in self.codec.iter().flat_map(|codec| self.record_bytes.iter().map(move |bytes| (codec, *bytes as usize))) {
-            let topic = self.topic.clone().map_or_else(|| bench.fill(bytes, codec, self.mib), Ok)?;
-            for format in &self.formats {
-                let case = Case { format: *format, record_bytes: bytes, topic_codec: codec.clone(), topic: topic.clone() };
-                rows.push(bench.row(&case, self.rounds)?);
+        for source in &self.source {
+            for (codec, record_bytes) in self.topics(*source) {
+                let from = match source {
+                    Source::Librdkafka => self.topic(bench, brokers, record_bytes, codec)?,
+                    Source::Synthetic => Input::Records { record_bytes, mib: self.mib },
+                };
+                for (target, format) in targets.iter().flat_map(|target| self.formats.iter().map(move |format| (target, *format))) {
+                    let case = Case { from: from.clone(), topic_codec: codec.to_owned(), format, record_bytes };
+                    rows.push(bench.row(rows.len(), &case, target, self.rounds, self.allocations)?);
+                }
             }
         }
         Ok(rows)
+    }
+
+    /// Codecs and sizes of topics. Records of memory have no codec.
+    fn topics(&self, source: Source) -> Vec<(&str, usize)> {
+        let codecs: Vec<&str> = match source {
+            Source::Librdkafka => self.codec.iter().map(String::as_str).collect(),
+            Source::Synthetic => vec!["none"],
+        };
+        codecs.into_iter().flat_map(|codec| self.sizes().map(move |bytes| (codec, bytes))).collect()
+    }
+
+    fn topic(&self, bench: &Bench, brokers: &str, record_bytes: usize, codec: &str) -> Result<Input, Failure> {
+        let topic = self.topic.clone().map_or_else(|| bench.fill(brokers, record_bytes, codec, self.mib), Ok)?;
+        Ok(Input::Topic { brokers: brokers.to_owned(), topic })
     }
 }
 
@@ -209,22 +272,60 @@ mod tests {
         let all = options("--json").unwrap();
         assert_eq!((&all.record_bytes[..], &all.formats[..]), (&[100, 1024, 10_240][..], &[Format::Parquet, Format::Raw][..]));
         assert_eq!((&all.codec[..], all.rounds, all.json), (&["none".to_owned()][..], 3, true));
+        assert_eq!((&all.source[..], &all.to[..]), (&[Source::Librdkafka][..], &[FILE.to_owned()][..]));
         let few = options("-b h:1 --to s3://b/ --rounds 5 --mib 64 --record-bytes 1024 --formats raw --codec lz4,zstd").unwrap();
         assert_eq!((&few.record_bytes[..], &few.formats[..], few.codec.len(), few.mib), (&[1024][..], &[Format::Raw][..], 2, 64));
     }
 
     #[test]
     fn what_cannot_be_measured_is_refused_as_a_mistake_of_the_command_line() {
-        for words in ["--rounds 0", "--mib 0", "--mib many", "--record-bytes 10", "--formats avro", "--codec brotli", "--bytes 100"] {
+        for words in [
+            "--rounds 0",
+            "--mib 0",
+            "--mib many",
+            "--record-bytes 10",
+            "--formats avro",
+            "--codec brotli",
+            "--bytes 100",
+            "--source redpanda",
+        ] {
             assert_eq!(options(words).expect_err(words).exit_code(), 2, "{words}");
         }
+    }
+
+    #[test]
+    fn every_source_goes_to_every_store() {
+        let all =
+            options("--source synthetic,librdkafka --to null --to s3://b/ --codec none,lz4 --record-bytes 100,1024 --allocations").unwrap();
+        assert_eq!((&all.to[..], all.allocations), (&["null".to_owned(), "s3://b/".to_owned()][..], true));
+        assert_eq!(all.topics(Source::Librdkafka), [("none", 100), ("none", 1024), ("lz4", 100), ("lz4", 1024)]);
+        assert_eq!(all.topics(Source::Synthetic), [("none", 100), ("none", 1024)], "no batches, no codec");
+    }
+
+    #[test]
+    fn what_two_cpus_are_worth_is_asked_for_alone() {
+        assert!(options("--scale --rounds 5 --mib 512 --formats raw --record-bytes 100 --json").is_ok_and(|options| options.scale));
+        for words in ["--scale -b h:1", "--scale --to null", "--scale --codec lz4", "--scale --source synthetic", "--scale --allocations"] {
+            assert_eq!(options(words).expect_err(words).exit_code(), 2, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_the_engine_is_to_do_here_is_read_or_refused() {
+        let verb = |text: &str| Cli::try_parse_from(["ratio", "engine", text]).unwrap().verb.unwrap();
+        assert!(matches!(verb("{}").run(), Err(Failure::Asked(_))));
+        let work = r#"{"from":{"Records":{"record_bytes":1024,"mib":1}},"format":"raw","to":null,"rule":"r","cpus":1,"count":true}"#;
+        let said: serde_json::Value = serde_json::from_str(&verb(work).run().unwrap()).unwrap();
+        let calls = said["allocations"]["calls"].as_object().unwrap();
+        assert!(calls.contains_key("builder") && calls.contains_key("consumer"), "this program's allocator counts: {said}");
     }
 
     #[test]
     fn a_topic_that_is_there_has_one_size_and_one_codec() {
         let checked = |words: &str| options(words).unwrap().check();
         assert!(checked("--topic t -b h:1 --record-bytes 100 --codec lz4").is_ok());
-        for words in ["--topic t --record-bytes 100", "--topic t -b h:1", "--topic t -b h:1 --record-bytes 100 --codec none,lz4"] {
+        let with = |more: &str| format!("--topic t -b h:1 --record-bytes 100 {more}");
+        for words in ["--topic t --record-bytes 100", "--topic t -b h:1", &with("--codec none,lz4"), &with("--source synthetic")] {
             assert_eq!(checked(words).expect_err(words).exit_code(), 2, "{words}");
         }
     }
