@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catchment::commit::turns::Schedule;
 use catchment::intent::{CommitNote, Intent};
 use catchment::limits::UPLOAD_DEADLINE_DEFAULT;
 use catchment::source::TopicPartition;
@@ -19,6 +20,9 @@ use crate::generate::Profile;
 use crate::scripted::cluster::ScriptedCluster;
 use crate::scripted::group::ScriptedGroup;
 use crate::scripted::log::Shape;
+
+/// Memory of a process, in bytes: more than any story fills.
+const MEMORY: usize = 32 << 20;
 
 /// A cluster, a group, a store, and a process that comes and goes. The runtime's time must be paused.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Directed {
         Self::planned(Plan { class, window_ms, ..Self::plan() }, records)
     }
 
-    /// One partition, windows of a second in class A, each one PUT, and nothing that fails.
+    /// One partition, windows of a second in class A, each one PUT, more memory than that fills, read in a stream, and nothing that fails.
     pub fn plan() -> Plan {
         Plan {
             class: GuardClass::A,
@@ -51,6 +55,8 @@ impl Directed {
             window_bytes: 64 << 10,
             part_bytes: PART_BYTES,
             encoding: Encoding::PARQUET_ZSTD1,
+            memory: MEMORY,
+            schedule: Schedule::Stream,
             store_faults: 0,
             kafka_faults: 0,
             session: Duration::from_secs(10),
