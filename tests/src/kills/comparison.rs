@@ -32,7 +32,10 @@ impl Bed {
         for n in 0..self.instances.len() {
             if let Some(process) = self.instances[n].take() {
                 let exit = process.terminate(STOP);
-                exit.assert_code(0);
+                // Whoever was started again just now is asked before it can hear: it ends by the signal, and has begun nothing.
+                if exit.code().is_some() || !exit.stderr.is_empty() {
+                    exit.assert_code(0);
+                }
                 self.keep(exit);
             }
         }
