@@ -74,6 +74,7 @@ pub mod sabotage;
 pub mod scripted;
 pub mod services;
 pub mod simulation;
+mod sockets;
 pub mod source;
 pub mod stopwatch;
 pub mod store_conformance;

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::sockets::{self, Socket};
+
 /// How long a blocked read or accept waits before it looks whether it should end.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -146,13 +148,8 @@ impl Connection {
 
 /// The kernel's number of the socket that a client on this machine has connected.
 fn socket_of(client: SocketAddr, proxy: SocketAddr) -> Option<String> {
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let port = |end: &str| end.rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
-    table.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let ends = (port(fields.get(1)?)?, port(fields.get(2)?)?);
-        (ends == (client.port(), proxy.port())).then(|| fields.get(9).map(|number| (*number).to_owned()))?
-    })
+    let is_it = |socket: &Socket| (socket.local.port(), socket.remote.port()) == (client.port(), proxy.port());
+    sockets::table().into_iter().find(is_it).map(|socket| socket.number)
 }
 
 fn has_socket(pid: i32, number: &str) -> bool {

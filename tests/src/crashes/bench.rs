@@ -1,6 +1,7 @@
 //! What one cell stands on: a broker, a store and the processes that run against them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,16 @@ use crate::kafka_cells::contents::compare;
 use crate::process::{Exit, Program, crashing_binary};
 use crate::s3::{Config, Fault, Op, Personality, S3Server, State};
 use crate::scripted::order::Order;
+use crate::sockets::is_all_read;
 
 /// How long a process may take that is to end or to be killed.
 pub(crate) const RUN_LIMIT: Duration = Duration::from_secs(120);
 
 /// How often requests that a process had sent are looked at until they have taken effect, 5 ms apart. Some scenarios hold answers back for ever.
 const SETTLING_LOOKS: u32 = 200;
+
+/// How often in a row nothing must be on its way: between a request's reading and its effect a server may be without processor.
+const QUIET_LOOKS: u32 = 4;
 
 /// How long processes wait for a Complete that may show late. In the store of these tests none does, once its requests are done.
 const COMPLETE_WAIT: Duration = Duration::from_secs(2);
@@ -163,11 +168,16 @@ impl<'a> Bench<'a> {
         self.store_state().set_faults(|_| Fault::default());
     }
 
-    /// Waits until the store has done and written down everything that it was asked for, but for what a scenario holds back for ever.
+    /// Waits until brokers and store have read everything that was sent to them, and the store has done and written down what it was asked for, but for
+    /// what a scenario holds back for ever. A process that is stopped or killed may have a commit on its way.
     pub(crate) fn settle(&self) {
-        // Counted in looks: while this process stands still, its server does nothing either.
+        let mut servers: Vec<SocketAddr> = self.broker.addresses().iter().filter_map(|address| address.parse().ok()).collect();
+        servers.push(self.server.address());
+        let mut quiet = 0;
+        // Counted in looks: while this process stands still, its servers do nothing either.
         for _ in 0..SETTLING_LOOKS {
-            if self.store_state().in_progress() == 0 {
+            quiet = if self.store_state().in_progress() == 0 && is_all_read(&servers) { quiet + 1 } else { 0 };
+            if quiet == QUIET_LOOKS {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -286,7 +296,7 @@ impl<'a> Bench<'a> {
     }
 
     /// What became of a key: its contents, and the requests for it but for parts.
-    fn history_of(&self, key: &str) -> String {
+    pub(super) fn history_of(&self, key: &str) -> String {
         let state = self.store_state();
         let versions = state.versions().remove(key).unwrap_or_default();
         let log = state.log();

@@ -49,10 +49,11 @@ impl Left {
     /// Whether everything is gone that must be, and how many may stay and have.
     pub(super) fn verdict(&self, bench: &Bench<'_>) -> Result<usize, String> {
         let mut stay = 0;
-        for id in open(bench) {
+        for (key, id) in bench.store_state().open_uploads() {
             let has_parts = bench.store_state().has_parts(&id);
             if let Some(why) = self.reason(&id, has_parts).filter(|_| !bench.lists_completed()) {
-                return Err(format!("upload {id} {why}, and is still open; of {self:?}"));
+                let told = bench.history_of(&key);
+                return Err(format!("upload {id} {why}, and is still open; of {self:?}; {told}"));
             }
             stay += 1;
         }

@@ -347,10 +347,14 @@ impl Bench {
         self.await_note_or(part, |_| false).await
     }
 
-    /// The same, or until something else has happened that makes it needless.
-    pub(crate) async fn await_note_or(&self, part: &str, mut or: impl FnMut(&mut Cluster) -> bool) -> Check {
+    /// The same, or until no lane of the run reads any more.
+    pub(crate) async fn await_note_or_no_lane(&self, part: &str) -> Check {
+        self.await_note_or(part, Watcher::is_without_lanes).await
+    }
+
+    async fn await_note_or(&self, part: &str, or: impl Fn(&Watcher) -> bool) -> Check {
         let watcher = self.watchers.last().cloned().unwrap_or_default();
-        let heard = |cluster: &mut Cluster| watcher.heard().notes.iter().any(|note| note.contains(part)) || or(cluster);
+        let heard = |_: &mut Cluster| watcher.heard().notes.iter().any(|note| note.contains(part)) || or(&watcher);
         if self.broker.wait_until(PATIENCE, heard).await { Ok(()) } else { Err(format!("it never told {part}: {}", tail(&watcher))) }
     }
 

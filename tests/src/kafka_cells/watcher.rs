@@ -1,7 +1,8 @@
 //! Hears what a run tells its operator.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use catchment::metrics::Metrics;
 use catchment::report::{LaneNote, Reporter, WindowCommitted};
 use catchment::runtime::{Observer, Started};
 use catchment::source::TopicPartition;
@@ -23,11 +24,19 @@ pub(crate) struct Heard {
 
 /// The observer.
 #[derive(Debug, Default)]
-pub(crate) struct Watcher(Mutex<Heard>);
+pub(crate) struct Watcher {
+    heard: Mutex<Heard>,
+    metrics: OnceLock<Arc<Metrics>>,
+}
 
 impl Watcher {
     pub(crate) fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has started and no lane of it reads.
+    pub(crate) fn is_without_lanes(&self) -> bool {
+        self.metrics.get().is_some_and(|metrics| metrics.lanes().is_empty())
     }
 }
 
@@ -51,5 +60,8 @@ impl Reporter for Watcher {
 }
 
 impl Observer for Watcher {
-    fn started(&self, _started: &Started) {}
+    fn started(&self, started: &Started) {
+        // Once for each run, and each run has a watcher of its own.
+        let _ = self.metrics.set(Arc::clone(&started.metrics));
+    }
 }
