@@ -117,14 +117,15 @@ elsewhere() {
   exit 1
 }
 
-# Runs the calling script in a container of the pinned Rust with this clone and the cache in it. It is root there, so `need` goes on.
+# Runs the calling script in a container of the pinned Rust with this clone and the cache in it. It is root there, so `need` goes on. One test mounts a small
+# disk; the cgroups of a container are not its own to divide.
 in_container() {
   local channel
   channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$root_dir/rust-toolchain.toml")
   say "no package manager to use: running in a container of rust:$channel-bookworm"
   mkdir -p "$cache"
-  exec docker run --rm --init -v "$root_dir:/catchment" -v "$cache:/cache" -e CATCHMENT_CACHE=/cache -e CI="${CI:-}" \
-    -w /catchment "rust:$channel-bookworm" "scripts/$(basename "$0")" ${arguments[@]+"${arguments[@]}"}
+  exec docker run --rm --init --cap-add SYS_ADMIN -v "$root_dir:/catchment" -v "$cache:/cache" -e CATCHMENT_CACHE=/cache \
+    -e CATCHMENT_TEST_WITHOUT_CGROUP=1 ${CI:+-e "CI=$CI"} -w /catchment "rust:$channel-bookworm" "scripts/$(basename "$0")" ${arguments[@]+"${arguments[@]}"}
 }
 
 # Where the distribution's Go is too old to fetch a toolchain by itself: that toolchain is a module, and any Go can fetch a module.

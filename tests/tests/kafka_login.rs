@@ -173,6 +173,15 @@ fn token_keys(endpoint: &TokenEndpoint, secret: &str) -> String {
     format!("sasl = {{ mechanism = \"OAUTHBEARER\", token_endpoint = \"{url}\", client_id = \"{id}\", client_secret = \"{secret}\" }}")
 }
 
+/// A token of the endpoint's account in a file, that ends after so many seconds, and the keys that name it.
+fn token_file_keys(directory: &Path, lifetime: i64) -> (String, String) {
+    let (_, answer) = TokenEndpoint::start(lifetime).request(TokenEndpoint::ACCOUNT.1).expect("a token");
+    let token = answer["access_token"].as_str().expect("a token").to_owned();
+    let path = directory.join(format!("token-{lifetime}"));
+    std::fs::write(&path, &token).expect("write");
+    (format!("sasl = {{ mechanism = \"OAUTHBEARER\", token_file = \"{}\" }}", path.display()), token)
+}
+
 /// A config file with one rule that backs [`TOPIC`] up from there into `data/` of the directory.
 fn rule_file(directory: &Path, name: &str, way_in: &str) -> String {
     let (path, data) = (directory.join("catchment.toml"), directory.join("data"));
@@ -206,6 +215,7 @@ fn keeps_out(way_in: &str, code: &str, exit_code: i32) -> Exit {
 #[test]
 fn a_config_file_lets_the_program_in() {
     let (kafka, endpoint) = (node(), TokenEndpoint::start(300));
+    let directory = tempfile::tempdir().expect("a directory");
     let (user, password) = kafka.account();
     let shown = mutual_keys(&kafka, "client.pem", "client.key", "");
     let unlock = format!(", key_password = \"{}\"", Kafka::KEY_PASSWORD);
@@ -217,6 +227,7 @@ fn a_config_file_lets_the_program_in() {
         ("mutual", way_in(&kafka, Listener::MutualTls, &shown)),
         ("unlocked", way_in(&kafka, Listener::MutualTls, &unlocked)),
         ("token", way_in(&kafka, Listener::Sasl, &token_keys(&endpoint, TokenEndpoint::ACCOUNT.1))),
+        ("token-file", way_in(&kafka, Listener::Sasl, &token_file_keys(directory.path(), 300).0)),
     ] {
         lets_in(name, &way_in);
     }
@@ -239,6 +250,11 @@ fn a_config_file_with_a_wrong_secret_keeps_the_program_out_and_the_secret_in() {
         let exit = keeps_out(&way_in, code, exit_code);
         assert!(exit.stderr.contains("DEBUG") && !format!("{}{}", exit.stdout, exit.stderr).contains(secret), "{way_in}: {}", exit.stderr);
     }
+    // A token that has expired is not even sent.
+    let directory = tempfile::tempdir().expect("a directory");
+    let (keys, token) = token_file_keys(directory.path(), -300);
+    let exit = keeps_out(&way_in(&kafka, Listener::Sasl, &keys), "C0211", 1);
+    assert!(exit.stderr.contains("has expired") && !format!("{}{}", exit.stdout, exit.stderr).contains(&token), "{}", exit.stderr);
 }
 
 #[test]

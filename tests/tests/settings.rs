@@ -195,6 +195,34 @@ fn two_processes_that_run_to_the_end_share_the_work_and_both_succeed() {
     bed.assert_complete("two processes to the end");
 }
 
+#[test]
+fn a_run_to_the_end_waits_for_what_another_member_has_not_committed() {
+    let mut bed = Bed::new(Kafka::shared().bootstrap(), 4, Place::minio(Minio::shared()));
+    bed.fill(4000);
+    let kept_open = ["--window-by", "arrival", "--window", "24h", "-X", "session.timeout.ms=6000"];
+    let mut holder = bed.backup_static(&kept_open).spawn();
+    holder.wait_for_stderr("backup runs", Duration::from_secs(60));
+    let mut waiting = bed.backup_static(&[&kept_open[..], &["--until-end"]].concat()).spawn();
+    // What it has of the partitions it stores at once. The other member keeps its windows open.
+    let committed = || {
+        let is_done = |partition: &i32| {
+            let found = bed.admin.group_offset(&bed.group(), &bed.topic, *partition);
+            found.is_some_and(|o| o.offset >= bed.admin.log_range(&bed.topic, *partition).1 && !o.metadata.contains("\"E\":"))
+        };
+        (0..4).filter(is_done).count()
+    };
+    let deadline = Instant::now() + RUN_LIMIT;
+    while committed() < 2 {
+        assert!(waiting.poll().is_none() && Instant::now() < deadline, "{} of 4: {}", committed(), waiting.stderr());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!((waiting.poll(), committed()), (None, 2), "{}", waiting.stderr());
+    holder.terminate(Duration::from_secs(15)).assert_code(0);
+    waiting.wait(RUN_LIMIT).assert_code(0);
+    bed.assert_complete("a run to the end that waited for another member");
+}
+
 /// Sends records in a transaction that is left open.
 fn open_transaction(bed: &Bed, partition: i32, records: u64) -> RecordProducer {
     let producer = RecordProducer::transactional(bed.broker(), Codec::None, &bed.topic);
@@ -366,6 +394,8 @@ fn a_config_file_runs_a_rule() {
     assert_parquet_equals(&truth, Objects::Directory(&data), &format!("lake/topics/{topic}/"));
     let url = format!("file://{}/lake/", data.display());
     Program::new(["verify", &url, "-b", broker]).run(RUN_LIMIT).assert_code(0);
+    let listed = Program::new(["ls", &url, "-l", "--json"]).run(RUN_LIMIT).stdout;
+    assert!(listed.contains("parquet.zstd3.v1") && !listed.contains("zstd1"), "{listed}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn replay(seed: u64, scope: Scope) -> ExitCode {
 fn prove(quick: bool, findings: &mut Findings) -> Proof {
     Proof {
         simulation: simulate(if quick { SEEDS.1 } else { SEEDS.0 }, findings),
-        model: check_model(if quick { Effort::Quick } else { Effort::Normal }, findings),
+        model: check_model(if quick { Effort::Quick } else { Effort::Whole }, findings),
         kills: kill(quick, findings),
         s3_cells: play_s3(findings),
         kafka_cells: play_kafka(findings),

@@ -280,13 +280,13 @@ mod tests {
 
     #[test]
     fn circles_too_few_states_and_events_that_never_came_are_found() {
-        assert_eq!(sufficient().shortfalls(Effort::Normal), [""; 0]);
+        assert_eq!(sufficient().shortfalls(Effort::Whole), [""; 0]);
         let mut damaged = sufficient();
         damaged.settings[0].ends = false;
         damaged.states -= 1;
         damaged.events.insert("Crashed".to_owned(), 0);
         damaged.events.remove("Paused");
-        let found = damaged.shortfalls(Effort::Normal);
+        let found = damaged.shortfalls(Effort::Whole);
         assert_eq!((found.len(), damaged.shortfalls(Effort::Quick).len()), (4, 1), "{found:?}");
         assert!(found[0].contains("circles") && found[1].contains("999999 states") && found[2].contains("Crashed"), "{found:?}");
     }

@@ -11,8 +11,10 @@ use super::state::Faults;
 pub enum Effort {
     /// Of the families class C alone, where nothing but the fence holds, without the largest settings: half a minute.
     Quick,
+    /// All classes, without the largest settings.
+    Usual,
     /// All classes and settings: some minutes.
-    Normal,
+    Whole,
 }
 
 /// The classes, strongest first.
@@ -28,7 +30,7 @@ const USUAL: Faults = Faults { crashes: 1, pauses: 1, errors: 1, ..NONE };
 pub fn settings(effort: Effort) -> Vec<Setting> {
     let mut families = families();
     families.extend(crowds());
-    if effort > Effort::Quick {
+    if effort == Effort::Whole {
         families.extend(largest());
     }
     let classes = if effort == Effort::Quick { &CLASSES[2..] } else { &CLASSES[..] };
