@@ -99,9 +99,8 @@ async fn tokens_of_a_file() {
     let kafka = node();
     let dir = tempfile::tempdir().expect("a directory");
     let write = |name: &str, lifetime: i64| -> PathBuf {
-        let (_, answer) = TokenEndpoint::start(lifetime).request(TokenEndpoint::ACCOUNT.1).expect("a token");
         let path = dir.path().join(name);
-        std::fs::write(&path, answer["access_token"].as_str().expect("a token")).expect("write");
+        write_token(&path, lifetime);
         path
     };
     let login = |path: PathBuf| Some(SaslSettings { token_file: Some(path), ..SaslSettings::new(Mechanism::OAuthBearer) });
@@ -173,12 +172,18 @@ fn token_keys(endpoint: &TokenEndpoint, secret: &str) -> String {
     format!("sasl = {{ mechanism = \"OAUTHBEARER\", token_endpoint = \"{url}\", client_id = \"{id}\", client_secret = \"{secret}\" }}")
 }
 
-/// A token of the endpoint's account in a file, that ends after so many seconds, and the keys that name it.
-fn token_file_keys(directory: &Path, lifetime: i64) -> (String, String) {
+/// Writes a token of the endpoint's account that ends after so many seconds, and returns it.
+fn write_token(path: &Path, lifetime: i64) -> String {
     let (_, answer) = TokenEndpoint::start(lifetime).request(TokenEndpoint::ACCOUNT.1).expect("a token");
     let token = answer["access_token"].as_str().expect("a token").to_owned();
+    std::fs::write(path, &token).expect("write");
+    token
+}
+
+/// The keys that name a file with such a token, and the token.
+fn token_file_keys(directory: &Path, lifetime: i64) -> (String, String) {
     let path = directory.join(format!("token-{lifetime}"));
-    std::fs::write(&path, &token).expect("write");
+    let token = write_token(&path, lifetime);
     (format!("sasl = {{ mechanism = \"OAUTHBEARER\", token_file = \"{}\" }}", path.display()), token)
 }
 
